@@ -143,6 +143,12 @@ impl GroupSet {
         self.runs.get(i).is_some_and(|r| r.start <= run.start && run.end <= r.end)
     }
 
+    /// Whether any group of `run` is in the set.
+    pub fn overlaps(&self, run: Range<u64>) -> bool {
+        let i = self.runs.partition_point(|r| r.end <= run.start);
+        !run.is_empty() && self.runs.get(i).is_some_and(|r| r.start < run.end)
+    }
+
     /// How many groups from `start` on are in the set without a gap.
     pub fn run_from(&self, start: u64) -> u64 {
         let i = self.runs.partition_point(|r| r.end <= start);
@@ -296,6 +302,7 @@ mod tests {
             prop_assert!(set.runs().windows(2).all(|w| w[0].end < w[1].start));
             let range = from..from + len;
             prop_assert_eq!(set.contains(range.clone()), range.clone().all(|g| plain.contains(&g)));
+            prop_assert_eq!(set.overlaps(range.clone()), range.clone().any(|g| plain.contains(&g)));
             prop_assert_eq!(model(&set.missing(range.clone())), range.filter(|g| !plain.contains(g)).collect());
             prop_assert_eq!(model(&set.intersection(&other)), plain.intersection(&other_plain).copied().collect());
             prop_assert_eq!(set.run_from(from), (from..).take_while(|g| plain.contains(g)).count() as u64);

@@ -1,0 +1,504 @@
+//! The bytes of files, by BLAKE3 root: whole or in part, our own copy or somebody's file where it lies.
+//!
+//! A blob is `blobs/ab/<hash>.data` and `.tree` beneath the data folder; a reference has a `.tree` only. What
+//! is held of it stands in the catalogue ([`BlobRecord`]).
+//!
+//! **Invariants:** bytes first, then the record that speaks of them. A group is readable only after it was
+//! checked against the root. Nothing that is held ([`Hold`]) is deleted.
+//! **Not here:** what is worth keeping (`mirror`), the network (`transfer`).
+//!
+//! Everything here blocks on the disk; call it from a thread that may.
+
+mod collect;
+mod decode;
+mod encode;
+mod file;
+mod hold;
+mod import;
+mod layout;
+mod partial;
+mod prove;
+mod recheck;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod verify;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use hubless_types::{BlobHash, FileDigest, GroupSet, Link, LinkTrust};
+use tokio::sync::watch;
+
+pub use self::collect::{GcReport, Usage};
+pub use self::decode::{DecodeError, Decoder};
+pub use self::encode::Encoder;
+pub use self::file::{BlobFile, MAX_READ_BYTES};
+pub use self::hold::Hold;
+pub use self::import::DigestKind;
+pub use self::partial::PartialBlob;
+pub use self::prove::Prover;
+pub use self::verify::{BadBlob, VerifyEvent, VerifyReport};
+
+use self::file::{Backing, open_tree};
+use self::hold::Holds;
+use self::layout::{Layout, open_stamped, remove_if_there, stamp};
+use self::partial::{Live, State};
+use self::sync::{Syncer, boot_id};
+use self::tree::{Node, PARENT_BYTES, hash_bytes};
+use crate::catalogue::{BlobRecord, Catalogue, Place};
+use crate::error::{Result, StoreError};
+
+/// Room that a fetch leaves on the disk for everything else, in bytes.
+const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Whether an added file stays where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportMode {
+    /// It stays, and is checked whenever it is read.
+    Reference,
+    /// Its bytes are copied into the data folder.
+    Copy,
+}
+
+/// A file that was taken in; its link is in the catalogue as proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// What git or LFS calls it.
+    pub digest: FileDigest,
+    /// Its BLAKE3 root.
+    pub hash: BlobHash,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// How much of a blob is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobStatus {
+    /// Nothing.
+    Absent,
+    /// Some groups, all verified.
+    Partial {
+        /// Length of the whole, in bytes.
+        size: u64,
+        /// What is here.
+        have: GroupSet,
+    },
+    /// All of it.
+    Complete {
+        /// Its length in bytes.
+        size: u64,
+    },
+}
+
+/// Keeps blobs. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Blobs(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    layout: Layout,
+    catalogue: Catalogue,
+    /// Fetches under way: one a hash.
+    live: Mutex<HashMap<BlobHash, Weak<Live>>>,
+    holds: Holds,
+    syncer: Syncer,
+    boot: [u8; 16],
+    temp_number: AtomicU64,
+}
+
+impl Blobs {
+    pub(crate) fn beneath(data_dir: &Path, catalogue: Catalogue) -> Result<Self> {
+        let layout = Layout::create(data_dir)?;
+        collect::remove_temps(&layout)?;
+        let syncer = Syncer::start(layout.clone(), catalogue.clone())?;
+        Ok(Self(Arc::new(Inner {
+            layout,
+            catalogue,
+            live: Mutex::default(),
+            holds: Holds::default(),
+            syncer,
+            boot: boot_id(),
+            temp_number: AtomicU64::new(0),
+        })))
+    }
+
+    /// How much of a blob is here. A reference whose file changed or vanished is dropped, and absent.
+    pub fn status(&self, hash: &BlobHash) -> Result<BlobStatus> {
+        if let Some(live) = self.0.live_one(hash) {
+            return Ok(BlobStatus::Partial { size: live.size(), have: live.have() });
+        }
+        Ok(match self.0.settled_record(hash)? {
+            None => BlobStatus::Absent,
+            Some(BlobRecord { size, have: None, .. }) => BlobStatus::Complete { size },
+            Some(BlobRecord { size, have: Some(have), .. }) => BlobStatus::Partial { size, have },
+        })
+    }
+
+    /// Takes a file in; `progress` is told of bytes as they are hashed.
+    ///
+    /// # Errors
+    /// [`StoreError::ChangedWhileRead`] if somebody writes to it meanwhile; [`StoreError::NotAFile`];
+    /// [`StoreError::Collision`] for content made to break SHA-1.
+    pub fn import(
+        &self,
+        path: &Path,
+        mode: ImportMode,
+        kind: DigestKind,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Imported> {
+        let real = import::real_path(path).map_err(|e| StoreError::io(path, e))?;
+        let (data, before) = open_stamped(&real)?;
+        let size = before.size;
+        let mut temps = Temps::default();
+        let tree = (!Node::root(size).is_leaf()).then(|| self.0.temp_file(&mut temps)).transpose()?;
+        let copy = (mode == ImportMode::Copy).then(|| self.0.temp_file(&mut temps)).transpose()?;
+        let hashed = import::hash_file(
+            &data,
+            size,
+            kind,
+            tree.as_ref().map(|t| &t.1),
+            copy.as_ref().map(|c| &c.1),
+            progress,
+        );
+        let after = data.metadata().map(|m| stamp(&m)).map_err(|e| StoreError::io(path, e))?;
+        let hashed = match hashed {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => None,
+            Err(e) => return Err(StoreError::io(path, e)),
+            Ok(hashed) => Some(hashed),
+        };
+        let Some(hashed) = hashed.filter(|_| after == before && same_file(&real, &before)) else {
+            return Err(StoreError::ChangedWhileRead { path: path.to_owned() });
+        };
+        let digest = hashed.digest.ok_or_else(|| StoreError::Collision { path: path.to_owned() })?;
+        let imported = Imported { digest, hash: hashed.hash, size };
+        let place = match mode {
+            ImportMode::Reference => Place::Reference { path: real, stamp: before },
+            ImportMode::Copy => Place::Owned,
+        };
+        self.0.adopt_files(&imported, place, tree.map(|t| t.0), copy.map(|c| c.0))?;
+        Ok(imported)
+    }
+
+    /// Takes bytes in that are in memory anyway; they are copied into the data folder.
+    pub fn import_bytes(&self, bytes: &[u8], kind: DigestKind) -> Result<Imported> {
+        let size = bytes.len() as u64;
+        let hash = hash_bytes(bytes);
+        let mut digester = import::Digester::new(kind, size);
+        digester.update(bytes);
+        let digest = digester
+            .finish()
+            .ok_or_else(|| StoreError::Collision { path: PathBuf::from(hash.to_string()) })?;
+        let imported = Imported { digest, hash, size };
+        if matches!(self.0.settled_record(&hash)?, Some(BlobRecord { have: None, .. })) {
+            self.0.catalogue.put_link(&proven(&imported))?;
+            return Ok(imported);
+        }
+        let mut temps = Temps::default();
+        let (path, file) = self.0.temp_file(&mut temps)?;
+        std::io::Write::write_all(&mut &file, bytes).map_err(|e| StoreError::io(&path, e))?;
+        let tree = if Node::root(size).is_leaf() {
+            None
+        } else {
+            let (tree_path, tree) = self.0.temp_file(&mut temps)?;
+            import::hash_file(&file, size, kind, Some(&tree), None, &|_| {})
+                .map_err(|e| StoreError::io(&tree_path, e))?;
+            Some(tree_path)
+        };
+        self.0.adopt_files(&imported, Place::Owned, tree, Some(path))?;
+        Ok(imported)
+    }
+
+    /// Opens a blob for reading; `None` if nothing of it is here.
+    pub fn open(&self, hash: &BlobHash) -> Result<Option<BlobFile>> {
+        let hold = self.0.holds.take(*hash);
+        if let Some(live) = self.0.live_one(hash) {
+            return self.0.open_live(live, hold).map(Some);
+        }
+        let Some(record) = self.0.settled_record(hash)? else { return Ok(None) };
+        if record.have.is_some() {
+            let live = self.0.join(*hash, record.size, Room::Unneeded)?;
+            return self.0.open_live(live, hold).map(Some);
+        }
+        let (backing, path) = match record.place {
+            Place::Owned => (Backing::Owned, self.0.layout.data(hash)),
+            Place::Reference { path, .. } => (Backing::Reference(path.clone()), path),
+        };
+        let data = match File::open(&path) {
+            // Evicted between the look at its record and this.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|e| StoreError::io(&path, e))?,
+        };
+        let tree = open_tree(&self.0.layout.tree(hash), record.size)?;
+        let (blobs, hash, size) = (Arc::clone(&self.0), *hash, record.size);
+        Ok(Some(BlobFile { hash, size, data, tree, backing, path, live: None, blobs, _hold: hold }))
+    }
+
+    /// Creates a blob to be fetched, or goes on with one.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] if what is missing has no room; [`StoreError::SizeClash`] if the blob is known
+    /// with another size.
+    pub fn partial(&self, hash: BlobHash, size: u64) -> Result<PartialBlob> {
+        self.0.join(hash, size, Room::Needed)
+    }
+
+    /// Hashes a whole blob by `expect`'s rule. `true`: the link is proven now. `false`: the content is another.
+    ///
+    /// # Errors
+    /// [`StoreError::NotHere`] if it is not complete.
+    pub fn prove(&self, hash: &BlobHash, expect: &FileDigest) -> Result<bool> {
+        let blob = self.open(hash)?.filter(|b| b.have() == GroupSet::whole(b.size()));
+        let blob = blob.ok_or(StoreError::NotHere { hash: *hash })?;
+        let found = import::digest_file(&blob.data, blob.size, DigestKind::of(expect))
+            .map_err(|e| StoreError::io(&blob.path, e))?;
+        if found != Some(*expect) {
+            return Ok(false);
+        }
+        let link = Link { digest: *expect, hash: *hash, size: blob.size, trust: LinkTrust::Proven };
+        self.0.catalogue.put_link(&link)?;
+        Ok(true)
+    }
+
+    /// Hashes a blob by `expect`'s rule while it arrives; see [`Prover`].
+    pub fn prover(&self, blob: PartialBlob, expect: FileDigest) -> Prover {
+        Prover::new(blob, expect)
+    }
+
+    /// Keeps a blob from being collected until the hold is dropped.
+    pub fn hold(&self, hash: BlobHash) -> Hold {
+        self.0.holds.take(hash)
+    }
+}
+
+impl Inner {
+    fn lives(&self) -> MutexGuard<'_, HashMap<BlobHash, Weak<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fetch of a blob that is under way, and not settled.
+    fn live_one(&self, hash: &BlobHash) -> Option<PartialBlob> {
+        let live = self.lives().get(hash).and_then(Weak::upgrade);
+        live.filter(|live| !live.is_settled()).map(PartialBlob)
+    }
+
+    /// The one fetch of a blob: the one under way, else a new one.
+    fn join(self: &Arc<Self>, hash: BlobHash, size: u64, room: Room) -> Result<PartialBlob> {
+        let mut lives = self.lives();
+        if let Some(live) = lives.get(&hash).and_then(Weak::upgrade).filter(|live| !live.is_settled()) {
+            check_size(&hash, live.size, size)?;
+            return Ok(PartialBlob(live));
+        }
+        let live = Arc::new(self.begin(hash, size, room)?);
+        lives.retain(|_, weak| weak.strong_count() > 0);
+        lives.insert(hash, Arc::downgrade(&live));
+        Ok(PartialBlob(live))
+    }
+
+    fn temp_file(&self, temps: &mut Temps) -> Result<(PathBuf, File)> {
+        let path = self.layout.temp(self.temp_number.fetch_add(1, Ordering::Relaxed));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|e| StoreError::io(&path, e))?;
+        temps.0.push(path.clone());
+        Ok((path, file))
+    }
+
+    /// The record of a blob, after what can be seen at a glance was checked: a reference's file is the same
+    /// one, and bytes that a power cut may have taken are hashed again.
+    fn settled_record(&self, hash: &BlobHash) -> Result<Option<BlobRecord>> {
+        let Some(record) = self.catalogue.blob(hash)? else { return Ok(None) };
+        match &record.place {
+            Place::Reference { path, stamp } if !same_file(path, stamp) => {
+                tracing::warn!(%hash, path = %path.display(), "a file that was added has changed or is gone; dropped");
+                self.forget(hash)?;
+                Ok(None)
+            }
+            Place::Owned if !record.synced && record.boot != self.boot => {
+                self.recheck(hash, &record).map(Some)
+            }
+            _ => Ok(Some(record)),
+        }
+    }
+
+    /// Drops a blob's record, then its files.
+    fn forget(&self, hash: &BlobHash) -> Result<()> {
+        self.catalogue.remove_blob(hash)?;
+        remove_if_there(&self.layout.data(hash))?;
+        remove_if_there(&self.layout.tree(hash))
+    }
+
+    /// Gives finished files their names, then writes record and link.
+    fn adopt_files(
+        &self,
+        imported: &Imported,
+        place: Place,
+        tree: Option<PathBuf>,
+        data: Option<PathBuf>,
+    ) -> Result<()> {
+        let hash = imported.hash;
+        // Under the lock no fetch of the same blob can begin between the look and the record.
+        let lives = self.lives();
+        let held = self.settled_record(&hash)?.filter(|r| r.have.is_none());
+        if held.is_some() {
+            // What is here already is as good, and may be open; the new files go with their names.
+            return self.catalogue.put_link(&proven(imported));
+        }
+        if let Some(live) = lives.get(&hash).and_then(Weak::upgrade) {
+            live.state().settled = true;
+        }
+        self.layout.prepare(&hash)?;
+        remove_if_there(&self.layout.data(&hash))?;
+        for (from, to) in [(tree, self.layout.tree(&hash)), (data, self.layout.data(&hash))] {
+            if let Some(from) = from {
+                std::fs::rename(&from, &to).map_err(|e| StoreError::io(&to, e))?;
+            }
+        }
+        let record = BlobRecord { size: imported.size, place, have: None, synced: false, boot: self.boot };
+        self.catalogue.put_blob_and_link(&hash, &record, &proven(imported))?;
+        self.syncer.soon(hash);
+        Ok(())
+    }
+
+    fn open_live(self: &Arc<Self>, live: PartialBlob, hold: Hold) -> Result<BlobFile> {
+        let data = live.0.data.try_clone().map_err(|e| StoreError::io(&live.0.path, e))?;
+        let tree = live.0.tree.as_ref().map(File::try_clone).transpose();
+        let tree = tree.map_err(|e| StoreError::io(&live.0.path, e))?;
+        let (hash, size, path) = (live.hash(), live.size(), live.0.path.clone());
+        let blobs = Arc::clone(self);
+        Ok(BlobFile {
+            hash,
+            size,
+            data,
+            tree,
+            backing: Backing::Owned,
+            path,
+            live: Some(live),
+            blobs,
+            _hold: hold,
+        })
+    }
+
+    /// Opens or makes the files of a blob that is to be fetched. The caller has the table of live ones locked.
+    fn begin(self: &Arc<Self>, hash: BlobHash, size: u64, room: Room) -> Result<Live> {
+        let mut record = self.settled_record(&hash)?;
+        if size == 0 && record.is_none() {
+            record = Some(self.begin_empty(&hash)?);
+        }
+        if let Some(record) = &record {
+            check_size(&hash, record.size, size)?;
+        }
+        let known = record.is_some();
+        let complete = record.as_ref().is_some_and(|r| r.have.is_none());
+        let path = match record.as_ref().map(|r| &r.place) {
+            Some(Place::Reference { path, .. }) => path.clone(),
+            _ => self.layout.data(&hash),
+        };
+        let have = match record.and_then(|r| r.have) {
+            Some(have) => have,
+            None if complete => GroupSet::whole(size),
+            None => GroupSet::new(),
+        };
+        if !complete {
+            self.layout.prepare(&hash)?;
+        }
+        if !complete && room == Room::Needed {
+            check_room(self.layout.root(), &path, size.saturating_sub(have.bytes(size)))?;
+        }
+        let data = open_for_fetch(&path, size, complete)?;
+        let tree_bytes = (Node::root(size).groups - 1) * PARENT_BYTES as u64;
+        let tree_path = self.layout.tree(&hash);
+        let tree = (tree_bytes > 0).then(|| open_for_fetch(&tree_path, tree_bytes, complete)).transpose()?;
+        if !known {
+            let have = Some(GroupSet::new());
+            let record = BlobRecord { size, place: Place::Owned, have, synced: false, boot: self.boot };
+            self.catalogue.put_blob(&hash, &record)?;
+        }
+        let (changed, _) = watch::channel(have.len());
+        let state = State { have, persisted_at: Instant::now(), dirty: false, settled: complete };
+        Ok(Live {
+            hash,
+            size,
+            data,
+            tree,
+            path,
+            state: Mutex::new(state),
+            changed,
+            blobs: Arc::clone(self),
+            _hold: self.holds.take(hash),
+        })
+    }
+
+    /// The empty blob needs no fetch; nothing else is empty.
+    fn begin_empty(&self, hash: &BlobHash) -> Result<BlobRecord> {
+        if hash_bytes(&[]) != *hash {
+            return Err(StoreError::Mismatch { hash: *hash, offset: 0 });
+        }
+        self.layout.prepare(hash)?;
+        open_for_fetch(&self.layout.data(hash), 0, false)?;
+        let record = BlobRecord { size: 0, place: Place::Owned, have: None, synced: false, boot: self.boot };
+        self.catalogue.put_blob(hash, &record)?;
+        Ok(record)
+    }
+}
+
+/// Whether a blob is opened to be fetched, and so wants room on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Needed,
+    Unneeded,
+}
+
+/// Deletes what still has a temporary name when an import ends, well or badly.
+#[derive(Debug, Default)]
+struct Temps(Vec<PathBuf>);
+
+impl Drop for Temps {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = remove_if_there(path);
+        }
+    }
+}
+
+fn open_for_fetch(path: &Path, size: u64, complete: bool) -> Result<File> {
+    let fail = |e| StoreError::io(path, e);
+    if complete {
+        return File::open(path).map_err(fail);
+    }
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
+    file.set_len(size).map_err(fail)?;
+    Ok(file)
+}
+
+fn same_file(path: &Path, before: &crate::catalogue::FileStamp) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && stamp(&m) == *before)
+}
+
+fn check_size(hash: &BlobHash, known: u64, said: u64) -> Result<()> {
+    if known == said { Ok(()) } else { Err(StoreError::SizeClash { hash: *hash, known, said }) }
+}
+
+/// Refuses a fetch that cannot end well, before it begins.
+fn check_room(folder: &Path, path: &Path, missing: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder).map_err(|e| StoreError::io(folder, e.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if missing.saturating_add(DISK_RESERVE_BYTES) > free {
+        return Err(StoreError::DiskFull { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn proven(imported: &Imported) -> Link {
+    let Imported { digest, hash, size } = *imported;
+    Link { digest, hash, size, trust: LinkTrust::Proven }
+}

@@ -1,0 +1,197 @@
+//! A blob that is being fetched: written in any order by many hands, read by others as far as it has come.
+//!
+//! **Invariant:** the record of what is held is written after the bytes that it speaks of, so a killed process
+//! finds nothing marked that is not there, and at most [`PERSIST_EVERY`] worth of groups to fetch anew.
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hubless_types::{BlobHash, ByteRange, GroupSet};
+use tokio::sync::watch;
+
+use super::Inner;
+use super::decode::Decoder;
+use super::file::{MAX_READ_BYTES, read_exact_at};
+use super::hold::Hold;
+use super::tree::group_count;
+use crate::catalogue::{BlobRecord, Place};
+use crate::error::{Result, StoreError};
+
+/// How much progress a killed process may lose.
+pub(crate) const PERSIST_EVERY: Duration = Duration::from_millis(200);
+
+/// A blob that is being fetched. Clones are the same blob; there is one a hash.
+#[derive(Debug, Clone)]
+pub struct PartialBlob(pub(super) Arc<Live>);
+
+/// The shared part of a [`PartialBlob`].
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) hash: BlobHash,
+    pub(super) size: u64,
+    pub(super) data: File,
+    /// `None` for a blob of one group, which has no parents.
+    pub(super) tree: Option<File>,
+    pub(super) path: PathBuf,
+    pub(super) state: Mutex<State>,
+    pub(super) changed: watch::Sender<u64>,
+    pub(super) blobs: Arc<Inner>,
+    pub(super) _hold: Hold,
+}
+
+/// What changes while it is fetched.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) have: GroupSet,
+    pub(super) persisted_at: Instant,
+    pub(super) dirty: bool,
+    /// Set when its record is no longer this fetch's to write: it is complete, or was added from elsewhere.
+    pub(super) settled: bool,
+}
+
+impl PartialBlob {
+    /// Its BLAKE3 root.
+    pub fn hash(&self) -> BlobHash {
+        self.0.hash
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    /// Which groups are here and verified.
+    pub fn have(&self) -> GroupSet {
+        self.0.state().have.clone()
+    }
+
+    /// Whether all of `groups` are here.
+    pub fn has(&self, groups: Range<u64>) -> bool {
+        self.0.state().have.contains(groups)
+    }
+
+    /// Whether all of it is here.
+    pub fn is_complete(&self) -> bool {
+        self.has(0..self.size().div_ceil(hubless_types::GROUP_BYTES))
+    }
+
+    /// Tells how many groups are held, whenever that number grows.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Takes one answer of a peer that was asked for `groups`.
+    pub fn decoder(&self, groups: impl Into<GroupSet>) -> Decoder {
+        Decoder::new(self.clone(), groups.into())
+    }
+
+    /// Reads bytes that are here, cut at the end of the file and at [`MAX_READ_BYTES`]. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotHere`] if a group of it is not here yet.
+    pub fn read(&self, range: ByteRange) -> Result<Bytes> {
+        let end = range.end.min(self.size()).min(range.start.saturating_add(MAX_READ_BYTES));
+        let range = ByteRange::new(range.start.min(end), end);
+        if !self.has(range.groups()) {
+            return Err(StoreError::NotHere { hash: self.hash() });
+        }
+        let mut buffer = vec![0; range.len() as usize];
+        read_exact_at(&self.0.data, &mut buffer, range.start).map_err(|e| StoreError::io(&self.0.path, e))?;
+        Ok(buffer.into())
+    }
+
+    pub(super) fn write_data(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        write_all_vectored(&self.0.data, slices, offset).map_err(|e| StoreError::io(&self.0.path, e))
+    }
+
+    pub(super) fn write_tree(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<()> {
+        let Some(tree) = &self.0.tree else { return Ok(()) };
+        let path = || self.0.blobs.layout.tree(&self.0.hash);
+        write_all_vectored(tree, slices, offset).map_err(|e| StoreError::io(path(), e))
+    }
+
+    /// Marks groups whose bytes and parents are written.
+    pub(super) fn mark(&self, groups: Range<u64>) -> Result<()> {
+        let held = {
+            let mut state = self.0.state();
+            state.have.insert(groups);
+            state.dirty = true;
+            let complete = state.have.contains(0..group_count(self.size()));
+            if complete || state.persisted_at.elapsed() >= PERSIST_EVERY {
+                self.0.persist(&mut state, complete)?;
+            }
+            state.have.len()
+        };
+        self.0.changed.send_replace(held);
+        Ok(())
+    }
+}
+
+impl Live {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its record is no longer this fetch's to write.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state().settled
+    }
+
+    fn persist(&self, state: &mut State, complete: bool) -> Result<()> {
+        if state.settled || !state.dirty {
+            return Ok(());
+        }
+        let have = (!complete).then(|| state.have.clone());
+        let record =
+            BlobRecord { size: self.size, place: Place::Owned, have, synced: false, boot: self.blobs.boot };
+        self.blobs.catalogue.put_blob(&self.hash, &record)?;
+        state.dirty = false;
+        state.persisted_at = Instant::now();
+        if complete {
+            state.settled = true;
+            self.blobs.syncer.soon(self.hash);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let mut state = std::mem::replace(
+            self.state.get_mut().unwrap_or_else(PoisonError::into_inner),
+            State { have: GroupSet::new(), persisted_at: Instant::now(), dirty: false, settled: true },
+        );
+        if let Err(error) = self.persist(&mut state, false) {
+            tracing::warn!(hash = %self.hash, %error, "progress of a fetch was not written; it is fetched anew");
+        }
+    }
+}
+
+/// Most slices that one call to the system takes (Linux: `IOV_MAX`).
+const MAX_SLICES: usize = 1024;
+
+/// Writes all slices one after another from `offset` on.
+fn write_all_vectored(file: &File, slices: &[IoSlice<'_>], mut offset: u64) -> std::io::Result<()> {
+    for batch in slices.chunks(MAX_SLICES) {
+        let wanted: usize = batch.iter().map(|s| s.len()).sum();
+        let mut written = rustix::io::retry_on_intr(|| rustix::io::pwritev(file, batch, offset))?;
+        let mut at = offset;
+        offset += wanted as u64;
+        if written == wanted {
+            continue;
+        }
+        // A short write (a signal, a disk about to be full): the rest goes a slice at a time, with its cause.
+        for slice in batch {
+            let skip = written.min(slice.len());
+            written -= skip;
+            std::os::unix::fs::FileExt::write_all_at(file, &slice[skip..], at + skip as u64)?;
+            at += slice.len() as u64;
+        }
+    }
+    Ok(())
+}

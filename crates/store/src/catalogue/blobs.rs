@@ -1,0 +1,95 @@
+//! What is known of each blob's bytes.
+
+use hubless_types::{BlobHash, GroupSet, Link};
+use serde::{Deserialize, Serialize};
+
+use super::codec::Record;
+use super::db::Cf;
+use super::records::{BlobRecord, Place};
+use super::txn::Txn;
+use super::{Catalogue, codec, links};
+use crate::error::{Result, StoreError};
+
+/// Version 0 told nothing of the disk and the boot.
+#[derive(Serialize, Deserialize)]
+pub(super) struct BlobRecordV0 {
+    pub(super) size: u64,
+    pub(super) place: Place,
+    pub(super) have: Option<GroupSet>,
+}
+
+impl Record for BlobRecord {
+    const NAME: &'static str = "blob";
+
+    fn upgrade(version: u8, body: &[u8]) -> Option<Self> {
+        let old: BlobRecordV0 = if version == 0 { codec::parse(body).ok()? } else { return None };
+        Some(Self { size: old.size, place: old.place, have: old.have, synced: false, boot: [0; 16] })
+    }
+}
+
+impl Catalogue {
+    /// What is known of a blob.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn blob(&self, hash: &BlobHash) -> Result<Option<BlobRecord>> {
+        self.db().get(Cf::Blobs, hash.as_bytes())
+    }
+
+    /// Stores what is known of a blob. Its bytes are on the disk before this is called.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn put_blob(&self, hash: &BlobHash, record: &BlobRecord) -> Result<()> {
+        self.change(|txn| put(txn, hash, record))
+    }
+
+    /// Stores a blob and its link together.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn put_blob_and_link(&self, hash: &BlobHash, record: &BlobRecord, link: &Link) -> Result<()> {
+        self.change(|txn| {
+            put(txn, hash, record)?;
+            links::put(txn, link).map(drop)
+        })
+    }
+
+    /// Notes that a whole blob's bytes have reached the disk itself; does nothing if it is gone meanwhile.
+    pub(crate) fn mark_synced(&self, hash: &BlobHash) -> Result<()> {
+        self.change(|txn| match txn.get::<BlobRecord>(Cf::Blobs, hash.as_bytes())? {
+            Some(record) if record.have.is_none() => put(txn, hash, &BlobRecord { synced: true, ..record }),
+            _ => Ok(()),
+        })
+    }
+
+    /// Forgets a blob. Its links stay: they are as true without its bytes.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn remove_blob(&self, hash: &BlobHash) -> Result<()> {
+        self.change(|txn| remove(txn, hash))
+    }
+
+    /// Blobs sorted by hash, those after `after`; at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn blobs(&self, after: Option<BlobHash>, limit: usize) -> Result<Vec<(BlobHash, BlobRecord)>> {
+        let after = after.as_ref().map(|hash| &hash.as_bytes()[..]);
+        self.db().page(Cf::Blobs, &[], after, limit, |key, value| Ok((read_key(key)?, codec::decode(value)?)))
+    }
+}
+
+fn read_key(key: &[u8]) -> Result<BlobHash> {
+    BlobHash::from_slice(key).ok_or_else(|| StoreError::corrupt("blob key", "it is no BLAKE3 root"))
+}
+
+pub(super) fn put(txn: &mut Txn<'_>, hash: &BlobHash, record: &BlobRecord) -> Result<()> {
+    txn.put(Cf::Blobs, hash.as_bytes().to_vec(), record)
+}
+
+pub(super) fn remove(txn: &mut Txn<'_>, hash: &BlobHash) -> Result<()> {
+    txn.delete(Cf::Blobs, hash.as_bytes().to_vec());
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Brings an older data folder up to this version.
+//!
+//! A step may be repeated: a process that is killed in the middle starts it again, since the folder's format is
+//! written only after the last step. Records are also read in their older versions one by one
+//! ([`Record::upgrade`](super::codec::Record::upgrade)); a step rewrites them so that a later version may forget how.
+
+use super::Catalogue;
+use super::codec::{self, Record};
+use super::db::Cf;
+use super::records::BlobRecord;
+use crate::error::Result;
+
+/// The format of data folders that this version writes.
+pub(crate) const FORMAT: u32 = 1;
+
+/// Rows that are rewritten in one go.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// The step that leads to format `n + 1` stands at place `n`.
+const STEPS: [fn(&Catalogue) -> Result<()>; FORMAT as usize] = [rewrite::<BlobRecord, { Cf::Blobs as u8 }>];
+
+impl Catalogue {
+    pub(super) fn migrate(&self, found: u32) -> Result<()> {
+        for (step, from) in STEPS.iter().zip(0..).skip(found as usize) {
+            tracing::info!(from, to = from + 1, "bringing the catalogue up to a newer format");
+            step(self)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes every record of a table that has an older version in its present one.
+fn rewrite<R: Record, const CF: u8>(catalogue: &Catalogue) -> Result<()> {
+    let cf = Cf::ALL[usize::from(CF)];
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = catalogue.db().page(cf, &[], after.as_deref(), ROWS_AT_ONCE, |key, value| {
+            let old = value.first() != Some(&R::VERSION);
+            Ok((key.to_vec(), old.then(|| codec::decode::<R>(value)).transpose()?))
+        })?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        catalogue.change(|txn| {
+            let old = page.into_iter().filter_map(|(key, record)| Some((key, record?)));
+            old.into_iter().try_for_each(|(key, record)| txn.put(cf, key, &record))
+        })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hubless_types::{BlobHash, GroupSet};
+
+    use super::super::blobs::BlobRecordV0;
+    use super::super::records::Place;
+    use super::super::tests::{fixture, hash};
+    use super::*;
+
+    fn raw(catalogue: &Catalogue, hash: &BlobHash) -> Vec<u8> {
+        catalogue.db().get_bytes(Cf::Blobs, hash.as_bytes()).unwrap().unwrap()
+    }
+
+    /// A folder of format 0 has blob records that say nothing of disk and boot: they are read as not synced, and
+    /// rewritten when the folder is opened; doing it again changes nothing.
+    #[test]
+    fn records_of_format_0_come_up_to_format_1() {
+        let f = fixture();
+        let have = Some(GroupSet::from(0..4));
+        let old = BlobRecordV0 { size: 100_000, place: Place::Owned, have: have.clone() };
+        let mut value = vec![0];
+        value.extend(postcard::to_stdvec(&old).unwrap());
+        let new = BlobRecord { size: 100_000, place: Place::Owned, have, synced: false, boot: [0; 16] };
+        let c = &f.catalogue;
+        c.change(|txn| {
+            let keys = (0..ROWS_AT_ONCE as u32 + 10).map(|n| [&n.to_be_bytes()[..], &[7; 28]].concat());
+            keys.into_iter().for_each(|key| txn.put_bytes(Cf::Blobs, key, value.clone()));
+            txn.put_bytes(Cf::Blobs, hash(9).as_bytes().to_vec(), value.clone());
+            Ok(())
+        })
+        .unwrap();
+        c.put_blob(&hash(8), &BlobRecord { synced: true, ..new.clone() }).unwrap();
+        let kept = raw(c, &hash(8));
+        assert_eq!(c.blob(&hash(9)).unwrap(), Some(new.clone()), "read as it is");
+        assert_eq!(raw(c, &hash(9))[0], 0);
+
+        for _ in 0..2 {
+            c.migrate(0).unwrap();
+            assert_eq!(c.blob(&hash(9)).unwrap(), Some(new.clone()));
+            assert_eq!(raw(c, &hash(8)), kept);
+            let all = c.db().page(Cf::Blobs, &[], None, usize::MAX, |_, value| Ok(value[0])).unwrap();
+            assert_eq!((all.len(), all.iter().all(|v| *v == 1)), (ROWS_AT_ONCE + 12, true));
+        }
+    }
+}

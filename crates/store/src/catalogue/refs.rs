@@ -1,0 +1,67 @@
+//! Where names point.
+
+use hubless_types::{RepoId, Revision};
+
+use super::codec::Record;
+use super::db::Cf;
+use super::records::RefRecord;
+use super::txn::Txn;
+use super::{Catalogue, codec, keys, repos};
+use crate::error::Result;
+
+impl Record for RefRecord {
+    const NAME: &'static str = "ref";
+}
+
+impl Catalogue {
+    /// Sets where a name points, and lists its repository.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`](crate::StoreError::DiskFull), [`StoreError::Corrupt`](crate::StoreError::Corrupt)
+    /// or [`StoreError::Rocks`](crate::StoreError::Rocks), as everywhere in the catalogue.
+    pub fn set_ref(&self, repo: &RepoId, revision: &Revision, record: RefRecord) -> Result<()> {
+        self.change(|txn| set(txn, repo, revision, &record))
+    }
+
+    /// Where a name points, as far as is known here.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn get_ref(&self, repo: &RepoId, revision: &Revision) -> Result<Option<RefRecord>> {
+        self.db().get(Cf::Refs, &key(repo, revision))
+    }
+
+    /// Every name of a repository, sorted.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn refs(&self, repo: &RepoId) -> Result<Vec<(Revision, RefRecord)>> {
+        let prefix = keys::in_repo(repo);
+        self.db().page(Cf::Refs, &prefix, None, usize::MAX, |key, value| {
+            Ok((keys::read_revision(&key[prefix.len()..])?, codec::decode(value)?))
+        })
+    }
+
+    /// Forgets a name; `false` if it was not known.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn remove_ref(&self, repo: &RepoId, revision: &Revision) -> Result<bool> {
+        self.change(|txn| {
+            let key = key(repo, revision);
+            let known = txn.has(Cf::Refs, &key)?;
+            txn.delete(Cf::Refs, key);
+            repos::forget_if_empty(txn, repo)?;
+            Ok(known)
+        })
+    }
+}
+
+fn key(repo: &RepoId, revision: &Revision) -> Vec<u8> {
+    keys::repo_and(repo, revision.as_str().as_bytes())
+}
+
+pub(super) fn set(txn: &mut Txn<'_>, repo: &RepoId, revision: &Revision, record: &RefRecord) -> Result<()> {
+    txn.put(Cf::Refs, key(repo, revision), record)?;
+    repos::note(txn, repo)
+}
