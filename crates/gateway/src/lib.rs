@@ -1,1 +1,29 @@
-//! placeholder
+//! What users' tools talk to: the Hub-compatible endpoint over TCP and the admin API over a Unix socket.
+//!
+//! Requests are parsed once at the edge ([`address`], [`range`], [`query`]), answered by one file a route
+//! family ([`routes`], [`admin`]) and leave with the headers that Hub clients look for.
+//!
+//! **Invariant:** nothing a client sends makes a panic or a 5xx; whatever is refused says why in
+//! `X-Error-Code`, `X-Error-Message` and JSON. A body that cannot be completed is cut, never padded.
+//! **Not here:** any decision about what is known, trusted or fetched (`mirror`); disk; peers.
+
+mod address;
+mod admin;
+mod answer;
+mod app;
+mod body;
+mod config;
+mod error;
+mod paging;
+mod query;
+mod range;
+mod revision;
+mod routes;
+mod server;
+mod stall;
+
+pub use admin::{admin_router, bind_admin};
+pub use app::router;
+pub use config::GatewayConfig;
+pub use error::GatewayError;
+pub use server::{serve_admin, serve_http};

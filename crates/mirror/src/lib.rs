@@ -1,1 +1,51 @@
-//! placeholder
+//! Every decision of a node: which commit a name means, which files it has, where their bytes come from, and
+//! what stays.
+//!
+//! [`Mirror`] is one handle for all of it; clones share one node. It knows the network only as two traits
+//! (`discovery::Discovery`, `transfer::PeerClient`), so that whole swarms run in one test.
+//!
+//! **Invariant:** no byte leaves a [`FileReader`] that is not checked against a BLAKE3 tree whose link to the
+//! file's digest is proven or vouched for; a commit's manifest is stored only once its git objects hash up to
+//! the commit; what a stranger sends is bounded and checked before it is kept.
+//! **Not here:** HTTP, argument parsing, libp2p, iroh, RocksDB, and reading the environment.
+
+mod add;
+mod adopt;
+mod announce;
+mod body;
+mod config;
+mod decide;
+mod error;
+pub mod fetch;
+mod gc;
+mod keeper;
+mod links;
+mod manifests;
+mod meter;
+mod mirror;
+mod obtain;
+mod open_file;
+mod pins;
+pub mod plan;
+mod progress;
+mod pull;
+mod report;
+mod request;
+mod resolve;
+mod sources;
+mod status;
+mod util;
+mod verify;
+
+pub use config::{MirrorConfig, MirrorParts};
+pub use error::{ErrorKind, MirrorError, NotFound, Said};
+pub use mirror::Mirror;
+pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
+pub use report::{
+    AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
+    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
+};
+pub use request::{Accept, AddRequest, AdoptRequest, PullRequest, PullTo};
+
+// What callers need to read this crate's results without naming the crates beneath it.
+pub use hubless_store::{RefRecord, RefSource};

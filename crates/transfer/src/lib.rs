@@ -1,1 +1,36 @@
-//! placeholder
+//! Serves what this node holds and fetches what others hold, each byte checked against its BLAKE3 tree.
+//!
+//! Two protocols on one QUIC endpoint (iroh, with the node's own key, no relay, no name service):
+//! `/iroh-bytes/4` is iroh-blobs' own and carries segments of blobs with their proofs; `hubless/1` carries the rest:
+//! manifests, statements, links, small files, and who holds what.
+//!
+//! **Invariants:** nothing is sent that the store has not verified; nothing is written that has not been checked;
+//! every queue, message and wait has a bound, named in [`mod@limits`].
+//! **Not here:** whom to ask for what (`mirror`), finding peers (`discovery`).
+
+mod answer;
+mod client;
+mod decode;
+mod endpoint;
+mod error;
+mod get;
+mod holdings;
+pub mod limits;
+mod memory;
+mod pool;
+mod receive;
+mod refusal;
+mod remote;
+mod serve;
+mod shape;
+mod stats;
+mod transfer;
+mod wire;
+
+pub use client::{Holding, ManifestReply, PeerClient, Tick};
+pub use endpoint::TransferConfig;
+pub use error::TransferError;
+pub use limits::{SMALL_FILE_MAX, STALL_TIMEOUT};
+pub use memory::{Delivered, Delivery, Faults, MemoryNet};
+pub use stats::{PeerBytes, TransferStats};
+pub use transfer::Transfer;

@@ -124,10 +124,9 @@ impl BlobFile {
                 }
                 continue;
             }
-            let ((left, left_hash), (right, right_hash)) =
-                self.checked_children(&node, &hash, &mut window)?;
-            stack.push((right, right_hash));
-            stack.push((left, left_hash));
+            let [left, right] = self.checked_children(&node, &hash, &mut window)?;
+            stack.push(right);
+            stack.push(left);
         }
         let skip = (range.start - whole.start) as usize;
         Ok(bytes.slice(skip..skip + range.len() as usize))
