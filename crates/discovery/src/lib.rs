@@ -23,6 +23,7 @@ mod lan;
 mod memory;
 mod memory_table;
 mod net;
+mod orders;
 mod port;
 mod reach;
 mod records;

@@ -1,5 +1,7 @@
 //! A data folder across processes: whose it is, who has it open, and what a killed process leaves.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

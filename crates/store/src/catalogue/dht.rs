@@ -210,9 +210,12 @@ fn remove_stranger(txn: &mut Txn<'_>, row_key: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
+/// The row that expires first, by its expiry and its key.
+type Soonest = (Timestamp, Vec<u8>);
+
 /// How many strangers' rows a key has, and the one that is nearest to its expiry.
-fn survey(txn: &Txn<'_>, prefix: &[u8]) -> Result<(usize, Option<(Timestamp, Vec<u8>)>)> {
-    let (mut rows, mut first) = (0, None::<(Timestamp, Vec<u8>)>);
+fn survey(txn: &Txn<'_>, prefix: &[u8]) -> Result<(usize, Option<Soonest>)> {
+    let (mut rows, mut first) = (0, None::<Soonest>);
     txn.before().scan(Cf::Dht, prefix, prefix, |key, value| {
         rows += 1;
         let expires = codec::decode::<RowRecord>(value)?.expires;

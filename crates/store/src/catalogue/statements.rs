@@ -17,6 +17,8 @@ use crate::error::Result;
 pub const STATEMENT_MAX_SIGNERS: usize = 64;
 /// Most statements that are kept for one repository, so that nobody fills the disk with names.
 pub const STATEMENT_MAX_PER_REPO: usize = 4096;
+/// Before a repository's key: counts its statements.
+const PER_REPO: &[u8] = b"statements/";
 
 #[derive(Serialize, Deserialize)]
 struct StatementRecord {
@@ -39,8 +41,9 @@ impl Catalogue {
     /// Keeps a verified statement if it is the newest of its signer about this name; `false` if it is not, or if
     /// there is no room for it.
     ///
-    /// Where [`STATEMENT_MAX_SIGNERS`] signers speak of the name, or [`STATEMENT_MAX_PER_REPO`] statements of the
-    /// repository, the oldest one of a signer who does not count makes room for a newer one.
+    /// Where [`STATEMENT_MAX_SIGNERS`] signers speak of the name, the oldest statement of one who does not count
+    /// makes room for a newer one. Where the repository has [`STATEMENT_MAX_PER_REPO`] statements, only those who
+    /// count find room.
     ///
     /// # Errors
     /// As [`Catalogue::set_ref`].
@@ -64,7 +67,7 @@ impl Catalogue {
     /// As [`Catalogue::set_ref`].
     pub fn statements(&self, repo: &RepoId, revision: Option<&Revision>) -> Result<Vec<Statement>> {
         let prefix = revision.map_or_else(|| keys::in_repo(repo), |r| keys::in_revision(repo, r));
-        self.db().page(Cf::Statements, &prefix, None, STATEMENT_MAX_PER_REPO, |_, value| {
+        self.db().page(Cf::Statements, &prefix, None, usize::MAX, |_, value| {
             Ok(codec::decode::<StatementRecord>(value)?.statement)
         })
     }
@@ -85,44 +88,31 @@ pub(super) fn put(txn: &mut Txn<'_>, statement: &Statement, counts: bool) -> Res
     Ok(true)
 }
 
-/// Whether there is room for one more row.
-enum Room {
-    Free,
-    /// If this row goes.
-    Instead(Vec<u8>),
-    Full,
-}
-
 /// Sees to it that both bounds hold with one row more; `false` if they cannot.
 fn make_room(txn: &mut Txn<'_>, statement: &Statement, counts: bool) -> Result<bool> {
     let body = &statement.body;
-    let of_name = keys::in_revision(&body.repo, &body.revision);
-    let of_repo = keys::in_repo(&body.repo);
-    let mut leaving = Vec::new();
-    for (prefix, most) in [(of_name, STATEMENT_MAX_SIGNERS), (of_repo, STATEMENT_MAX_PER_REPO)] {
-        match room(txn, &prefix, most, body.seen.0, counts)? {
-            Room::Full => return Ok(false),
-            // Whoever leaves the name leaves the repository too.
-            Room::Instead(key) if leaving.is_empty() => leaving.push(key),
-            Room::Free | Room::Instead(_) => {}
+    let (signers, oldest) = survey(txn, &keys::in_revision(&body.repo, &body.revision))?;
+    if signers >= STATEMENT_MAX_SIGNERS {
+        match oldest {
+            Some(oldest) if counts || oldest.seen < body.seen.0 => {
+                txn.delete(Cf::Statements, oldest.key);
+                return Ok(true);
+            }
+            // Signers who count are few, by the operator's choice; their statements pass the bound.
+            None if counts => {}
+            _ => return Ok(false),
         }
     }
-    leaving.into_iter().for_each(|key| txn.delete(Cf::Statements, key));
-    Ok(true)
+    let counter = [PER_REPO, &keys::repo(&body.repo)].concat();
+    let rows: u64 = txn.get(Cf::Counters, &counter)?.unwrap_or(0);
+    let fits = counts || rows < STATEMENT_MAX_PER_REPO as u64;
+    if fits {
+        txn.count(&counter, 1)?;
+    }
+    Ok(fits)
 }
 
-fn room(txn: &Txn<'_>, prefix: &[u8], most: usize, seen: u64, counts: bool) -> Result<Room> {
-    let (rows, oldest) = survey(txn, prefix)?;
-    Ok(match oldest {
-        _ if rows < most => Room::Free,
-        Some(oldest) if counts || oldest.seen < seen => Room::Instead(oldest.key),
-        // Signers who count are few, by the operator's choice; their statements pass the bound.
-        None if counts => Room::Free,
-        _ => Room::Full,
-    })
-}
-
-/// How many rows begin with `prefix`, and the oldest of those whose signers do not count.
+/// How many signers speak of a name, and the oldest statement of those who do not count.
 fn survey(txn: &Txn<'_>, prefix: &[u8]) -> Result<(usize, Option<Candidate>)> {
     let (mut rows, mut oldest) = (0, None::<Candidate>);
     txn.before().scan(Cf::Statements, prefix, prefix, |key, _| {

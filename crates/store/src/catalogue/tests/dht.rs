@@ -95,7 +95,7 @@ fn key(n: u8) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn the_bounds_hold_and_nothing_is_lost(steps in steps(), now in 0..30_u64) {

@@ -9,7 +9,7 @@ use super::*;
 
 /// Opening a database for each case takes some milliseconds.
 fn few_cases() -> ProptestConfig {
-    ProptestConfig { cases: 24, ..ProptestConfig::default() }
+    ProptestConfig { cases: 12, ..ProptestConfig::default() }
 }
 
 fn trust(n: u8) -> LinkTrust {

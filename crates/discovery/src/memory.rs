@@ -1,0 +1,140 @@
+//! The memory twin: the same trait over a map that its nodes share, for tests without a network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use hubless_types::{NodeId, Provider, ProviderSource};
+
+use crate::{DhtKey, DhtMode, Discovery, DiscoveryError, DiscoveryStatus};
+
+/// A network of nodes within one process.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySwarm(Arc<Mutex<Network>>);
+
+#[derive(Debug, Default)]
+struct Network {
+    /// Who has announced what. As on the DHT, a record outlives its node's departure.
+    records: BTreeMap<Vec<u8>, BTreeSet<NodeId>>,
+    /// Every node that was ever here, with its address.
+    addrs: BTreeMap<NodeId, SocketAddr>,
+    /// Nodes that take part and are not cut off.
+    online: BTreeSet<NodeId>,
+}
+
+impl MemorySwarm {
+    /// A network with nobody in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a node that is reached at `addr`.
+    pub fn node(&self, node: NodeId, addr: SocketAddr) -> MemoryDiscovery {
+        let mut network = self.lock();
+        network.addrs.insert(node, addr);
+        network.online.insert(node);
+        MemoryDiscovery { node, addr, swarm: self.clone() }
+    }
+
+    /// Cuts a node off: it finds nobody, and nobody is connected with it. What it announced stays known.
+    pub fn cut(&self, node: NodeId) {
+        self.lock().online.remove(&node);
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self, node: NodeId) {
+        let mut network = self.lock();
+        if network.addrs.contains_key(&node) {
+            network.online.insert(node);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Network> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One node of a [`MemorySwarm`].
+#[derive(Debug, Clone)]
+pub struct MemoryDiscovery {
+    node: NodeId,
+    addr: SocketAddr,
+    swarm: MemorySwarm,
+}
+
+impl MemoryDiscovery {
+    fn provider(&self, network: &Network, node: NodeId, source: ProviderSource) -> Option<Provider> {
+        let addr = network.addrs.get(&node)?;
+        (node != self.node).then(|| Provider { node, addrs: vec![*addr], source })
+    }
+
+    fn found(&self, key: &[u8]) -> Vec<Provider> {
+        let network = self.swarm.lock();
+        if !network.online.contains(&self.node) {
+            return Vec::new();
+        }
+        let nodes = network.records.get(key).into_iter().flatten();
+        nodes.filter_map(|node| self.provider(&network, *node, ProviderSource::Dht)).collect()
+    }
+}
+
+#[async_trait]
+impl Discovery for MemoryDiscovery {
+    async fn announce(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
+        let mut network = self.swarm.lock();
+        if !network.addrs.contains_key(&self.node) {
+            return Err(DiscoveryError::Stopped);
+        }
+        if !network.online.contains(&self.node) || network.online.len() == 1 {
+            return Err(DiscoveryError::NoPeers);
+        }
+        network.records.entry(key.to_bytes()).or_default().insert(self.node);
+        Ok(())
+    }
+
+    async fn withdraw(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
+        let mut network = self.swarm.lock();
+        if let Some(nodes) = network.records.get_mut(&key.to_bytes()) {
+            nodes.remove(&self.node);
+        }
+        Ok(())
+    }
+
+    fn find(&self, key: &DhtKey) -> BoxStream<'static, Provider> {
+        futures::stream::iter(self.found(&key.to_bytes())).boxed()
+    }
+
+    fn peers(&self) -> Vec<Provider> {
+        let network = self.swarm.lock();
+        if !network.online.contains(&self.node) {
+            return Vec::new();
+        }
+        let online = network.online.iter();
+        online.filter_map(|node| self.provider(&network, *node, ProviderSource::Connected)).collect()
+    }
+
+    fn status(&self) -> DiscoveryStatus {
+        let peers = self.peers().len();
+        let network = self.swarm.lock();
+        let own = network.records.values().filter(|nodes| nodes.contains(&self.node)).count() as u64;
+        let all: usize = network.records.values().map(BTreeSet::len).sum();
+        DiscoveryStatus {
+            node: self.node,
+            peers_connected: peers,
+            lan_peers: 0,
+            routing_table: peers,
+            mode: DhtMode::Server,
+            listen: vec![self.addr],
+            external: vec![self.addr],
+            own_records: own,
+            other_records: all as u64 - own,
+        }
+    }
+
+    async fn shutdown(&self) {
+        self.swarm.lock().online.remove(&self.node);
+    }
+}
