@@ -14,6 +14,7 @@ mod adopt;
 mod announce;
 mod body;
 mod config;
+mod counted;
 mod decide;
 mod error;
 pub mod fetch;

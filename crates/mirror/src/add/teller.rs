@@ -1,0 +1,56 @@
+//! Tells how far the hashing of a folder is.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use super::Found;
+use crate::meter::TELL_EVERY;
+use crate::util::locked;
+use crate::{Progress, ProgressSink};
+
+/// What the bytes of an added folder come from.
+const DISK: &str = "disk";
+
+/// Tells how far hashing is.
+pub(crate) struct Teller {
+    sink: ProgressSink,
+    done: AtomicU64,
+    started: Instant,
+    told: Mutex<Instant>,
+}
+
+impl Teller {
+    pub(crate) fn new(sink: ProgressSink) -> Self {
+        let now = Instant::now();
+        Self { sink, done: AtomicU64::new(0), started: now, told: Mutex::new(now) }
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        let _ = self.sink.try_send(progress);
+    }
+
+    /// So many more bytes were hashed.
+    pub(crate) fn bytes(&self, more: u64) {
+        self.done.fetch_add(more, Ordering::Relaxed);
+        let mut told = locked(&self.told);
+        if told.elapsed() >= TELL_EVERY {
+            *told = Instant::now();
+            drop(told);
+            self.end();
+        }
+    }
+
+    pub(crate) fn file(&self, found: &Found) {
+        self.tell(Progress::File { path: found.path.clone(), bytes: found.size });
+    }
+
+    /// Tells where it stands.
+    pub(crate) fn end(&self) {
+        let done = self.done.load(Ordering::Relaxed);
+        let millis = self.started.elapsed().as_millis() as u64;
+        let rate = done.saturating_mul(1000).checked_div(millis).unwrap_or(0);
+        self.tell(Progress::Bytes { done, from: vec![(DISK.to_owned(), done)], rate });
+    }
+}

@@ -1,0 +1,163 @@
+//! Lists a folder's files, and refuses what git, or another machine's disk, could not hold.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use hubless_types::{FileMode, MAX_MANIFEST_ENTRIES, RepoPath};
+use rustix::io::Errno;
+
+use crate::MirrorError;
+
+/// Deepest nesting of folders.
+const MAX_DEPTH: usize = 128;
+/// The executable bit that git looks at: the owner's.
+const OWNER_RUNS: u32 = 0o100;
+
+/// A file to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where it will lie in the repository.
+    pub(crate) path: RepoPath,
+    /// Where it is.
+    pub(crate) disk: PathBuf,
+    /// How git will mark it.
+    pub(crate) mode: FileMode,
+    /// Its length in bytes.
+    pub(crate) size: u64,
+}
+
+/// Every file beneath `root`, sorted by path. Hidden ones are listed; `.git` and `.cache/huggingface` are not.
+/// Symbolic links to files are followed. Blocks.
+///
+/// # Errors
+/// [`MirrorError::BadFile`] for the first thing that cannot be added, or if nothing is there;
+/// [`MirrorError::Disk`] if something cannot be read.
+pub(crate) fn walk(root: &Path) -> Result<Vec<Found>, MirrorError> {
+    let meta = fs::metadata(root).map_err(|e| disk(root, e))?;
+    if !meta.is_dir() {
+        return Err(bad(root, "is not a folder", "name the folder that holds the repository's files"));
+    }
+    let mut walk = Walk { found: Vec::new(), names: HashMap::new() };
+    walk.folder(root, None, 0)?;
+    if walk.found.is_empty() {
+        return Err(bad(root, "holds no file", "put the repository's files in it, and add it again"));
+    }
+    walk.found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(walk.found)
+}
+
+struct Walk {
+    found: Vec<Found>,
+    /// Every path in lower case, and as it is.
+    names: HashMap<String, PathBuf>,
+}
+
+impl Walk {
+    fn folder(&mut self, dir: &Path, at: Option<&RepoPath>, depth: usize) -> Result<(), MirrorError> {
+        if depth > MAX_DEPTH {
+            return Err(bad(dir, "lies too deep: at most 128 folders may be nested", "move it further up"));
+        }
+        let entries = fs::read_dir(dir).map_err(|e| disk(dir, e))?;
+        let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(|e| disk(dir, e))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                return Err(bad(
+                    &path,
+                    "has a name that is not UTF-8",
+                    "rename it, for example with `convmv`",
+                ));
+            };
+            if name != ".git" && !is_hub_cache(at, name) {
+                self.entry(&path, at, name, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        path: &Path,
+        at: Option<&RepoPath>,
+        name: &str,
+        depth: usize,
+    ) -> Result<(), MirrorError> {
+        let place = RepoPath::join(at, name).map_err(|e| {
+            bad(path, &format!("has a path that cannot be kept: {}", e.why), "rename it, or move it away")
+        })?;
+        if let Some(other) = self.names.insert(place.as_str().to_lowercase(), path.to_owned()) {
+            let why =
+                format!("would be the same file as `{}` on a disk that does not tell case", other.display());
+            return Err(bad(path, &why, "rename one of them"));
+        }
+        let own = fs::symlink_metadata(path).map_err(|e| disk(path, e))?;
+        if own.is_dir() {
+            return self.folder(path, Some(&place), depth + 1);
+        }
+        let meta = if own.is_symlink() { target(path)? } else { own };
+        check_kind(path, &meta)?;
+        if self.found.len() == MAX_MANIFEST_ENTRIES {
+            let why = format!("is one file too many: a repository holds at most {MAX_MANIFEST_ENTRIES}");
+            return Err(bad(path, &why, "pack small files together, or split the repository"));
+        }
+        let mode = if meta.mode() & OWNER_RUNS == 0 { FileMode::Regular } else { FileMode::Executable };
+        self.found.push(Found { path: place, disk: path.to_owned(), mode, size: meta.len() });
+        Ok(())
+    }
+}
+
+/// Where `hf download --local-dir` keeps its own notes.
+fn is_hub_cache(at: Option<&RepoPath>, name: &str) -> bool {
+    name == "huggingface" && at.is_some_and(|at| at.as_str() == ".cache")
+}
+
+fn target(link: &Path) -> Result<Metadata, MirrorError> {
+    let meta = match fs::metadata(link) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&e) == Some(Errno::LOOP) => {
+            return Err(bad(
+                link,
+                "is a broken symbolic link",
+                "repair it or delete it, and add the folder again",
+            ));
+        }
+        Err(e) => return Err(disk(link, e)),
+    };
+    if meta.is_dir() {
+        return Err(bad(
+            link,
+            "is a symbolic link to a folder",
+            "put the folder itself there, or delete the link",
+        ));
+    }
+    Ok(meta)
+}
+
+fn check_kind(path: &Path, meta: &Metadata) -> Result<(), MirrorError> {
+    let kind = meta.file_type();
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_fifo() {
+        "is a named pipe"
+    } else if kind.is_socket() {
+        "is a socket"
+    } else if kind.is_block_device() || kind.is_char_device() {
+        "is a device"
+    } else {
+        "is not a regular file"
+    };
+    Err(bad(path, what, "only regular files can be kept; move it out of the folder"))
+}
+
+pub(crate) fn bad(path: &Path, why: &str, hint: &'static str) -> MirrorError {
+    MirrorError::BadFile { path: path.to_owned(), why: why.to_owned(), hint }
+}
+
+fn disk(path: &Path, source: io::Error) -> MirrorError {
+    MirrorError::Disk { action: "read", path: path.to_owned(), source }
+}

@@ -1,0 +1,251 @@
+//! Keeps others told of what this node holds.
+//!
+//! The queue is the catalogue's, ordered by when a key is due, so that it survives a restart. A key that was
+//! announced is due again after `announce_interval`; new ones are due at once. While nobody is reached nothing is
+//! tried, and the first peer that appears wakes the worker.
+//!
+//! **Invariant:** a commit is announced once its manifest is proven, a shard once all of it is.
+//! **Not here:** finding providers (`sources`), speaking libp2p (`discovery`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use hubless_discovery::{DhtKey, Discovery, DiscoveryError};
+use hubless_store::{Catalogue, Store};
+use hubless_types::{Clock, CommitId, FileDigest, RepoId, SHARD_MIN_BYTES, Sha256};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::MirrorError;
+use crate::mirror::Inner;
+
+/// Keys that are taken from the queue at a time.
+const BATCH: usize = 64;
+/// Announcements under way at once; each is a walk over the DHT.
+const AT_ONCE: usize = 4;
+/// How often the queue is looked at when nothing wakes the worker.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How often a node that reaches nobody looks whether that changed.
+const ALONE_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// When a key is tried again after its announcement failed, in seconds.
+const RETRY_SECS: u64 = 30;
+/// Longest wait for a withdrawal; the record expires by itself.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
+/// Repositories that are looked at between two looks at the catalogue.
+const REPO_PAGE: usize = 256;
+
+/// Announces what is due. Dropping it aborts; [`Announcer::ended`] waits for its end after its token was cancelled.
+#[must_use = "dropping the announcer stops it"]
+pub(crate) struct Announcer {
+    shared: Arc<Shared>,
+    task: AbortOnDropHandle<()>,
+}
+
+struct Shared {
+    store: Store,
+    discovery: Arc<dyn Discovery>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    wake: Notify,
+    made: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Announcer {
+    pub(crate) fn start(
+        store: Store,
+        discovery: Arc<dyn Discovery>,
+        clock: Arc<dyn Clock>,
+        interval: Duration,
+        cancel: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            store,
+            discovery,
+            clock,
+            interval,
+            wake: Notify::new(),
+            made: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        });
+        let worker = Arc::clone(&shared);
+        #[allow(clippy::disallowed_methods, reason = "owned by the handle beside it")]
+        let task = tokio::spawn(async move {
+            cancel.run_until_cancelled(worker.run()).await;
+        });
+        Self { shared, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Has it look at the queue now.
+    pub(crate) fn wake(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// Announcements that were made and that failed since the start.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.shared.made.load(Ordering::Relaxed), self.shared.failed.load(Ordering::Relaxed))
+    }
+
+    /// Returns when it has ended.
+    pub(crate) async fn ended(self) {
+        let _ = self.task.await;
+    }
+}
+
+impl Shared {
+    async fn run(&self) {
+        loop {
+            let pause = match self.round().await {
+                Ok(Round::More) => continue,
+                Ok(Round::Done) => LOOK_EVERY,
+                Ok(Round::Alone) => ALONE_LOOK_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "the announce queue cannot be read");
+                    LOOK_EVERY
+                }
+            };
+            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+        }
+    }
+
+    async fn round(&self) -> Result<Round, MirrorError> {
+        let due = self.store.catalogue().due(self.clock.now(), BATCH)?;
+        if due.is_empty() {
+            return Ok(Round::Done);
+        }
+        if self.discovery.peers().is_empty() {
+            return Ok(Round::Alone);
+        }
+        let keys = due.into_iter().map(|(_, key)| key);
+        let outcomes: Vec<Result<bool, MirrorError>> = futures::stream::iter(keys)
+            .map(|key| self.announce(key))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        for outcome in outcomes {
+            if !outcome? {
+                return Ok(Round::Alone);
+            }
+        }
+        Ok(Round::More)
+    }
+
+    /// Announces one key; `false` if nobody is reached.
+    async fn announce(&self, queued: Vec<u8>) -> Result<bool, MirrorError> {
+        let catalogue = self.store.catalogue();
+        let Some(key) = read_key(catalogue, &queued)? else {
+            catalogue.unschedule(&queued)?;
+            return Ok(true);
+        };
+        match self.discovery.announce(&key).await {
+            Ok(()) => {
+                self.made.fetch_add(1, Ordering::Relaxed);
+                catalogue.schedule(&queued, self.clock.now().plus(self.interval.as_secs().max(1)))?;
+            }
+            Err(DiscoveryError::NoPeers) => return Ok(false),
+            Err(error) => {
+                tracing::debug!(?key, %error, "an announcement failed; it is tried again");
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                catalogue.schedule(&queued, self.clock.now().plus(RETRY_SECS))?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+enum Round {
+    More,
+    Done,
+    Alone,
+}
+
+impl Inner {
+    /// Others are told of a commit whose manifest is here.
+    pub(crate) fn announce_commit(&self, commit: CommitId) -> Result<(), MirrorError> {
+        self.announce_key(&commit_key(commit))
+    }
+
+    /// Others are told that this node knows what names of `repo` mean.
+    pub(crate) fn announce_repo(&self, repo: &RepoId) -> Result<(), MirrorError> {
+        self.announce_key(&repo_key(repo))
+    }
+
+    /// Others are told of a file that is here and proven, if it is a shard.
+    pub(crate) fn announce_file(&self, digest: &FileDigest, size: u64) -> Result<(), MirrorError> {
+        match digest {
+            FileDigest::Sha256(sha256) if size >= SHARD_MIN_BYTES => self.announce_key(&shard_key(*sha256)),
+            _ => Ok(()),
+        }
+    }
+
+    fn announce_key(&self, key: &[u8]) -> Result<(), MirrorError> {
+        // A key that waits for its next turn was announced already.
+        if self.config.announce && self.store.catalogue().due_of(key)?.is_none() {
+            self.store.catalogue().schedule(key, self.clock.now())?;
+            self.wake_announcer();
+        }
+        Ok(())
+    }
+
+    /// Others are no longer told of shards that are about to go.
+    pub(crate) async fn withdraw(&self, shards: Vec<Sha256>) -> Result<(), MirrorError> {
+        let mut told = Vec::new();
+        for shard in shards {
+            if self.store.catalogue().unschedule(&shard_key(shard))? {
+                told.push(DhtKey::Shard(shard));
+            }
+        }
+        let Some(net) = &self.net else { return Ok(()) };
+        let all = futures::stream::iter(told).for_each_concurrent(AT_ONCE, |key| async move {
+            let _ = net.discovery.withdraw(&key).await;
+        });
+        let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, all).await;
+        Ok(())
+    }
+}
+
+const COMMIT: u8 = b'c';
+const SHARD: u8 = b's';
+const REPO: u8 = b'r';
+
+fn commit_key(commit: CommitId) -> Vec<u8> {
+    [&[COMMIT], &commit.as_bytes()[..]].concat()
+}
+
+fn shard_key(shard: Sha256) -> Vec<u8> {
+    [&[SHARD], &shard.as_bytes()[..]].concat()
+}
+
+/// A repository's name may be too long for the queue: its DHT key stands for it.
+fn repo_key(repo: &RepoId) -> Vec<u8> {
+    [vec![REPO], DhtKey::Repo(repo.clone()).to_bytes()].concat()
+}
+
+/// What a key of the queue means; `None` if what it names is no longer here.
+fn read_key(catalogue: &Catalogue, queued: &[u8]) -> Result<Option<DhtKey>, MirrorError> {
+    let Some((kind, rest)) = queued.split_first() else { return Ok(None) };
+    Ok(match *kind {
+        COMMIT => match CommitId::from_slice(rest) {
+            Some(commit) if catalogue.has_manifest(commit)? => Some(DhtKey::Commit(commit)),
+            _ => None,
+        },
+        SHARD => Sha256::from_slice(rest).map(DhtKey::Shard),
+        REPO => find_repo(catalogue, rest)?.map(DhtKey::Repo),
+        _ => None,
+    })
+}
+
+fn find_repo(catalogue: &Catalogue, key: &[u8]) -> Result<Option<RepoId>, MirrorError> {
+    let mut after = None;
+    loop {
+        let page = catalogue.repos(after.as_ref(), REPO_PAGE)?;
+        let Some(last) = page.last().cloned() else { return Ok(None) };
+        after = Some(last);
+        if let Some(repo) = page.into_iter().find(|r| DhtKey::Repo(r.clone()).to_bytes() == key) {
+            return Ok(Some(repo));
+        }
+    }
+}

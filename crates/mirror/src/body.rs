@@ -1,0 +1,144 @@
+//! The bytes of a reader: from a file that is here, or from one that is still coming.
+//!
+//! **Invariant:** every piece was read through the store, which yields verified bytes only.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use hubless_store::{BlobFile, MAX_READ_BYTES, Store};
+use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, Link, LinkTrust};
+
+use crate::MirrorError;
+use crate::fetch::{FetchHandle, ReaderGuard};
+use crate::mirror::Inner;
+use crate::util::blocking;
+
+/// The first piece is short, so that it is soon there.
+const FIRST_PIECE_BYTES: u64 = 4 * GROUP_BYTES;
+/// Pieces of a file that is coming.
+const COMING_PIECE_BYTES: u64 = 256 * 1024;
+/// Pieces of a file that is here.
+const HELD_PIECE_BYTES: u64 = MAX_READ_BYTES;
+/// Pieces that are read ahead of the reader.
+const READ_AHEAD: usize = 2;
+
+/// What is waited for before a file that is coming is opened.
+pub(crate) fn first_piece(range: ByteRange) -> ByteRange {
+    next_piece(range.start, range, FIRST_PIECE_BYTES)
+}
+
+/// The piece from `at` on: ends on a multiple of `bytes`, so that pieces and groups share their edges.
+fn next_piece(at: u64, range: ByteRange, bytes: u64) -> ByteRange {
+    let edge = (at / bytes).saturating_add(1).saturating_mul(bytes);
+    ByteRange::new(at, edge.min(range.end))
+}
+
+fn pieces(range: ByteRange) -> impl Iterator<Item = ByteRange> + Send {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let bytes = if at == range.start { COMING_PIECE_BYTES } else { HELD_PIECE_BYTES };
+        let piece = next_piece(at, range, bytes);
+        at = piece.end;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Streams `range` of a whole blob, which cannot be collected meanwhile.
+pub(crate) async fn of_held(
+    store: &Store,
+    hash: BlobHash,
+    range: ByteRange,
+) -> Result<BoxStream<'static, Result<Bytes, MirrorError>>, MirrorError> {
+    let blobs = store.blobs().clone();
+    let file = blocking(move || Ok(blobs.open(&hash)?)).await?;
+    let file = Arc::new(file.ok_or(hubless_store::StoreError::NotHere { hash })?);
+    let read = move |piece| read_piece(Arc::clone(&file), piece);
+    Ok(stop_at_error(stream::iter(pieces(range)).map(read).buffered(READ_AHEAD).boxed()))
+}
+
+async fn read_piece(file: Arc<BlobFile>, piece: ByteRange) -> Result<Bytes, MirrorError> {
+    blocking(move || Ok(file.read(piece)?)).await
+}
+
+/// Where a reader of a file that is coming stands.
+struct Coming {
+    handle: FetchHandle,
+    guard: ReaderGuard,
+    link: Link,
+    range: ByteRange,
+    at: u64,
+    inner: Arc<Inner>,
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        if self.link.trust < LinkTrust::Proven && self.handle.partial().is_complete() {
+            self.inner.prove_later(self.link);
+        }
+    }
+}
+
+/// Streams `range` of a blob as it comes and is verified; its place is fetched first.
+pub(crate) fn of_coming(
+    handle: FetchHandle,
+    link: Link,
+    range: ByteRange,
+    inner: Arc<Inner>,
+) -> BoxStream<'static, Result<Bytes, MirrorError>> {
+    let guard = handle.want_range(range);
+    let coming = Coming { handle, guard, link, range, at: range.start, inner };
+    let body = stream::unfold(coming, |mut coming| async move {
+        if coming.at >= coming.range.end {
+            return None;
+        }
+        let bytes = if coming.at == coming.range.start { FIRST_PIECE_BYTES } else { COMING_PIECE_BYTES };
+        let piece = next_piece(coming.at, coming.range, bytes);
+        let read = coming.read(piece).await;
+        coming.at = piece.end;
+        coming.guard.move_to(piece.end);
+        Some((read, coming))
+    });
+    stop_at_error(body.boxed())
+}
+
+impl Coming {
+    async fn read(&self, piece: ByteRange) -> Result<Bytes, MirrorError> {
+        self.handle.wait_for(piece).await?;
+        let partial = self.handle.partial();
+        blocking(move || Ok(partial.read(piece)?)).await
+    }
+}
+
+/// Ends the stream after its first error: what follows would be read as if nothing were missing.
+fn stop_at_error(
+    body: BoxStream<'static, Result<Bytes, MirrorError>>,
+) -> BoxStream<'static, Result<Bytes, MirrorError>> {
+    body.scan(false, |failed, item| {
+        let stop = *failed;
+        *failed = item.is_err();
+        std::future::ready((!stop).then_some(item))
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_a_range_once_and_are_short_enough() {
+        for (start, end) in [(0, 1), (5, 5), (100, 3_000_000), (262_144, 5_000_001)] {
+            let range = ByteRange::new(start, end);
+            let mut at = start;
+            for piece in pieces(range) {
+                assert!(piece.start == at && piece.len() <= MAX_READ_BYTES && !piece.is_empty());
+                at = piece.end;
+            }
+            assert_eq!(at, end);
+        }
+        assert_eq!(first_piece(ByteRange::new(10, 1 << 30)).end, FIRST_PIECE_BYTES);
+        assert_eq!(first_piece(ByteRange::new(10, 20)), ByteRange::new(10, 20));
+    }
+}

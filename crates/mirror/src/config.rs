@@ -1,0 +1,59 @@
+//! What a mirror is made of, and the settings of its decisions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubless_discovery::Discovery;
+use hubless_proof::NodeKey;
+use hubless_store::Store;
+use hubless_transfer::PeerClient;
+use hubless_types::{Clock, NodeId};
+
+/// What a mirror is made of.
+pub struct MirrorParts {
+    /// Catalogue and bytes.
+    pub store: Store,
+    /// Signs this node's statements; must be the key of the node the store belongs to.
+    pub key: NodeKey,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Settings.
+    pub config: MirrorConfig,
+    /// Finds and announces.
+    pub discovery: Arc<dyn Discovery>,
+    /// Asks other nodes.
+    pub peers: Arc<dyn PeerClient>,
+}
+
+/// Settings of a mirror's decisions.
+#[derive(Debug, Clone)]
+pub struct MirrorConfig {
+    /// Nodes whose statements about names and links are believed (`[names] trusted`).
+    pub trusted: Vec<NodeId>,
+    /// Longest wait for peers to say what a name means, or for the first source of a file.
+    pub lookup_timeout: Duration,
+    /// Longest wait for the first byte of a file that may be streamed.
+    pub first_byte_timeout: Duration,
+    /// Longest wait for a file that must be whole before it is shown.
+    pub claimed_wait: Duration,
+    /// Files that one pull fetches at the same time.
+    pub parallel_files: usize,
+    /// Whether this node tells others what it holds.
+    pub announce: bool,
+    /// How long an announcement lasts before it is made again.
+    pub announce_interval: Duration,
+}
+
+impl Default for MirrorConfig {
+    fn default() -> Self {
+        Self {
+            trusted: Vec::new(),
+            lookup_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(30),
+            claimed_wait: Duration::from_secs(8),
+            parallel_files: 4,
+            announce: true,
+            announce_interval: Duration::from_secs(22 * 3600),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What can go wrong, sorted by who must act.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::fetch::FetchError;
+use hubless_discovery::DiscoveryError;
+use hubless_proof::ProofError;
+use hubless_store::StoreError;
+use hubless_types::{CommitId, FileDigest, NodeId, ParseError, RepoId, RepoPath, Revision, Timestamp};
+
+/// What was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotFound {
+    /// Nobody knows the repository.
+    Repo,
+    /// The repository is known, the revision is not.
+    Revision,
+    /// The commit has no such file.
+    Entry,
+}
+
+/// Who must act on an error; decides exit codes and HTTP statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The caller asked for something that cannot be.
+    BadInput,
+    /// Nobody knows it.
+    NotFound(NotFound),
+    /// Somebody answers, but nobody whom this node's operator chose.
+    Untrusted,
+    /// No source answers now; later one may.
+    Unavailable,
+    /// It is being fetched; ask again after [`MirrorError::retry_after`].
+    Busy,
+    /// What arrived is not what was named.
+    Integrity,
+    /// This machine's disk.
+    Disk,
+    /// A fault of this program.
+    Internal,
+}
+
+impl ErrorKind {
+    /// A stable word for machines: `bad-input`, `repo-not-found`, …
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadInput => "bad-input",
+            Self::NotFound(NotFound::Repo) => "repo-not-found",
+            Self::NotFound(NotFound::Revision) => "revision-not-found",
+            Self::NotFound(NotFound::Entry) => "entry-not-found",
+            Self::Untrusted => "untrusted",
+            Self::Unavailable => "unavailable",
+            Self::Busy => "busy",
+            Self::Integrity => "integrity",
+            Self::Disk => "disk",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for ErrorKind {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+/// What one node says a name means.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Said {
+    /// Who says it.
+    pub by: NodeId,
+    /// Where the ref points, by that node's word.
+    pub commit: CommitId,
+    /// When that node saw it so.
+    pub seen: Timestamp,
+}
+
+/// Why a request to the mirror failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// Neither this node nor a peer that answered knows the repository.
+    #[error("nobody reached knows the repository `{repo}`")]
+    RepoNotFound {
+        /// What was asked for.
+        repo: RepoId,
+    },
+    /// The repository is known, the revision is not.
+    #[error("nobody reached knows the revision `{revision}` of `{repo}`")]
+    RevisionNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// What was asked for.
+        revision: Revision,
+    },
+    /// No peer that was reached has the commit's git objects.
+    #[error("nobody reached has the commit {commit}")]
+    CommitNotFound {
+        /// The commit.
+        commit: CommitId,
+    },
+    /// The commit has no such file.
+    #[error("`{path}` is not in commit {commit} of `{repo}`")]
+    EntryNotFound {
+        /// The repository.
+        repo: RepoId,
+        /// The commit.
+        commit: CommitId,
+        /// What was asked for.
+        path: RepoPath,
+    },
+    /// Filters that leave nothing.
+    #[error("no file of `{repo}` passes the filters")]
+    NothingMatches {
+        /// The repository.
+        repo: RepoId,
+    },
+    /// Peers say what the name means, but none of them is trusted.
+    #[error("nobody trusted says what `{revision}` of `{repo}` is; {}", list_said(said))]
+    Untrusted {
+        /// The repository.
+        repo: RepoId,
+        /// The name.
+        revision: Revision,
+        /// Who says what, newest first.
+        said: Vec<Said>,
+    },
+    /// A file whose link is only claimed is not whole yet; the fetch goes on.
+    #[error("`{path}` is being fetched and checked; ask again in {} s", retry_after.as_secs())]
+    NotYet {
+        /// The file.
+        path: RepoPath,
+        /// When it may be whole, from the measured rate.
+        retry_after: Duration,
+    },
+    /// No source for a file's bytes.
+    #[error("no node reached has {what}")]
+    NoSource {
+        /// The file, as a person would name it.
+        what: String,
+    },
+    /// Every source that answered lied about a file.
+    #[error("every source of {digest} sent something else")]
+    WrongContent {
+        /// The file's digest.
+        digest: FileDigest,
+    },
+    /// A plain git file whose content is right and whose size in the manifest, a peer's word, was not.
+    #[error(
+        "`{path}` has {found} bytes, not {claimed} as the manifest's sender said; the manifest is mended"
+    )]
+    WrongSize {
+        /// The file.
+        path: RepoPath,
+        /// What the manifest said.
+        claimed: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// A fetch ended without its bytes.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// An error that several who waited for one file share.
+    #[error(transparent)]
+    Shared(Arc<MirrorError>),
+    /// This mirror has no network.
+    #[error("{what} needs a running node with a network")]
+    Offline {
+        /// What was asked for.
+        what: String,
+    },
+    /// The mirror is shutting down.
+    #[error("the node is stopping")]
+    Stopped,
+    /// A text that is not the identifier it should be.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A glob that is none.
+    #[error("`{glob}` is no glob: {why}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file or folder that cannot be added or adopted.
+    #[error("`{}` {why}", path.display())]
+    BadFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it, as the end of a sentence.
+        why: String,
+        /// What a person can do.
+        hint: &'static str,
+    },
+    /// A commit id where a name is needed.
+    #[error("`{revision}` is a commit id, and only a branch can be moved to a new commit")]
+    NoBranch {
+        /// What was given.
+        revision: Revision,
+    },
+    /// A pin that is not there.
+    #[error("`{repo}` at `{revision}` is not pinned")]
+    NotPinned {
+        /// The repository.
+        repo: RepoId,
+        /// The revision.
+        revision: Revision,
+    },
+    /// Git objects, a statement or a link table that do not prove what they should.
+    #[error("{what} proves nothing")]
+    Proof {
+        /// What it was, and from whom.
+        what: String,
+        /// What is wrong with it.
+        source: ProofError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Finding or announcing failed.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// A file or folder outside the store.
+    #[error("cannot {action} `{}`", path.display())]
+    Disk {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A fault of this program.
+    #[error("internal fault: {0}")]
+    Internal(String),
+}
+
+/// Most answers that an error repeats.
+const SHOWN_SAID: usize = 8;
+
+fn list_said(said: &[Said]) -> String {
+    let one = |s: &Said| format!("{} says {}", s.by, s.commit);
+    let mut text = said.iter().take(SHOWN_SAID).map(one).collect::<Vec<_>>().join(", ");
+    if said.len() > SHOWN_SAID {
+        text.push_str(&format!(", and {} more", said.len() - SHOWN_SAID));
+    }
+    text
+}
+
+impl MirrorError {
+    /// Who must act.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::RepoNotFound { .. } => ErrorKind::NotFound(NotFound::Repo),
+            Self::RevisionNotFound { .. } | Self::CommitNotFound { .. } => {
+                ErrorKind::NotFound(NotFound::Revision)
+            }
+            Self::EntryNotFound { .. } => ErrorKind::NotFound(NotFound::Entry),
+            Self::Untrusted { .. } => ErrorKind::Untrusted,
+            Self::NotYet { .. } => ErrorKind::Busy,
+            Self::Shared(error) => error.kind(),
+            Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
+            Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
+            Self::Fetch(_) => ErrorKind::Unavailable,
+            Self::NoSource { .. } | Self::Offline { .. } | Self::Stopped | Self::Discovery(_) => {
+                ErrorKind::Unavailable
+            }
+            Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
+            Self::Parse(_)
+            | Self::Glob { .. }
+            | Self::BadFile { .. }
+            | Self::NoBranch { .. }
+            | Self::NotPinned { .. }
+            | Self::NothingMatches { .. } => ErrorKind::BadInput,
+            Self::Store(_) | Self::Disk { .. } => ErrorKind::Disk,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// What a person can do: `hint:` on the CLI, `"hint"` in HTTP errors.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Untrusted { said, .. } => {
+                let id = said.first().map_or_else(|| "ID".to_owned(), |s| s.by.to_string());
+                return Some(format!(
+                    "if you trust one of them, give `--accept-from {id}`, or list it in `[names] trusted`"
+                ));
+            }
+            Self::RepoNotFound { .. } => {
+                "check the spelling, and with `hubless peers` that somebody is reached"
+            }
+            Self::RevisionNotFound { .. } => {
+                "`hubless list` shows what is here; a 40-hex commit needs nobody's word"
+            }
+            Self::CommitNotFound { .. } | Self::NoSource { .. } => {
+                "whoever holds it may be offline; what was fetched so far is kept, so try again later"
+            }
+            Self::EntryNotFound { .. } => "paths are told apart by case; list the commit's files to see them",
+            Self::NothingMatches { .. } => "globs match whole paths: `*.json`, `onnx/*`",
+            Self::Offline { .. } => "start it with `hubless run`",
+            Self::NoBranch { .. } => "name a branch, such as `main`",
+            Self::NotPinned { .. } => "`hubless list` shows what is pinned",
+            Self::Glob { .. } => "quote it, so that the shell leaves it alone: `--include '*.safetensors'`",
+            Self::BadFile { hint, .. } => hint,
+            Self::Disk { .. } => "check that the path exists, is yours to use, and that the disk is not full",
+            Self::Store(error) => return error.hint().map(Into::into),
+            Self::Fetch(error) => return error.hint().map(Into::into),
+            Self::Discovery(error) => return error.hint().map(Into::into),
+            Self::Shared(error) => return error.hint(),
+            Self::WrongSize { .. } => "ask again",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// When asking again makes sense, for [`ErrorKind::Busy`].
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotYet { retry_after, .. } => Some(*retry_after),
+            Self::Shared(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}

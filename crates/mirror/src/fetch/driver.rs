@@ -1,0 +1,429 @@
+//! The driver: owns the plan, tells it what happens, and does what it says.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream, SelectAll};
+use hubless_store::StoreError;
+use hubless_transfer::{Holding, PeerClient, TransferError};
+use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::handle::{Job, State};
+use super::segments::{Ended, Segments, Step, failure_of};
+use super::sources::{News, Sources};
+use super::{FetchConfig, FetchError, FetchProgress, Jobs};
+use crate::plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, TICK};
+
+/// Feeds that one fetch listens to; those of further callers are let go.
+const MAX_FEEDS: usize = 64;
+
+/// Nodes whose bytes one fetch counts apart.
+const MAX_COUNTED: usize = 256;
+
+/// A fetch whose feeds all ended without naming anybody fails after this; a further caller may still join it.
+const HOPELESS_AFTER: Duration = Duration::from_millis(500);
+
+/// How much of the shown rate is what the last tick saw: an average over about two seconds.
+const RATE_FADE_TICKS: u64 = 20;
+
+/// Joins a fetch, or begins it.
+pub(super) struct Command {
+    pub(super) job: Arc<Job>,
+    pub(super) feed: BoxStream<'static, Provider>,
+}
+
+/// A fetch that runs.
+struct Run {
+    job: Arc<Job>,
+    providers: BTreeSet<NodeId>,
+    feeds: usize,
+    /// Ends the feeds.
+    end: CancellationToken,
+    began: Instant,
+    from: BTreeMap<NodeId, u64>,
+    readers: BTreeSet<u64>,
+    unused_since: Option<Instant>,
+    /// Whether the plan said that nobody has the rest.
+    starved: bool,
+    shown_done: u64,
+    rate: u64,
+}
+
+/// What a feed says: a provider, or that it ended.
+type Fed = (BlobHash, Option<Provider>);
+
+/// The one task that fetches.
+pub(super) struct Driver {
+    peers: Arc<dyn PeerClient>,
+    config: FetchConfig,
+    jobs: Jobs,
+    inbox: mpsc::Receiver<Command>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+    plan: Plan,
+    start: Instant,
+    running: HashMap<BlobHash, Run>,
+    feeds: SelectAll<BoxStream<'static, Fed>>,
+    sources: Sources,
+    segments: Segments,
+}
+
+impl Driver {
+    pub(super) fn new(
+        peers: Arc<dyn PeerClient>,
+        config: FetchConfig,
+        jobs: Jobs,
+        inbox: mpsc::Receiver<Command>,
+        wake: Arc<Notify>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        let plan = Plan::new(PlanConfig { seed: config.seed, patience: config.patience });
+        Self {
+            sources: Sources::new(peers.clone(), tasks),
+            peers,
+            config,
+            jobs,
+            inbox,
+            wake,
+            stop,
+            plan,
+            start: Instant::now(),
+            running: HashMap::new(),
+            feeds: SelectAll::new(),
+            segments: Segments::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wake = self.wake.clone();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(command) = self.inbox.recv() => self.join(command),
+                () = wake.notified() => self.move_readers(),
+                Some(ended) = self.segments.ended() => self.segment_ended(ended),
+                Some(news) = self.sources.news() => self.hear(news),
+                Some(fed) = self.feeds.next(), if !self.feeds.is_empty() => self.fed(fed),
+                _ = ticks.tick(), if !self.running.is_empty() => self.tick(),
+            }
+        }
+        self.segments.shutdown().await;
+    }
+
+    fn join(&mut self, command: Command) {
+        let Command { job, feed } = command;
+        let hash = job.want.hash;
+        if !job.is_running() {
+            return;
+        }
+        let begins = !self.running.contains_key(&hash);
+        let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
+        if run.feeds < MAX_FEEDS {
+            run.feeds += 1;
+            let said = feed
+                .map(move |provider| (hash, Some(provider)))
+                .chain(stream::once(async move { (hash, None) }));
+            self.feeds.push(said.take_until(run.end.clone().cancelled_owned()).boxed());
+        }
+        if begins {
+            let (size, held) = (job.want.size, job.partial.have());
+            self.tell(Event::FileAdded { file: hash, size, held, wanted: GroupSet::whole(size) });
+        }
+        self.move_readers();
+    }
+
+    fn fed(&mut self, (hash, provider): Fed) {
+        let Some(run) = self.running.get_mut(&hash) else { return };
+        let Some(provider) = provider else {
+            run.feeds = run.feeds.saturating_sub(1);
+            return;
+        };
+        let (holder, lan) = (provider.node, provider.source == ProviderSource::Lan);
+        run.providers.insert(holder);
+        self.sources.add(provider, hash);
+        self.tell(Event::HolderFound { holder, lan });
+    }
+
+    fn hear(&mut self, news: Vec<News>) {
+        let mut events = Vec::new();
+        for news in news {
+            match news {
+                News::Listens(_) => {}
+                News::Has(node, holding) => events.extend(self.holds(node, holding)),
+                News::Over(node, watch) => drop(self.sources.ended(&node, watch, false)),
+                News::Broke(holder, watch, error) => {
+                    tracing::debug!(node = %holder.short(), %error, "a peer stopped telling what it has");
+                    let files = self.sources.ended(&holder, watch, true).into_iter();
+                    events.extend(files.map(|file| Event::HolderHas {
+                        holder,
+                        file,
+                        groups: GroupSet::new(),
+                    }));
+                }
+            }
+        }
+        self.tell_all(events);
+    }
+
+    fn holds(&mut self, holder: NodeId, holding: Holding) -> Option<Event> {
+        let Holding { hash: file, size, have: groups } = holding;
+        let run = self.running.get_mut(&file)?;
+        if size != run.job.want.size {
+            tracing::debug!(node = %holder.short(), %file, size, "a peer says another size than the link; not asked");
+            return None;
+        }
+        if !groups.is_empty() {
+            run.starved = false;
+        }
+        Some(Event::HolderHas { holder, file, groups })
+    }
+
+    fn segment_ended(&mut self, ended: Ended) {
+        let Ended { request, holder, file, groups, result, last } = ended;
+        self.step(&last);
+        let error = match result {
+            Ok(()) => return self.tell(Event::SegmentDone { request }),
+            Err(error) => error,
+        };
+        tracing::debug!(node = %holder.short(), %file, ?groups, %error, "a segment failed");
+        if let Some(run) = self.running.get(&file) {
+            // What was written last may not have been counted.
+            let here = run.job.partial.have().intersection(&groups.into());
+            self.tell(Event::Verified { file, groups: here });
+        }
+        if let TransferError::Disk(source) = error {
+            return self.disk_failed(&file, source);
+        }
+        let kind = failure_of(&error);
+        if kind == Failure::NotHeld {
+            self.sources.doubt(&holder, &file);
+        }
+        self.tell(Event::SegmentFailed { request, kind });
+    }
+
+    fn disk_failed(&mut self, hash: &BlobHash, source: StoreError) {
+        let source = Arc::new(source);
+        self.finish(hash, State::Failed(FetchError::Disk { hash: *hash, source }));
+    }
+
+    /// Tells the plan of bytes that came.
+    fn step(&mut self, step: &Step) {
+        let Step { request, holder, file, first, more, bytes } = *step;
+        if let Some(run) = self.running.get_mut(&file)
+            && (run.from.len() < MAX_COUNTED || run.from.contains_key(&holder))
+        {
+            *run.from.entry(holder).or_default() += more;
+        }
+        if let Some(after) = first {
+            self.tell(Event::SegmentStarted { request, after });
+        }
+        self.tell(Event::SegmentProgress { request, bytes });
+    }
+
+    fn tick(&mut self) {
+        for step in self.segments.steps() {
+            self.step(&step);
+        }
+        self.tell(Event::Tick);
+        self.move_readers();
+        self.sources.tick();
+        self.running.values_mut().for_each(Run::show);
+        self.end_unused();
+        self.end_starved();
+    }
+
+    /// Tells the plan where the readers are.
+    fn move_readers(&mut self) {
+        let mut events = Vec::new();
+        for (hash, run) in &mut self.running {
+            let Some(places) = run.job.moved_readers() else { continue };
+            let gone = run.readers.iter().filter(|id| !places.contains_key(id));
+            events.extend(gone.map(|id| Event::ReaderGone { reader: ReaderId(*id) }));
+            events.extend(places.iter().map(|(id, range)| Event::ReaderAt {
+                reader: ReaderId(*id),
+                file: *hash,
+                offset: range.start,
+                end: range.end,
+            }));
+            run.readers = places.into_keys().collect();
+        }
+        events.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Ends fetches that nobody has had a handle to for a while.
+    fn end_unused(&mut self) {
+        let linger = self.config.linger;
+        let unused: Vec<BlobHash> = self
+            .running
+            .iter_mut()
+            .filter_map(|(hash, run)| {
+                if run.job.handles.load(Ordering::Acquire) > 0 {
+                    run.unused_since = None;
+                    return None;
+                }
+                let since = *run.unused_since.get_or_insert_with(Instant::now);
+                (since.elapsed() >= linger).then_some(*hash)
+            })
+            .collect();
+        for hash in unused {
+            let mut jobs = lock(&self.jobs);
+            // Handles are made under this lock: none can appear now.
+            let unused = jobs.get(&hash).is_some_and(|job| job.handles.load(Ordering::Acquire) == 0);
+            if unused {
+                jobs.remove(&hash);
+            }
+            drop(jobs);
+            if unused {
+                self.finish(&hash, State::Failed(FetchError::Stopped { hash }));
+            }
+        }
+    }
+
+    /// Fails fetches whose rest nobody has.
+    fn end_starved(&mut self) {
+        let starved: Vec<(BlobHash, Duration)> = self
+            .running
+            .iter()
+            .filter(|(_, run)| {
+                let nobody = run.feeds == 0 && run.providers.is_empty();
+                let hopeless = nobody && run.began.elapsed() >= HOPELESS_AFTER;
+                let waits = run.providers.iter().any(|node| self.sources.is_pending(node));
+                hopeless || run.starved && !waits
+            })
+            .map(|(hash, run)| (*hash, run.began.elapsed()))
+            .collect();
+        for (hash, looked) in starved {
+            let patience = looked.min(self.config.patience);
+            self.finish(&hash, State::Failed(FetchError::NoSource { hash, patience }));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.tell_all(vec![event]);
+    }
+
+    /// Tells the plan, and does what it says.
+    fn tell_all(&mut self, mut events: Vec<Event>) {
+        while !events.is_empty() {
+            let now = self.start.elapsed();
+            let actions = self.plan.handle_all(now, std::mem::take(&mut events));
+            events.extend(actions.into_iter().filter_map(|action| self.obey(action)));
+        }
+    }
+
+    /// Does what the plan says; what comes of it at once is told next.
+    fn obey(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Request { request, holder, file, groups } => {
+                let (Some(run), Some(provider)) = (self.running.get(&file), self.sources.provider(&holder))
+                else {
+                    return Some(Event::SegmentFailed { request, kind: Failure::Lost });
+                };
+                if run.job.partial.has(groups.clone()) {
+                    return Some(Event::SegmentDone { request });
+                }
+                self.segments.start(request, &self.peers, provider.clone(), groups, run.job.partial.clone());
+            }
+            Action::Cancel { request } => self.segments.cancel(request),
+            Action::DropHolder { holder, why } => {
+                if why == Dropped::Lied {
+                    tracing::warn!(node = %holder.short(), "a peer sent wrong bytes and is not asked again");
+                }
+                self.sources.remove(&holder);
+                self.running.values_mut().for_each(|run| drop(run.providers.remove(&holder)));
+            }
+            Action::FileDone { file } => {
+                self.settle(&file, State::Done);
+                return Some(Event::FileRemoved { file });
+            }
+            Action::Starved { file } => {
+                if let Some(run) = self.running.get_mut(&file) {
+                    run.starved = true;
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends a fetch from outside the plan.
+    fn finish(&mut self, hash: &BlobHash, end: State) {
+        self.settle(hash, end);
+        self.tell(Event::FileRemoved { file: *hash });
+    }
+
+    /// Tells everybody who waits how a fetch ended, and lets go of it.
+    fn settle(&mut self, hash: &BlobHash, end: State) {
+        let Some(mut run) = self.running.remove(hash) else { return };
+        run.end.cancel();
+        run.show();
+        self.sources.forget(hash);
+        let mut jobs = lock(&self.jobs);
+        if jobs.get(hash).is_some_and(|job| Arc::ptr_eq(job, &run.job)) {
+            jobs.remove(hash);
+        }
+        drop(jobs);
+        run.job.state.send_replace(end);
+    }
+}
+
+/// Whatever ends the driver, nobody waits for it for ever.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.inbox.close();
+        let jobs: Vec<Arc<Job>> = lock(&self.jobs).drain().map(|(_, job)| job).collect();
+        for job in jobs.into_iter().filter(|job| job.is_running()) {
+            let hash = job.want.hash;
+            job.state.send_replace(State::Failed(FetchError::Stopped { hash }));
+        }
+    }
+}
+
+impl Run {
+    fn new(job: Arc<Job>) -> Self {
+        let shown_done = job.progress.borrow().done;
+        Self {
+            job,
+            providers: BTreeSet::new(),
+            feeds: 0,
+            end: CancellationToken::new(),
+            began: Instant::now(),
+            from: BTreeMap::new(),
+            readers: BTreeSet::new(),
+            unused_since: None,
+            starved: false,
+            shown_done,
+            rate: 0,
+        }
+    }
+
+    /// Publishes how far it is.
+    fn show(&mut self) {
+        let total = self.job.want.size;
+        let done = self.job.partial.have().bytes(total);
+        let seen = done.saturating_sub(self.shown_done) * 1000 / TICK.as_millis() as u64;
+        self.shown_done = done;
+        self.rate = (self.rate * (RATE_FADE_TICKS - 1) + seen) / RATE_FADE_TICKS;
+        let from = self.from.iter().map(|(node, bytes)| (*node, *bytes)).collect();
+        let progress = FetchProgress { done, total, from, rate: self.rate };
+        self.job.progress.send_if_modified(|shown| {
+            let changed = *shown != progress;
+            *shown = progress;
+            changed
+        });
+    }
+}
+
+fn lock(jobs: &Jobs) -> MutexGuard<'_, HashMap<BlobHash, Arc<Job>>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
+}

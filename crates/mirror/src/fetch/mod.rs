@@ -1,0 +1,176 @@
+//! Fetches files from peers: runs one [`Plan`](crate::plan::Plan) against a [`PeerClient`] and a [`Store`].
+//!
+//! One task, the driver, owns the plan and everything that runs for it: a subscription to each provider's
+//! holdings, and the segments in flight. Callers hold [`FetchHandle`]s; the last one dropped ends a fetch after a
+//! short linger. All files fetched at once share the one plan, so that a provider's rate and its requests in
+//! flight are counted once.
+//!
+//! **Invariant:** however many ask for a hash, one fetch of it runs; what is verified is never asked for again.
+//! **Not here:** who holds what (callers hand in a feed of providers), and what to ask of whom ([`crate::plan`]).
+
+mod driver;
+mod error;
+mod handle;
+mod segments;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use hubless_store::Store;
+use hubless_transfer::PeerClient;
+use hubless_types::{BlobHash, Provider};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use error::FetchError;
+pub use handle::{FetchHandle, FetchProgress, ReaderGuard};
+
+use driver::{Command, Driver};
+use handle::Job;
+
+/// Fetches that may run at once.
+pub const MAX_JOBS: usize = 4096;
+
+/// Commands that may wait for the driver; senders wait for room.
+const MAX_COMMANDS: usize = 256;
+
+/// What to fetch: a whole file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// The root of its tree.
+    pub hash: BlobHash,
+    /// Its length in bytes, as the link claims it.
+    pub size: u64,
+}
+
+/// How a [`Fetcher`] behaves.
+#[derive(Debug, Clone)]
+pub struct FetchConfig {
+    /// Where this node begins among parts that are equally rare: take it from the node's id, so that nodes differ.
+    pub seed: u64,
+    /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`].
+    pub patience: Duration,
+    /// How long a fetch goes on after the last handle to it was dropped.
+    pub linger: Duration,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self { seed: 0, patience: Duration::from_secs(10), linger: Duration::from_secs(2) }
+    }
+}
+
+/// Fetches files from peers. Clones share one driver; [`Fetcher::shutdown`] ends it, and so does dropping the last.
+#[derive(Clone)]
+pub struct Fetcher {
+    shared: Arc<Shared>,
+}
+
+/// The fetches that run, by hash.
+pub(crate) type Jobs = Arc<Mutex<HashMap<BlobHash, Arc<Job>>>>;
+
+struct Shared {
+    store: Store,
+    jobs: Jobs,
+    commands: mpsc::Sender<Command>,
+    wake: Arc<Notify>,
+    next_reader: Arc<std::sync::atomic::AtomicU64>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Fetcher {
+    /// Starts the driver; must be called within a tokio runtime.
+    pub fn new(store: Store, peers: Arc<dyn PeerClient>, config: FetchConfig) -> Self {
+        let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
+        let (wake, stop, tasks, jobs) =
+            (Arc::new(Notify::new()), CancellationToken::new(), TaskTracker::new(), Jobs::default());
+        let driver =
+            Driver::new(peers, config, jobs.clone(), inbox, wake.clone(), stop.clone(), tasks.clone());
+        tasks.spawn(driver.run());
+        tasks.close();
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                jobs,
+                commands,
+                wake,
+                next_reader: Arc::default(),
+                stop,
+                tasks,
+            }),
+        }
+    }
+
+    /// Fetches `want` from the providers that `feed` names, or joins the fetch of it that runs already.
+    ///
+    /// `feed` stays open while more providers may become known. It is read until it ends or the fetch does.
+    /// Returns as soon as the file's place in the store is there; wait on the handle for bytes.
+    ///
+    /// # Errors
+    /// [`FetchError::Disk`] if the store can make no place for it, [`FetchError::TooMany`] if [`MAX_JOBS`] run,
+    /// [`FetchError::Stopped`] after [`Fetcher::shutdown`].
+    pub async fn fetch(
+        &self,
+        want: Want,
+        feed: BoxStream<'static, Provider>,
+    ) -> Result<FetchHandle, FetchError> {
+        let handle = match self.joined(&want.hash) {
+            Some(handle) => handle,
+            None => self.begun(want).await?,
+        };
+        let command = Command { job: handle.job(), feed };
+        let sent = self.shared.commands.send(command).await;
+        sent.map_err(|_| FetchError::Stopped { hash: want.hash })?;
+        Ok(handle)
+    }
+
+    /// A handle to the fetch of `hash`, if one runs; its providers stay what they are.
+    pub fn joined(&self, hash: &BlobHash) -> Option<FetchHandle> {
+        let jobs = self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.get(hash).map(|job| FetchHandle::new(job.clone()))
+    }
+
+    /// How many fetches run or linger.
+    pub fn running(&self) -> usize {
+        self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Stops every fetch and waits until nothing of them runs. What is verified stays.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.wait().await;
+    }
+
+    async fn begun(&self, want: Want) -> Result<FetchHandle, FetchError> {
+        let Want { hash, size } = want;
+        let store = self.shared.store.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            (store.blobs().hold(hash), store.blobs().partial(hash, size))
+        });
+        let (hold, partial) = made.await.map_err(|_| FetchError::Stopped { hash })?;
+        let partial = partial.map_err(|e| FetchError::Disk { hash, source: Arc::new(e) })?;
+        let (reader, wake) = (self.shared.next_reader.clone(), self.shared.wake.clone());
+        let mut jobs = self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.stop.is_cancelled() {
+            return Err(FetchError::Stopped { hash });
+        }
+        if jobs.len() >= MAX_JOBS && !jobs.contains_key(&hash) {
+            return Err(FetchError::TooMany { limit: MAX_JOBS });
+        }
+        let job = jobs.entry(hash).or_insert_with(|| Arc::new(Job::new(want, partial, hold, reader, wake)));
+        Ok(FetchHandle::new(job.clone()))
+    }
+}

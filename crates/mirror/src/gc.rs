@@ -1,0 +1,65 @@
+//! Frees what nobody wants, and tells others first.
+
+use std::sync::{Arc, PoisonError};
+
+use hubless_types::{BlobHash, FileDigest, SHARD_MIN_BYTES, Sha256};
+
+use crate::mirror::Inner;
+use crate::util::blocking;
+use crate::{GcReport, Mirror, MirrorError};
+
+/// Blobs that are looked at between two looks at the catalogue.
+const PAGE: usize = 1024;
+
+impl Mirror {
+    /// Drops every file that no pin and no name published here needs, and that nobody reads or fetches at this
+    /// moment. Files added by reference are only forgotten. With `dry_run` it only counts.
+    pub async fn gc(&self, dry_run: bool) -> Result<GcReport, MirrorError> {
+        if !dry_run {
+            let inner = Arc::clone(&self.inner);
+            let going = blocking(move || inner.shards_going()).await?;
+            self.inner.withdraw(going).await?;
+        }
+        let inner = Arc::clone(&self.inner);
+        let report = blocking(move || inner.collect(dry_run)).await?;
+        // A shard that came to be held meanwhile stays, and is told of again.
+        if report.held > 0 {
+            self.inner.wake_announcer();
+        }
+        Ok(GcReport { files: report.dropped, bytes: report.freed, kept: report.kept + report.held, dry_run })
+    }
+}
+
+impl Inner {
+    fn collect(&self, dry_run: bool) -> Result<hubless_store::GcReport, MirrorError> {
+        let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let keep = self.kept_blobs()?;
+        Ok(self.store.blobs().collect(&keep, dry_run)?)
+    }
+
+    /// The shards that a collection will take.
+    fn shards_going(&self) -> Result<Vec<Sha256>, MirrorError> {
+        let keep = self.kept_blobs()?;
+        let (mut going, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.catalogue().blobs(after, PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(going) };
+            after = Some(*last);
+            for (hash, record) in page {
+                if !keep.contains(&hash) && record.size >= SHARD_MIN_BYTES {
+                    going.extend(self.shards_of(&hash)?);
+                }
+            }
+        }
+    }
+
+    /// The shards whose bytes a blob has.
+    pub(crate) fn shards_of(&self, hash: &BlobHash) -> Result<Vec<Sha256>, MirrorError> {
+        let digests = self.store.catalogue().digests_of(hash)?;
+        let shard = |digest| match digest {
+            FileDigest::Sha256(sha256) => Some(sha256),
+            FileDigest::Git(_) => None,
+        };
+        Ok(digests.into_iter().filter_map(shard).collect())
+    }
+}

@@ -1,0 +1,274 @@
+//! Which files a commit has: from the catalogue, else from peers, whose git objects must hash up to the commit.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use hubless_discovery::DhtKey;
+use hubless_proof::{Bundle, LinkTable, blob_id};
+use hubless_store::{DigestKind, RefSource};
+use hubless_transfer::{ManifestReply, PeerClient as _};
+use hubless_types::{
+    BlobHash, CommitId, FileDigest, FileEntry, LinkTrust, Manifest, NodeId, POINTER_MAX_BYTES, RepoId,
+    Revision,
+};
+
+use crate::mirror::Inner;
+use crate::sources::Net;
+use crate::util::{blocking, locked};
+use crate::{Mirror, MirrorError};
+
+/// Manifests of one commit that are fetched at once: each may be large, and most often the first is right.
+const MANIFESTS_AT_ONCE: usize = 2;
+/// Right manifests that are looked at for the link table that a trusted signer named.
+const MAX_TABLES_TRIED: usize = 4;
+
+/// A peer's answer whose git objects hash up to the commit.
+struct Checked {
+    manifest: Manifest,
+    bundle: Vec<u8>,
+    table: Option<LinkTable>,
+    from: NodeId,
+}
+
+impl Mirror {
+    /// The files of `commit`: from here, else from peers, proven and kept.
+    ///
+    /// `repo` says under which name the commit is listed from now on, and helps to find it. For a snapshot that
+    /// was adopted from a Hugging Face cache under that name it gives the snapshot's files while the commit's own
+    /// git objects are not here.
+    ///
+    /// # Errors
+    /// [`MirrorError::CommitNotFound`] if nobody reached has it; [`MirrorError::Proof`] if what they sent does not
+    /// prove it, or names files that would escape or clash.
+    pub async fn manifest(
+        &self,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Arc<Manifest>, MirrorError> {
+        self.inner.manifest(repo, commit).await
+    }
+
+    /// The files of `commit`, if its manifest is here; nobody is asked.
+    pub async fn held_manifest(&self, commit: CommitId) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        self.inner.proven_manifest(commit).await
+    }
+}
+
+impl Inner {
+    pub(crate) async fn manifest(
+        self: &Arc<Self>,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Arc<Manifest>, MirrorError> {
+        if let Some(held) = self.manifest_here(repo, commit).await? {
+            return Ok(held);
+        }
+        self.fetch_manifest(repo, commit).await
+    }
+
+    /// As [`Inner::manifest`], but the commit's own objects are looked for even where a snapshot stands for it.
+    pub(crate) async fn real_manifest(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+    ) -> Result<Arc<Manifest>, MirrorError> {
+        if let Some(held) = self.proven_manifest(commit).await? {
+            return Ok(held);
+        }
+        match self.fetch_manifest(Some(repo), commit).await {
+            Ok(manifest) => Ok(manifest),
+            Err(error) => self.manifest_here(Some(repo), commit).await?.ok_or(error),
+        }
+    }
+
+    async fn proven_manifest(&self, commit: CommitId) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        let store = self.store.clone();
+        blocking(move || Ok(store.catalogue().manifest(commit)?)).await
+    }
+
+    async fn manifest_here(
+        &self,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        let (store, repo) = (self.store.clone(), repo.cloned());
+        blocking(move || {
+            let catalogue = store.catalogue();
+            if let Some(manifest) = catalogue.manifest(commit)? {
+                return Ok(Some(manifest));
+            }
+            let Some(repo) = repo else { return Ok(None) };
+            let stand_in = catalogue.get_ref(&repo, &Revision::from(commit))?;
+            let Some(row) = stand_in.filter(|r| r.by == RefSource::Adopted) else { return Ok(None) };
+            let Some(own) = catalogue.manifest(row.commit)? else { return Ok(None) };
+            let (entries, folders) = (own.entries().to_vec(), own.folders().to_vec());
+            let renamed = Manifest::new(commit, own.info().clone(), entries, folders);
+            Ok(renamed.ok().map(Arc::new))
+        })
+        .await
+    }
+
+    async fn fetch_manifest(
+        self: &Arc<Self>,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Arc<Manifest>, MirrorError> {
+        let Some(net) = &self.net else {
+            return Err(MirrorError::Offline { what: format!("fetching commit {commit}") });
+        };
+        let _alone = self.manifests.enter(commit).await;
+        if let Some(held) = self.proven_manifest(commit).await? {
+            return Ok(held);
+        }
+        let roots = self.vouched_roots(repo, commit)?;
+        let checked = ask_for(net, repo, commit, &roots).await?;
+        self.keep_manifest(repo, checked, &roots).await
+    }
+
+    async fn keep_manifest(
+        self: &Arc<Self>,
+        repo: Option<&RepoId>,
+        checked: Checked,
+        roots: &[BlobHash],
+    ) -> Result<Arc<Manifest>, MirrorError> {
+        let (inner, repo, roots) = (Arc::clone(self), repo.cloned(), roots.to_vec());
+        blocking(move || {
+            let Checked { manifest, bundle, table, from } = checked;
+            let commit = manifest.commit();
+            let encoded = table.as_ref().map(LinkTable::encode);
+            let catalogue = inner.store.catalogue();
+            catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
+            locked(&inner.tables).forget(commit);
+            if let Some(table) = table.filter(|t| roots.contains(&t.id())) {
+                catalogue.put_links(&table.links(LinkTrust::Vouched).collect::<Vec<_>>())?;
+            }
+            inner.announce_commit(commit)?;
+            tracing::info!(%commit, from = %from.short(), files = manifest.entries().len(), "manifest proven");
+            Ok(Arc::new(manifest))
+        })
+        .await
+    }
+
+    /// Link tables of `commit` that somebody signed whose word counts here.
+    pub(crate) fn vouched_roots(
+        &self,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Vec<BlobHash>, MirrorError> {
+        let catalogue = self.store.catalogue();
+        let repos = repo.map_or_else(|| catalogue.repos_of(commit), |repo| Ok(vec![repo.clone()]))?;
+        let mut roots = Vec::new();
+        for repo in repos {
+            let refs = catalogue.refs(&repo)?;
+            let accepted = |node: &NodeId| refs.iter().any(|(_, r)| r.by == RefSource::Statement(*node));
+            let counts =
+                |node: &NodeId| *node == self.node || self.config.trusted.contains(node) || accepted(node);
+            let said = catalogue.statements(&repo, None)?;
+            let about = said.into_iter().filter(|s| s.body.commit == commit && counts(&s.signer));
+            roots.extend(about.filter_map(|s| s.body.links));
+        }
+        Ok(roots)
+    }
+
+    /// Takes in the contents that came with the bundle of `commit`, those of `wanted` only. Blocks.
+    pub(crate) fn import_bundled(&self, commit: CommitId, wanted: &[&FileEntry]) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let mut missing = std::collections::HashSet::new();
+        for entry in wanted.iter().filter(|e| e.lfs.is_none() && e.size <= POINTER_MAX_BYTES) {
+            if self.held(&entry.digest())?.is_none() {
+                missing.insert(entry.blob);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
+        let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
+        for content in &bundle.blobs {
+            if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
+                self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Mends a manifest that gives a plain git file a size that its content, now proven, does not have. Such a
+    /// size is a peer's word. A content of at most 1,024 bytes had to be in the bundle itself (it may be an LFS
+    /// pointer), so that bundle is dropped. Blocks.
+    pub(crate) fn mend_size(
+        &self,
+        commit: CommitId,
+        entry: &FileEntry,
+        size: u64,
+    ) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let (Some(bytes), FileDigest::Git(blob)) = (catalogue.bundle(commit)?, entry.digest()) else {
+            return Ok(());
+        };
+        if size <= POINTER_MAX_BYTES {
+            catalogue.remove_manifest(commit)?;
+            return Ok(());
+        }
+        let mut bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
+        for row in bundle.sizes.iter_mut().filter(|row| row.0 == blob) {
+            row.1 = size;
+        }
+        let manifest = bundle.check(commit).map_err(|source| unproven(commit, None, source))?;
+        let table = catalogue.link_table(commit)?;
+        catalogue.put_manifest(None, &manifest, &bundle.encode(), table.as_deref())?;
+        Ok(())
+    }
+}
+
+/// The first right manifest; where a trusted signer named a link table, one that has that table, if any has.
+async fn ask_for(
+    net: &Net,
+    repo: Option<&RepoId>,
+    commit: CommitId,
+    roots: &[BlobHash],
+) -> Result<Checked, MirrorError> {
+    let mut keys = vec![DhtKey::Commit(commit)];
+    keys.extend(repo.cloned().map(DhtKey::Repo));
+    let answers = net
+        .sources(&keys)
+        .map(|peer| async move {
+            let reply = net.peers.manifest(&peer, commit).await.ok()?;
+            Some(check(commit, peer.node, reply).await)
+        })
+        .buffer_unordered(MANIFESTS_AT_ONCE);
+    futures::pin_mut!(answers);
+    let (mut right, mut wrong, mut tried) = (None, None, 0);
+    while let Some(answer) = answers.next().await {
+        match answer {
+            None => {}
+            Some(Err(error)) => {
+                tracing::warn!(%commit, %error, "a peer sent a manifest that proves nothing");
+                wrong = Some(error);
+            }
+            Some(Ok(checked)) => {
+                tried += 1;
+                let vouched = checked.table.as_ref().is_some_and(|t| roots.contains(&t.id()));
+                if vouched || roots.is_empty() || tried == MAX_TABLES_TRIED {
+                    return Ok(if vouched { checked } else { right.unwrap_or(checked) });
+                }
+                right.get_or_insert(checked);
+            }
+        }
+    }
+    right.ok_or_else(|| wrong.unwrap_or(MirrorError::CommitNotFound { commit }))
+}
+
+async fn check(commit: CommitId, from: NodeId, reply: ManifestReply) -> Result<Checked, MirrorError> {
+    blocking(move || {
+        let bundle = Bundle::decode(&reply.bundle).map_err(|e| unproven(commit, Some(from), e))?;
+        let manifest = bundle.check(commit).map_err(|e| unproven(commit, Some(from), e))?;
+        let table = reply.links.and_then(|bytes| LinkTable::decode(&bytes).ok());
+        Ok(Checked { manifest, bundle: reply.bundle, table, from })
+    })
+    .await
+}
+
+fn unproven(commit: CommitId, from: Option<NodeId>, source: hubless_proof::ProofError) -> MirrorError {
+    let by = from.map(|node| format!(" from {}", node.short())).unwrap_or_default();
+    MirrorError::Proof { what: format!("the manifest of {commit}{by}"), source }
+}

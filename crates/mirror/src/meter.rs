@@ -1,0 +1,112 @@
+//! Counts how far a pull is, and from whom its bytes came.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hubless_types::{FileDigest, FileEntry, NodeId};
+use tokio::time::Instant;
+
+use crate::obtain::Gauge;
+use crate::util::locked;
+use crate::{Progress, ProgressSink};
+
+/// How often progress is told.
+pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Over how long the rate is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// What was held already goes by this name among the sources.
+pub(crate) const HERE: &str = "here";
+
+/// How far a pull is.
+pub(crate) struct Meter {
+    sink: ProgressSink,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    done: u64,
+    here: u64,
+    nodes: BTreeMap<NodeId, u64>,
+    live: HashMap<FileDigest, Gauge>,
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Meter {
+    pub(crate) fn new(sink: ProgressSink) -> Self {
+        Self { sink, state: Mutex::default() }
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        // A reader that is slow, or gone, misses some.
+        let _ = self.sink.try_send(progress);
+    }
+
+    /// A file is being fetched.
+    pub(crate) fn begins(&self, digest: FileDigest, gauge: Gauge) {
+        locked(&self.state).live.insert(digest, gauge);
+    }
+
+    /// Bytes came, in whole files.
+    pub(crate) fn came(&self, gauge: &Gauge) {
+        let mut state = locked(&self.state);
+        for (node, bytes) in gauge.read().from {
+            *state.nodes.entry(node).or_default() += bytes;
+        }
+    }
+
+    /// The fetch of a file ended, well or not.
+    pub(crate) fn ended(&self, digest: &FileDigest) {
+        let gauge = locked(&self.state).live.remove(digest);
+        if let Some(gauge) = gauge {
+            self.came(&gauge);
+        }
+    }
+
+    /// A file is done; it was held before if `here`.
+    pub(crate) fn done(&self, entry: &FileEntry, here: bool) {
+        let mut state = locked(&self.state);
+        state.done += entry.size;
+        if here {
+            state.here += entry.size;
+        }
+        drop(state);
+        self.tell(Progress::File { path: entry.path.clone(), bytes: entry.size });
+    }
+
+    /// Bytes by source so far: what was here first, then nodes by their short ids.
+    pub(crate) fn from(&self) -> Vec<(String, u64)> {
+        let state = locked(&self.state);
+        let mut nodes = state.nodes.clone();
+        for (node, bytes) in state.live.values().flat_map(|g| g.read().from) {
+            *nodes.entry(node).or_default() += bytes;
+        }
+        let here = (state.here > 0).then(|| (HERE.to_owned(), state.here));
+        here.into_iter().chain(nodes.into_iter().map(|(n, bytes)| (n.short(), bytes))).collect()
+    }
+
+    /// Tells how far it is now.
+    pub(crate) fn tell_bytes(&self) {
+        let from = self.from();
+        let mut state = locked(&self.state);
+        let live: u64 = state.live.values().map(|g| g.read().done).sum();
+        let came = from.iter().filter(|(name, _)| name != HERE).map(|(_, bytes)| bytes).sum();
+        let rate = state.rate(Instant::now(), came);
+        let done = state.done + live;
+        drop(state);
+        self.tell(Progress::Bytes { done, from, rate });
+    }
+}
+
+impl State {
+    fn rate(&mut self, now: Instant, came: u64) -> u64 {
+        self.samples.push_back((now, came));
+        while self.samples.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_WINDOW) {
+            self.samples.pop_front();
+        }
+        let Some((since, before)) = self.samples.front() else { return 0 };
+        let millis = now.duration_since(*since).as_millis() as u64;
+        (came.saturating_sub(*before) * 1000).checked_div(millis).unwrap_or(0)
+    }
+}

@@ -1,0 +1,190 @@
+//! The handle: one node's decisions, shared by whoever asks.
+
+use std::sync::{Arc, Mutex, RwLock};
+
+use hubless_proof::NodeKey;
+use hubless_store::Store;
+use hubless_types::{BlobHash, Clock, CommitId, NodeId};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::announce::Announcer;
+use crate::config::{MirrorConfig, MirrorParts};
+use crate::counted::Counted;
+use crate::fetch::{FetchConfig, Fetcher};
+use crate::keeper::Keeper;
+use crate::links::{Struck, Tables};
+use crate::obtain::Jobs;
+use crate::resolve::Asked;
+use crate::sources::Net;
+use crate::util::{Flights, locked};
+
+/// One node's decisions. Clones share it; [`Mirror::shutdown`] ends what runs for it.
+#[derive(Clone)]
+pub struct Mirror {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) key: NodeKey,
+    pub(crate) node: NodeId,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: MirrorConfig,
+    pub(crate) net: Option<Net>,
+    pub(crate) cancel: CancellationToken,
+    /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
+    pub(crate) tasks: TaskTracker,
+    /// Names that peers were asked for a moment ago.
+    pub(crate) asked: Mutex<Asked>,
+    /// Commits whose manifest is being fetched.
+    pub(crate) manifests: Flights<CommitId>,
+    /// Blobs that are being proven.
+    pub(crate) proofs: Flights<BlobHash>,
+    /// Files that are being obtained.
+    pub(crate) jobs: Jobs,
+    /// Links that were found wrong, and who told them.
+    pub(crate) struck: Mutex<Struck>,
+    /// Link tables that were read lately.
+    pub(crate) tables: Mutex<Tables>,
+    /// Read while files are taken in, written while the collector looks for what nobody wants: nothing falls
+    /// between an import and the pin that keeps it.
+    pub(crate) gate: RwLock<()>,
+    /// One `add` at a time writes a name's next commit.
+    pub(crate) publishing: tokio::sync::Mutex<()>,
+    announcer: Mutex<Option<Announcer>>,
+    keeper: Mutex<Option<Keeper>>,
+}
+
+impl Mirror {
+    /// Starts with a network. Call it inside a tokio runtime: the announcer and the keeper of pins run from here on.
+    pub fn start(parts: MirrorParts) -> Self {
+        let MirrorParts { store, key, clock, config, discovery, peers } = parts;
+        let node = key.id();
+        let fetch = FetchConfig { seed: seed(node), ..FetchConfig::default() };
+        let peers = Arc::new(Counted::new(peers));
+        let net = Net {
+            node,
+            fetcher: Fetcher::new(store.clone(), peers.clone(), fetch),
+            discovery,
+            peers,
+            lookup_timeout: config.lookup_timeout,
+        };
+        let mirror = Self::with(store, key, clock, config, Some(net));
+        mirror.start_workers();
+        mirror
+    }
+
+    /// Without a network: `add`, `adopt`, `verify`, `gc`, `list` and reading what is here work; what would need
+    /// a peer says [`MirrorError::Offline`](crate::MirrorError::Offline).
+    pub fn offline(store: Store, key: NodeKey, clock: Arc<dyn Clock>, config: MirrorConfig) -> Self {
+        Self::with(store, key, clock, config, None)
+    }
+
+    fn with(
+        store: Store,
+        key: NodeKey,
+        clock: Arc<dyn Clock>,
+        config: MirrorConfig,
+        net: Option<Net>,
+    ) -> Self {
+        let inner = Inner {
+            node: key.id(),
+            store,
+            key,
+            clock,
+            config,
+            net,
+            cancel: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            asked: Mutex::default(),
+            manifests: Flights::default(),
+            proofs: Flights::default(),
+            jobs: Jobs::default(),
+            struck: Mutex::default(),
+            tables: Mutex::default(),
+            gate: RwLock::new(()),
+            publishing: tokio::sync::Mutex::new(()),
+            announcer: Mutex::default(),
+            keeper: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn start_workers(&self) {
+        let inner = &self.inner;
+        if let (Some(net), true) = (&inner.net, inner.config.announce) {
+            let announcer = Announcer::start(
+                inner.store.clone(),
+                net.discovery.clone(),
+                inner.clock.clone(),
+                inner.config.announce_interval,
+                inner.cancel.child_token(),
+            );
+            *locked(&inner.announcer) = Some(announcer);
+        }
+        *locked(&inner.keeper) = Some(Keeper::start(inner));
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// Whether it has a network.
+    pub fn is_online(&self) -> bool {
+        self.inner.net.is_some()
+    }
+
+    /// Ends announcing, fetching and proving; what is verified stays. Requests that wait end with an error.
+    pub async fn shutdown(&self) {
+        self.inner.cancel.cancel();
+        if let Some(net) = &self.inner.net {
+            net.fetcher.shutdown().await;
+        }
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        let announcer = locked(&self.inner.announcer).take();
+        let keeper = locked(&self.inner.keeper).take();
+        if let Some(announcer) = announcer {
+            announcer.ended().await;
+        }
+        if let Some(keeper) = keeper {
+            keeper.ended().await;
+        }
+    }
+}
+
+impl Inner {
+    /// Has the announcer look at its queue now.
+    pub(crate) fn wake_announcer(&self) {
+        if let Some(announcer) = locked(&self.announcer).as_ref() {
+            announcer.wake();
+        }
+    }
+
+    /// Has the keeper see that all that is pinned is here.
+    pub(crate) fn wake_keeper(&self) {
+        if let Some(keeper) = locked(&self.keeper).as_ref() {
+            keeper.wake();
+        }
+    }
+
+    /// What the announcer did since the start: made, failed.
+    pub(crate) fn announced(&self) -> (u64, u64) {
+        locked(&self.announcer).as_ref().map_or((0, 0), Announcer::counts)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Nodes begin a rare file at different places.
+fn seed(node: NodeId) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&node.as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}

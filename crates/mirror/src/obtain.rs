@@ -1,0 +1,269 @@
+//! Gets one file here, whole and proven, however many ask for it.
+//!
+//! A link that is proven or vouched for is fetched by; a small file is asked for by its digest; else one claimed
+//! link after the other is fetched and hashed until one is right.
+//!
+//! **Invariant:** what [`Inner::obtain`] returns was hashed here and is what the manifest names.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
+use futures::{Stream, StreamExt as _};
+use hubless_store::DigestKind;
+use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX};
+use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, NodeId, Provider, RepoId};
+use tokio::sync::watch;
+
+use crate::MirrorError;
+use crate::fetch::{FetchError, FetchHandle, FetchProgress, Want};
+use crate::links::{Claim, Known, keys_of};
+use crate::mirror::Inner;
+use crate::sources::Net;
+use crate::util::{blocking, locked};
+
+/// Claimed links of one file that are tried, each a fetch of the whole file.
+const MAX_CLAIMS_TRIED: usize = 8;
+/// Files that are obtained at once, by all who ask together.
+const MAX_JOBS: usize = 4096;
+/// Small files that one peer is asked for at a time.
+pub(crate) const SMALL_AT_ONCE: usize = 64;
+
+/// One attempt that many may wait for; dropped by all, it stops.
+pub(crate) type Obtaining = Shared<BoxFuture<'static, Result<Link, Arc<MirrorError>>>>;
+
+/// How far a file is, once its fetch has begun.
+#[derive(Clone, Default)]
+pub(crate) struct Gauge(Arc<Mutex<GaugeState>>);
+
+#[derive(Default)]
+struct GaugeState {
+    fetch: Option<watch::Receiver<FetchProgress>>,
+    whole_from: Vec<(NodeId, u64)>,
+}
+
+impl Gauge {
+    fn watch(&self, handle: &FetchHandle) {
+        locked(&self.0).fetch = Some(handle.progress());
+    }
+
+    fn came_whole(&self, from: NodeId, bytes: u64) {
+        locked(&self.0).whole_from.push((from, bytes));
+    }
+
+    /// How far the file is; all zero before it begins.
+    pub(crate) fn read(&self) -> FetchProgress {
+        let state = locked(&self.0);
+        let mut progress = state.fetch.as_ref().map(|f| f.borrow().clone()).unwrap_or_default();
+        progress.from.extend(&state.whole_from);
+        progress
+    }
+}
+
+/// The files that are being obtained.
+#[derive(Default)]
+pub(crate) struct Jobs(Mutex<HashMap<FileDigest, (WeakFile, Gauge)>>);
+
+impl Jobs {
+    /// The files that are being obtained, and how far each is.
+    pub(crate) fn running(&self) -> Vec<(FileDigest, FetchProgress)> {
+        let jobs = locked(&self.0);
+        let running = jobs.iter().filter(|(_, (job, _))| job.upgrade().is_some_and(|j| j.peek().is_none()));
+        running.map(|(digest, (_, gauge))| (*digest, gauge.read())).collect()
+    }
+}
+
+type WeakFile = WeakShared<BoxFuture<'static, Result<Link, Arc<MirrorError>>>>;
+
+impl Inner {
+    /// Gets a file here, whole and proven; joins whoever is at it already. Nothing happens until it is awaited.
+    pub(crate) fn obtain(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+    ) -> Result<(Obtaining, Gauge), MirrorError> {
+        let mut jobs = locked(&self.jobs.0);
+        let running = jobs.get(&entry.digest()).map(|(job, gauge)| (job.upgrade(), gauge.clone()));
+        if let Some((Some(job), gauge)) = running
+            && job.peek().is_none()
+        {
+            return Ok((job, gauge));
+        }
+        if jobs.len() >= MAX_JOBS {
+            jobs.retain(|_, (job, _)| job.upgrade().is_some_and(|j| j.peek().is_none()));
+        }
+        if jobs.len() >= MAX_JOBS {
+            return Err(FetchError::TooMany { limit: MAX_JOBS }.into());
+        }
+        let (inner, gauge) = (Arc::clone(self), Gauge::default());
+        let (repo, entry, told) = (repo.clone(), entry.clone(), gauge.clone());
+        let digest = entry.digest();
+        let job = async move { inner.get_file(&repo, commit, &entry, &told).await.map_err(Arc::new) };
+        let job = job.boxed().shared();
+        if let Some(weak) = job.downgrade() {
+            jobs.insert(digest, (weak, gauge.clone()));
+        }
+        Ok((job, gauge))
+    }
+
+    async fn get_file(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+        gauge: &Gauge,
+    ) -> Result<Link, MirrorError> {
+        let digest = entry.digest();
+        match self.known_soon(repo, commit, entry).await? {
+            Known::Held(link) if self.prove(&link, &[]).await? => return Ok(proven(link)),
+            // A small file is sooner asked for by its digest; a link to it is tried with the claims.
+            Known::Stream(link) if entry.size > SMALL_FILE_MAX => {
+                let fetched = self.fetch_whole(&link, commit, entry, gauge).await;
+                if fetched.is_ok() && self.prove(&link, &[]).await? {
+                    return Ok(proven(link));
+                }
+                // A proven link is right; what failed is finding or storing the bytes.
+                if let (Err(error), true) = (fetched, link.trust == LinkTrust::Proven) {
+                    return Err(error);
+                }
+            }
+            Known::Held(_) | Known::Stream(_) | Known::Unknown => {}
+        }
+        let net = self.online(&format!("fetching `{}`", entry.path))?;
+        if entry.size <= SMALL_FILE_MAX {
+            let sources = net.sources(&keys_of(commit, entry));
+            if let Some(link) = self.small_files(net, sources, &[entry], gauge).await?.remove(&digest) {
+                return self.right_size(commit, entry, link).await;
+            }
+        }
+        self.try_claims(net, commit, entry, gauge).await
+    }
+
+    async fn try_claims(
+        self: &Arc<Self>,
+        net: &Net,
+        commit: CommitId,
+        entry: &FileEntry,
+        gauge: &Gauge,
+    ) -> Result<Link, MirrorError> {
+        let claims = self.claims(net, commit, entry).await?;
+        let mut last = None;
+        let mut lied = false;
+        for Claim { link, by } in claims.into_iter().take(MAX_CLAIMS_TRIED) {
+            // Kept while it is fetched, so that the fetch goes on after a restart.
+            self.store.catalogue().put_link(&link)?;
+            match self.fetch_whole(&link, commit, entry, gauge).await {
+                Err(error) => last = Some(error),
+                Ok(()) if self.prove(&link, &by).await? => return Ok(proven(link)),
+                Ok(()) => lied = true,
+            }
+        }
+        Err(match last {
+            Some(error) => error,
+            None if lied => MirrorError::WrongContent { digest: entry.digest() },
+            None => MirrorError::NoSource { what: format!("`{}` ({})", entry.path, entry.digest()) },
+        })
+    }
+
+    /// Joins or begins the fetch of a blob.
+    pub(crate) async fn begin_fetch(
+        &self,
+        link: &Link,
+        commit: CommitId,
+        entry: &FileEntry,
+    ) -> Result<FetchHandle, MirrorError> {
+        let net = self.online(&format!("fetching `{}`", entry.path))?;
+        let want = Want { hash: link.hash, size: link.size };
+        Ok(net.fetcher.fetch(want, net.feed(keys_of(commit, entry))).await?)
+    }
+
+    async fn fetch_whole(
+        &self,
+        link: &Link,
+        commit: CommitId,
+        entry: &FileEntry,
+        gauge: &Gauge,
+    ) -> Result<(), MirrorError> {
+        let handle = self.begin_fetch(link, commit, entry).await?;
+        gauge.watch(&handle);
+        Ok(handle.wait_done().await?)
+    }
+
+    /// Asks `sources` one after the other for files of at most [`SMALL_FILE_MAX`] bytes, by their digests, and
+    /// takes in those that hash to them.
+    pub(crate) async fn small_files(
+        &self,
+        net: &Net,
+        sources: impl Stream<Item = Provider>,
+        entries: &[&FileEntry],
+        gauge: &Gauge,
+    ) -> Result<HashMap<FileDigest, Link>, MirrorError> {
+        let mut missing: HashSet<FileDigest> = entries.iter().map(|e| e.digest()).collect();
+        let mut got = HashMap::new();
+        futures::pin_mut!(sources);
+        while let Some(peer) = sources.next().await {
+            let asked: Vec<FileDigest> = missing.iter().copied().take(SMALL_AT_ONCE).collect();
+            let Ok(files) = net.peers.small_files(&peer, &asked).await else { continue };
+            for (digest, bytes) in files {
+                if !missing.contains(&digest) {
+                    continue;
+                }
+                let size = bytes.len() as u64;
+                let blobs = self.store.blobs().clone();
+                let kind = DigestKind::of(&digest);
+                let taken = blocking(move || Ok(blobs.import_bytes(&bytes, kind)?)).await?;
+                if taken.digest != digest {
+                    tracing::warn!(%digest, peer = %peer.node.short(), "a peer sent another file than was asked for");
+                    continue;
+                }
+                gauge.came_whole(peer.node, size);
+                missing.remove(&digest);
+                got.insert(digest, Link { digest, hash: taken.hash, size, trust: LinkTrust::Proven });
+            }
+            if missing.is_empty() {
+                break;
+            }
+        }
+        Ok(got)
+    }
+
+    /// Refuses a file whose proven content has another size than the manifest says, and mends the manifest.
+    async fn right_size(
+        self: &Arc<Self>,
+        commit: CommitId,
+        entry: &FileEntry,
+        link: Link,
+    ) -> Result<Link, MirrorError> {
+        if link.size == entry.size {
+            return Ok(link);
+        }
+        let (inner, wrong) = (Arc::clone(self), entry.clone());
+        blocking(move || inner.mend_size(commit, &wrong, link.size)).await?;
+        Err(MirrorError::WrongSize { path: entry.path.clone(), claimed: entry.size, found: link.size })
+    }
+
+    /// [`Inner::known`], where it may block; contents that came with the bundle are taken in first.
+    pub(crate) async fn known_soon(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+    ) -> Result<Known, MirrorError> {
+        let (inner, repo, entry) = (Arc::clone(self), repo.clone(), entry.clone());
+        blocking(move || {
+            inner.import_bundled(commit, &[&entry])?;
+            inner.known(&repo, commit, &entry)
+        })
+        .await
+    }
+
+    /// The network, or why there is none.
+    pub(crate) fn online(&self, what: &str) -> Result<&Net, MirrorError> {
+        self.net.as_ref().ok_or_else(|| MirrorError::Offline { what: what.to_owned() })
+    }
+}
+
+fn proven(link: Link) -> Link {
+    Link { trust: LinkTrust::Proven, ..link }
+}

@@ -1,0 +1,167 @@
+//! Opens a file of a commit: streams what is here or may be shown as it comes, waits a little for what may not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubless_transfer::SMALL_FILE_MAX;
+use hubless_types::{ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
+
+use crate::body;
+use crate::links::Known;
+use crate::mirror::Inner;
+use crate::obtain::Gauge;
+use crate::{FileReader, Mirror, MirrorError};
+
+/// Shortest and longest time after which a client is told to ask again.
+const SOONEST_RETRY: Duration = Duration::from_secs(1);
+const LATEST_RETRY: Duration = Duration::from_secs(60);
+/// When a client is told to ask again while nothing is known of the rate.
+const BLIND_RETRY: Duration = Duration::from_secs(5);
+
+impl Mirror {
+    /// Opens a file of `commit` for reading `range` (bytes, half-open, cut at the file's end).
+    ///
+    /// Returns when the first bytes are here and verified, not when the file is whole, if its link is proven or
+    /// vouched for by a trusted signer. Else the whole file is fetched and hashed first, for at most
+    /// `claimed_wait`. Dropping the reader never stops a fetch that others share.
+    ///
+    /// # Errors
+    /// [`MirrorError::EntryNotFound`] if the commit lacks `path`; [`MirrorError::NotYet`] if the file or its first
+    /// byte took too long (the fetch of a claimed file goes on); [`MirrorError::NoSource`] if nobody has it.
+    pub async fn open_file(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        path: &RepoPath,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        let manifest = self.inner.manifest(Some(repo), commit).await?;
+        let entry = manifest.entry(path).cloned().ok_or_else(|| MirrorError::EntryNotFound {
+            repo: repo.clone(),
+            commit,
+            path: path.clone(),
+        })?;
+        drop(manifest);
+        let range = ByteRange::new(range.start.min(entry.size), range.end.min(entry.size));
+        self.inner.open(repo, commit, entry, range).await
+    }
+}
+
+impl Inner {
+    async fn open(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: FileEntry,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        if range.is_empty() {
+            return Ok(FileReader { entry, range, body: Box::pin(futures::stream::empty()) });
+        }
+        match self.known_soon(repo, commit, &entry).await? {
+            Known::Held(link) => self.open_held(entry, link, range).await,
+            Known::Stream(link) if link.size > SMALL_FILE_MAX => {
+                self.open_coming(commit, entry, link, range).await
+            }
+            Known::Stream(_) | Known::Unknown => self.open_unproven(repo, commit, entry, range).await,
+        }
+    }
+
+    async fn open_held(
+        self: &Arc<Self>,
+        entry: FileEntry,
+        link: Link,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        if link.trust < LinkTrust::Proven {
+            self.prove_later(link);
+        }
+        let body = body::of_held(&self.store, link.hash, range).await?;
+        Ok(FileReader { entry, range, body })
+    }
+
+    async fn open_coming(
+        self: &Arc<Self>,
+        commit: CommitId,
+        entry: FileEntry,
+        link: Link,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        let handle = self.begin_fetch(&link, commit, &entry).await?;
+        let first = body::first_piece(range);
+        let waited = tokio::time::timeout(self.config.first_byte_timeout, handle.wait_for(first)).await;
+        match waited {
+            Ok(arrived) => arrived?,
+            Err(_) => {
+                let progress = handle.progress().borrow().clone();
+                return Err(not_yet(&entry, progress.total.saturating_sub(progress.done), progress.rate));
+            }
+        }
+        let body = body::of_coming(handle, link, range, Arc::clone(self));
+        Ok(FileReader { entry, range, body })
+    }
+
+    async fn open_unproven(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: FileEntry,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        let (job, gauge) = self.obtain(repo, commit, &entry)?;
+        match tokio::time::timeout(self.config.claimed_wait, job.clone()).await {
+            Ok(done) => {
+                let link = done.map_err(MirrorError::Shared)?;
+                self.open_held(entry, link, range).await
+            }
+            Err(_) => {
+                // The client comes back for it, so it is fetched on.
+                let cancel = self.cancel.clone();
+                self.tasks.spawn(async move { cancel.run_until_cancelled(job).await.is_some() });
+                Err(not_yet_of(&entry, &gauge))
+            }
+        }
+    }
+
+    /// Hashes a whole file that was shown on a trusted signer's word.
+    pub(crate) fn prove_later(self: &Arc<Self>, link: Link) {
+        let (inner, cancel) = (Arc::clone(self), self.cancel.clone());
+        self.tasks.spawn(async move {
+            if let Some(Err(error)) = cancel.run_until_cancelled(inner.prove(&link, &[])).await {
+                tracing::warn!(digest = %link.digest, %error, "a file could not be proven yet");
+            }
+        });
+    }
+}
+
+fn not_yet_of(entry: &FileEntry, gauge: &Gauge) -> MirrorError {
+    let progress = gauge.read();
+    let left = entry.size.saturating_sub(progress.done);
+    not_yet(entry, left, progress.rate)
+}
+
+/// When it makes sense to ask again, from the bytes that are left and the rate in bytes a second.
+fn not_yet(entry: &FileEntry, left: u64, rate: u64) -> MirrorError {
+    let seconds = left.checked_div(rate).map(|s| Duration::from_secs(s.saturating_add(1)));
+    let retry_after = seconds.unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
+    MirrorError::NotYet { path: entry.path.clone(), retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hubless_types::{BlobId, FileMode};
+
+    #[test]
+    fn a_client_is_told_to_come_back_when_it_makes_sense() {
+        let entry = FileEntry {
+            path: "w.bin".parse().unwrap(),
+            mode: FileMode::Regular,
+            blob: BlobId::from_bytes([1; 20]),
+            size: 1,
+            lfs: None,
+        };
+        let secs = |left, rate| not_yet(&entry, left, rate).retry_after().unwrap().as_secs();
+        assert_eq!((secs(100, 0), secs(100, 10), secs(0, 10), secs(u64::MAX, 1)), (5, 11, 1, 60));
+    }
+}

@@ -1,0 +1,154 @@
+//! What is taken from the slow: before a reader, in the middle, and at the end.
+
+use std::time::Duration;
+
+use hubless_types::{GROUP_BYTES, NodeId};
+
+use super::file::{first_in_both, touches};
+use super::limits::{
+    ENDGAME_GAIN_TENTHS, ENDGAME_MARGIN, FIRST_SEGMENT, MAX_COPIES, MAX_REST, RECLAIM_AFTER, RESCUE_AFTER,
+    SLOW_SEGMENT,
+};
+use super::requests::Request;
+use super::words::RequestId;
+use super::{Plan, Reader};
+
+impl Plan {
+    /// Time until a request is done, as far as can be told; zero while it is too young to tell.
+    fn time_left(&self, request: &Request) -> Duration {
+        let Some(holder) = self.holders.get(&request.holder) else { return Duration::ZERO };
+        let age = self.now.saturating_sub(request.sent);
+        match holder.rate() {
+            Some(rate) => {
+                // Its requests share what it sends; one that was silent for long is not about to end.
+                let ms = request.left().saturating_mul(1000 * holder.outstanding as u64) / rate.max(1);
+                Duration::from_millis(ms).max(if age > RESCUE_AFTER {
+                    holder.silent_for(self.now)
+                } else {
+                    Duration::ZERO
+                })
+            }
+            None if age > RESCUE_AFTER => MAX_REST,
+            None => Duration::ZERO,
+        }
+    }
+
+    /// How many requests are out for any of what `request` has still to bring.
+    fn copies(&self, request: &Request) -> usize {
+        let rest = request.rest();
+        let same = |other: &&Request| {
+            let theirs = other.rest();
+            other.file == request.file && theirs.start < rest.end && rest.start < theirs.end
+        };
+        self.requests.values().filter(same).count()
+    }
+
+    /// Takes from slow holders what would hold up the file for long, where a faster one has it.
+    pub(super) fn reclaim_slow(&mut self) {
+        let slow: Vec<RequestId> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| {
+                let rest = request.rest();
+                rest.end - rest.start > SLOW_SEGMENT
+                    && self.time_left(request) > RECLAIM_AFTER
+                    && self.is_there_faster(request)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        slow.into_iter().for_each(|id| self.cancel(id));
+    }
+
+    fn is_there_faster(&self, request: &Request) -> bool {
+        let Some(rate) = self.holders.get(&request.holder).and_then(|holder| holder.rate()) else {
+            return false;
+        };
+        self.holders.iter().any(|(id, holder)| {
+            *id != request.holder
+                && holder.usable(self.now)
+                && holder.rate().is_some_and(|other| other / 4 >= rate.max(1))
+                && holder.has.get(&request.file).is_some_and(|has| touches(has, &request.rest()))
+        })
+    }
+
+    /// Asks a second holder for the bytes at a reader's position where the first keeps it waiting.
+    pub(super) fn rescue_readers(&mut self) {
+        let readers: Vec<Reader> = self.readers.values().cloned().collect();
+        for reader in &readers {
+            // `None`: nothing to rescue.
+            let _ = self.rescue(reader);
+        }
+    }
+
+    fn rescue(&mut self, reader: &Reader) -> Option<()> {
+        let held = &self.files.get(&reader.file)?.held;
+        let head = reader.next + held.run_from(reader.next);
+        if head >= reader.end {
+            return None;
+        }
+        let covers = |request: &&Request| request.file == reader.file && request.rest().contains(&head);
+        let late = self.requests.values().find(covers)?;
+        let holder = self.holders.get(&late.holder)?;
+        let slow = holder.rate().is_some_and(|rate| rate < FIRST_SEGMENT * GROUP_BYTES);
+        let silent = self.now.saturating_sub(late.sent).min(holder.silent_for(self.now)) >= RESCUE_AFTER;
+        if !(slow || silent) || self.copies(late) >= MAX_COPIES {
+            return None;
+        }
+        let (guess, rest) = (self.guess(), head..late.rest().end.min(head + FIRST_SEGMENT));
+        let other = self.soonest(&reader.file, head, guess, Some(late.holder))?;
+        let bytes = (rest.end - rest.start) * GROUP_BYTES;
+        if !silent && self.time_with(&other, bytes, guess) * 2 > self.time_left(late) {
+            return None;
+        }
+        let has = self.holders.get(&other)?.has.get(&reader.file)?;
+        let groups = first_in_both(has, has, rest, FIRST_SEGMENT)?;
+        self.request(other, reader.file, groups);
+        Some(())
+    }
+
+    /// Gives holders that have nothing left to do a copy of what others are late with.
+    pub(super) fn endgame(&mut self) {
+        if self.requests.is_empty() {
+            return;
+        }
+        let guess = self.guess();
+        for id in self.order() {
+            let free = |plan: &Self| {
+                plan.holders
+                    .get(&id)
+                    .is_some_and(|h| h.idle_at == Some(plan.changes) && h.outstanding < h.limit())
+            };
+            while free(self) && self.help_out(&id, guess) {}
+        }
+    }
+
+    /// Asks `id` for the latest of what it could bring earlier.
+    fn help_out(&mut self, id: &NodeId, guess: u64) -> bool {
+        let Some(holder) = self.holders.get(id) else { return false };
+        let leave = self.leaves_to_lan(id);
+        let near = |id: &NodeId| self.holders.get(id).is_some_and(|holder| holder.lan);
+        let latest = self
+            .requests
+            .values()
+            .filter(|request| request.holder != *id && !(leave && near(&request.holder)))
+            .filter_map(|request| {
+                let file = self.files.get(&request.file)?;
+                let missing = file.held.missing(request.rest());
+                let groups = first_in_both(
+                    &missing,
+                    holder.has.get(&request.file)?,
+                    request.rest(),
+                    holder.segment(),
+                )?;
+                let mine = holder.time_for(file.bytes(groups.clone()), guess);
+                let theirs = self.time_left(request);
+                let gains = theirs.as_millis() * 10 > mine.as_millis() * u128::from(ENDGAME_GAIN_TENTHS)
+                    && theirs > mine + ENDGAME_MARGIN;
+                (gains && self.copies(request) < MAX_COPIES).then_some((theirs, request.file, groups))
+            })
+            .max_by(|a, b| (a.0, a.1, a.2.start).cmp(&(b.0, b.1, b.2.start)));
+        let Some((_, file, groups)) = latest else { return false };
+        self.request(*id, file, groups);
+        true
+    }
+}

@@ -1,0 +1,231 @@
+//! What a plan knows of one holder: what it has, how fast it sends, whether it can be relied on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
+
+use super::limits::{
+    BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
+    MIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT,
+};
+use super::words::Failure;
+
+/// Where a holder goes on without looking for rare parts anew.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor {
+    pub(super) file: BlobHash,
+    /// The next group.
+    pub(super) next: u64,
+    /// Where the stretch ends at the latest.
+    pub(super) end: u64,
+    /// How rare the stretch was when it was chosen.
+    pub(super) rarity: u16,
+}
+
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) lan: bool,
+    pub(super) has: BTreeMap<BlobHash, GroupSet>,
+    pub(super) cursor: Option<Cursor>,
+    /// Requests in flight.
+    pub(super) outstanding: usize,
+    /// Bytes of them that have not come yet.
+    pub(super) queued: u64,
+    /// The plan's count of changes when nothing was found to ask of it.
+    pub(super) idle_at: Option<u64>,
+    found: Duration,
+    /// When it last sent something, or was first asked after a pause.
+    heard: Duration,
+    ever_sent: bool,
+    meter: Meter,
+    round_trip: Option<Duration>,
+    /// Failures since it last sent something.
+    strikes: u32,
+    rest: Option<Rest>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    until: Duration,
+    why: Failure,
+}
+
+impl Holder {
+    pub(super) fn new(now: Duration, lan: bool) -> Self {
+        Self {
+            lan,
+            has: BTreeMap::new(),
+            cursor: None,
+            outstanding: 0,
+            queued: 0,
+            idle_at: None,
+            found: now,
+            heard: now,
+            ever_sent: false,
+            meter: Meter::default(),
+            round_trip: None,
+            strikes: 0,
+            rest: None,
+        }
+    }
+
+    /// Whether it may be asked.
+    pub(super) fn usable(&self, now: Duration) -> bool {
+        self.rest.is_none_or(|rest| rest.until <= now)
+    }
+
+    /// Measured bytes a second, if it has sent enough to tell.
+    pub(super) fn rate(&self) -> Option<u64> {
+        self.meter.rate
+    }
+
+    /// How long it has been known.
+    pub(super) fn known_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.found)
+    }
+
+    /// Time for what is in flight and `more` bytes, at `guess` bytes a second if it was never measured.
+    pub(super) fn time_for(&self, more: u64, guess: u64) -> Duration {
+        let rate = self.rate().unwrap_or(guess).max(1);
+        let bytes = self.queued.saturating_add(more);
+        Duration::from_millis(bytes.saturating_mul(1000) / rate) + self.round_trip.unwrap_or_default()
+    }
+
+    /// How many requests it should have in flight. One that failed has to show itself with a single one.
+    pub(super) fn limit(&self) -> usize {
+        if self.strikes > 0 {
+            return 1;
+        }
+        let Some(rate) = self.rate() else { return BASE_OUTSTANDING };
+        if rate < SLOW_RATE / 4 {
+            return 1;
+        }
+        let rtt = self.round_trip.unwrap_or_default().as_millis() / STREAM_PER_RTT.as_millis();
+        let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + rtt as usize;
+        // No more than three seconds' worth of the shortest segments: a slow line gains nothing from many.
+        let worth = 3 * rate / (MIN_SEGMENT * GROUP_BYTES);
+        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(MAX_OUTSTANDING)
+    }
+
+    /// How many groups one segment should have: about a second's worth over all of its requests but one.
+    pub(super) fn segment(&self) -> u64 {
+        let Some(rate) = self.rate() else { return MIN_SEGMENT };
+        let groups = rate * BASE_OUTSTANDING as u64 / self.limit().max(BASE_OUTSTANDING) as u64 / GROUP_BYTES;
+        if rate < SLOW_RATE || self.strikes > 0 {
+            return groups.clamp(SLOW_SEGMENT, MIN_SEGMENT);
+        }
+        let groups = groups.clamp(MIN_SEGMENT, MAX_SEGMENT);
+        groups - groups % PIECE_GROUPS
+    }
+
+    pub(super) fn sent(&mut self, now: Duration, bytes: u64) {
+        if self.outstanding == 0 {
+            self.heard = now;
+            self.meter.start(now);
+        }
+        self.outstanding += 1;
+        self.queued += bytes;
+    }
+
+    /// A request ended with `left` bytes unsent.
+    pub(super) fn ended(&mut self, now: Duration, left: u64) {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        self.queued = self.queued.saturating_sub(left);
+        if self.outstanding == 0 {
+            self.meter.pause(now);
+            self.queued = 0;
+        }
+    }
+
+    pub(super) fn received(&mut self, now: Duration, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.heard = now;
+        self.ever_sent = true;
+        self.strikes = 0;
+        self.rest = None;
+        self.queued = self.queued.saturating_sub(bytes);
+        self.meter.add(now, bytes);
+    }
+
+    pub(super) fn answered(&mut self, after: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(after, |known| known.min(after)));
+    }
+
+    /// Brings the rate up to date; a holder that sends nothing gets slower.
+    pub(super) fn measure(&mut self, now: Duration) {
+        if self.outstanding > 0 {
+            self.meter.sample(now, SAMPLE);
+        }
+    }
+
+    /// Whether it has had requests for too long without sending anything.
+    pub(super) fn is_silent(&self, now: Duration) -> bool {
+        let patience = if self.ever_sent { STALL_AFTER } else { FIRST_CONTACT };
+        self.outstanding > 0 && now.saturating_sub(self.heard) >= patience
+    }
+
+    /// When it last gave a sign of life while asked.
+    pub(super) fn silent_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.heard)
+    }
+
+    /// It failed: it rests, longer each time. Several requests that fail at once count once.
+    pub(super) fn fail(&mut self, now: Duration, why: Failure) {
+        if self.rest.is_some_and(|rest| rest.until > now) {
+            return;
+        }
+        let first = if matches!(why, Failure::Refused | Failure::NotHeld) { SHORT_REST } else { FIRST_REST };
+        let rest = first.saturating_mul(1 << self.strikes.min(8)).min(MAX_REST);
+        self.strikes = self.strikes.saturating_add(1);
+        self.rest = Some(Rest { until: now + rest, why });
+    }
+
+    /// It was heard of anew: if it was only out of reach, it may be asked again at once.
+    pub(super) fn returned(&mut self) {
+        self.rest = self.rest.filter(|rest| !matches!(rest.why, Failure::Lost | Failure::NotHeld));
+    }
+}
+
+/// Measures a rate over the time in which something was asked for.
+#[derive(Debug, Default)]
+struct Meter {
+    rate: Option<u64>,
+    since: Duration,
+    bytes: u64,
+}
+
+impl Meter {
+    fn start(&mut self, now: Duration) {
+        self.since = now;
+        self.bytes = 0;
+    }
+
+    fn add(&mut self, now: Duration, bytes: u64) {
+        self.bytes += bytes;
+        self.sample(now, SAMPLE);
+    }
+
+    fn pause(&mut self, now: Duration) {
+        self.sample(now, Duration::from_millis(1));
+    }
+
+    fn sample(&mut self, now: Duration, least: Duration) {
+        let time = now.saturating_sub(self.since);
+        if time < least || (self.rate.is_none() && self.bytes == 0) {
+            return;
+        }
+        let (ms, fade) = (time.as_millis().max(1) as u64, FADE.as_millis() as u64);
+        let seen = self.bytes.saturating_mul(1000) / ms;
+        self.rate = Some(match self.rate {
+            None => seen,
+            // Each sample weighs by its time: an average over about the last `FADE`.
+            Some(rate) => {
+                (u128::from(rate) * u128::from(fade) + u128::from(seen) * u128::from(ms)) as u64 / (fade + ms)
+            }
+        });
+        self.start(now);
+    }
+}

@@ -1,0 +1,108 @@
+//! Every bound and measure of a plan, and why it is what it is.
+
+use std::time::Duration;
+
+use hubless_types::GROUP_BYTES;
+
+/// Bytes in a MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// How often a plan wants [`Event::Tick`](super::Event::Tick).
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Holders that a plan keeps; a further one takes the place of one that is of no use, or is not taken.
+pub const MAX_HOLDERS: usize = 64;
+
+/// Requests that one holder may have in flight, urgent ones apart.
+pub const MAX_OUTSTANDING: usize = 16;
+
+/// Requests before a reader's position that a holder may have in flight beyond its others.
+pub(super) const URGENT_EXTRA: usize = 2;
+
+/// Requests in flight at a near holder of middling rate: one being sent, one to follow it without a pause.
+pub(super) const BASE_OUTSTANDING: usize = 2;
+
+/// From this rate on (bytes a second) a third request hides the time between two.
+pub(super) const FAST_RATE: u64 = 16 * MIB;
+
+/// One more request in flight for each such part of a round trip: one QUIC stream carries about 1.25 MB a round
+/// trip, and a line of 1 Gbit/s at 100 ms needs ten of them.
+pub(super) const STREAM_PER_RTT: Duration = Duration::from_millis(10);
+
+/// Groups in a piece, the unit in which rarity is counted: 1 MiB.
+pub(super) const PIECE_GROUPS: u64 = MIB / GROUP_BYTES;
+
+/// Shortest segment to a holder that is not slow, in groups.
+pub(super) const MIN_SEGMENT: u64 = PIECE_GROUPS;
+
+/// Longest segment, in groups: 16 MiB.
+pub(super) const MAX_SEGMENT: u64 = 16 * PIECE_GROUPS;
+
+/// Shortest segment to a slow holder, in groups: 64 KiB. What it holds up, another has to send again.
+pub(super) const SLOW_SEGMENT: u64 = 4;
+
+/// A holder below this rate (bytes a second) is slow: it would take 4 s for the shortest ordinary segment.
+pub(super) const SLOW_RATE: u64 = MIB / 4;
+
+/// Segment at a reader's position, in groups: 256 KiB, so that the first byte is quick. They grow with the distance.
+pub(super) const FIRST_SEGMENT: u64 = 16;
+
+/// Shortest window before a reader's position, in groups: 4 MiB.
+pub(super) const MIN_WINDOW: u64 = 4 * PIECE_GROUPS;
+
+/// Longest window before a reader's position, in groups: 64 MiB.
+pub(super) const MAX_WINDOW: u64 = 64 * PIECE_GROUPS;
+
+/// The window holds what all holders together send in this time.
+pub(super) const WINDOW_TIME: Duration = Duration::from_secs(2);
+
+/// A holder with requests in flight that sends nothing for this long has stalled.
+pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
+
+/// Longest wait for the first byte from a holder that never sent one: it may have to be dialled first.
+pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
+
+/// The bytes at a reader's position are asked of a second holder if the first sent nothing for this long.
+pub(super) const RESCUE_AFTER: Duration = Duration::from_millis(800);
+
+/// A request that would take longer than this is taken from its holder if another is four times as fast.
+pub(super) const RECLAIM_AFTER: Duration = Duration::from_secs(10);
+
+/// First rest of a holder that failed; doubled with each further failure.
+pub(super) const FIRST_REST: Duration = Duration::from_secs(2);
+
+/// Longest rest of a holder that failed.
+pub(super) const MAX_REST: Duration = Duration::from_secs(60);
+
+/// Rest of a holder that is busy or does not have what was asked, at first.
+pub(super) const SHORT_REST: Duration = Duration::from_millis(500);
+
+/// Where the local network alone would be done within this time, nobody else is asked for what it has.
+pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
+
+/// A holder on the local network whose rate is not known yet is given this long to show it.
+pub(super) const LAN_GRACE: Duration = Duration::from_secs(1);
+
+/// What a holder is taken to send before it was measured, in bytes a second, if no other was.
+pub(super) const UNKNOWN_RATE: u64 = 4 * MIB;
+
+/// Shortest time over which a rate is measured.
+pub(super) const SAMPLE: Duration = Duration::from_millis(250);
+
+/// How fast old measurements fade.
+pub(super) const FADE: Duration = Duration::from_millis(1500);
+
+/// Nodes that are remembered for having lied; the first one forgotten is the oldest.
+pub(super) const MAX_BANNED: usize = 4096;
+
+/// Holders that may be asked for the same groups at once, at the end or before a reader.
+pub(super) const MAX_COPIES: usize = 2;
+
+/// How many times faster a second holder must be done for it to be asked as well, in tenths.
+pub(super) const ENDGAME_GAIN_TENTHS: u64 = 15;
+
+/// And by at least this much earlier.
+pub(super) const ENDGAME_MARGIN: Duration = Duration::from_millis(250);
+
+/// Longest stretch that is fetched in order before another rare one is looked for, in groups: 64 MiB.
+pub(super) const MAX_STRETCH: u64 = 64 * PIECE_GROUPS;

@@ -1,0 +1,355 @@
+//! Decides who is asked for what next: the fetch plan.
+//!
+//! A pure state machine. [`Plan::handle`] takes an [`Event`] and the time, and gives back [`Action`]s; whoever runs
+//! it does the asking (`fetch` over the network, `sim` in virtual time). All files that a node fetches are in one
+//! plan, so that a holder's rate and its requests in flight are counted once.
+//!
+//! What is asked for, in this order:
+//! 1. the window before each reader's position, in order, from whoever would be done with it first, in small
+//!    segments at the position and longer ones further on;
+//! 2. everything else, rarest first over all files. Among equally rare parts each holder is followed along a
+//!    stretch that begins at a seeded random place: nodes that start together begin at different places, meet what
+//!    others have by then (which is no longer rare), and go elsewhere;
+//! 3. at the end, a second time what another holder is slow with.
+//!
+//! **Invariant:** a group is asked of one holder at a time, of at most two at the end or before a reader, and never
+//! after it is verified. The same seed and events give the same actions.
+//! **Not here:** clocks, disk, network, tasks, finding holders, and checking bytes.
+
+mod choose;
+mod endgame;
+mod file;
+mod holder;
+mod limits;
+mod requests;
+mod rng;
+#[cfg(test)]
+pub(crate) mod sim;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
+
+pub use limits::{MAX_HOLDERS, MAX_OUTSTANDING, TICK};
+pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId};
+
+use file::{File, touches};
+use holder::Holder;
+use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, RECLAIM_AFTER};
+use requests::Request;
+use rng::Rng;
+
+/// How a plan behaves.
+#[derive(Debug, Clone)]
+pub struct PlanConfig {
+    /// Where this node begins among parts that are equally rare; must differ from node to node.
+    pub seed: u64,
+    /// How long a file may have no usable holder before it is called starved.
+    pub patience: Duration,
+}
+
+/// The fetch plan of a node.
+#[derive(Debug)]
+pub struct Plan {
+    config: PlanConfig,
+    rng: Rng,
+    now: Duration,
+    files: BTreeMap<BlobHash, File>,
+    holders: BTreeMap<NodeId, Holder>,
+    requests: BTreeMap<RequestId, Request>,
+    readers: BTreeMap<ReaderId, Reader>,
+    banned: BTreeSet<NodeId>,
+    banned_order: VecDeque<NodeId>,
+    next_request: u64,
+    /// Counts what may give a holder that had nothing to do something to do.
+    changes: u64,
+    /// Whether what the local network has is left to it.
+    lan_alone: bool,
+    actions: Vec<Action>,
+}
+
+#[derive(Debug, Clone)]
+struct Reader {
+    file: BlobHash,
+    /// The group it reads next, and one past the last it will read.
+    next: u64,
+    end: u64,
+}
+
+impl Plan {
+    /// A plan with nothing to do.
+    pub fn new(config: PlanConfig) -> Self {
+        let rng = Rng::new(config.seed);
+        Self {
+            config,
+            rng,
+            now: Duration::ZERO,
+            files: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            banned_order: VecDeque::new(),
+            next_request: 0,
+            changes: 0,
+            lan_alone: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened at `now` (time since the plan began; it never goes back) and says what to do.
+    ///
+    /// What is said about requests, files and holders that the plan does not know any more is ignored.
+    pub fn handle(&mut self, now: Duration, event: Event) -> Vec<Action> {
+        self.handle_all(now, [event])
+    }
+
+    /// As [`Plan::handle`] for several events, of which all are taken in before anything is asked for: who has
+    /// heard of a hundred files at once begins at any of them, not at the first.
+    pub fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut fill = false;
+        for event in events {
+            // What only adds to numbers gives nobody anything new to do.
+            fill |= !matches!(event, Event::SegmentProgress { .. } | Event::SegmentStarted { .. });
+            self.apply(event);
+        }
+        if fill {
+            self.fill();
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Measured rates of the holders, in bytes a second.
+    pub fn rates(&self) -> impl Iterator<Item = (NodeId, Option<u64>)> + '_ {
+        self.holders.iter().map(|(id, holder)| (*id, holder.rate()))
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> usize {
+        self.requests.len()
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::FileAdded { file, size, held, wanted } => self.add_file(file, size, held, &wanted),
+            Event::FileRemoved { file } => self.remove_file(&file),
+            Event::HolderFound { holder, lan } => self.add_holder(holder, lan),
+            Event::HolderHas { holder, file, groups } => self.holder_has(holder, file, groups),
+            Event::HolderGone { holder } => self.remove_holder(&holder),
+            Event::SegmentStarted { request, after } => self.started(request, after),
+            Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
+            Event::SegmentDone { request } => self.finished(request),
+            Event::SegmentFailed { request, kind } => self.failed(request, kind),
+            Event::Verified { file, groups } => {
+                groups.runs().iter().for_each(|run| self.learn(&file, run.clone()))
+            }
+            Event::ReaderAt { reader, file, offset, end } => self.reader_at(reader, file, offset, end),
+            Event::ReaderGone { reader } => drop(self.readers.remove(&reader)),
+            Event::Tick => self.tick(),
+        }
+    }
+
+    fn add_file(&mut self, hash: BlobHash, size: u64, held: GroupSet, wanted: &GroupSet) {
+        if self.files.contains_key(&hash) {
+            return self.want_more(&hash, wanted);
+        }
+        self.files.insert(hash, File::new(size, held, wanted));
+        self.changes += 1;
+        self.check_done(&hash);
+        self.weigh_lan();
+    }
+
+    fn want_more(&mut self, hash: &BlobHash, wanted: &GroupSet) {
+        let Some(file) = self.files.get_mut(hash) else { return };
+        let mut all = file.wanted.clone();
+        all.insert_all(&wanted.intersection(&GroupSet::whole(file.size)));
+        file.wanted = all.clone();
+        file.done = file.is_whole();
+        for run in all.runs() {
+            self.give_back(hash, run.clone());
+        }
+    }
+
+    fn remove_file(&mut self, hash: &BlobHash) {
+        self.cancel_where(|request| request.file == *hash);
+        self.files.remove(hash);
+        self.readers.retain(|_, reader| reader.file != *hash);
+        for holder in self.holders.values_mut() {
+            holder.has.remove(hash);
+        }
+    }
+
+    fn add_holder(&mut self, id: NodeId, lan: bool) {
+        if self.banned.contains(&id) {
+            return self.actions.push(Action::DropHolder { holder: id, why: Dropped::Lied });
+        }
+        if let Some(holder) = self.holders.get_mut(&id) {
+            if lan && !holder.lan {
+                holder.lan = true;
+                for (hash, has) in &holder.has {
+                    let Some(file) = self.files.get_mut(hash) else { continue };
+                    file.recount(has, &GroupSet::new(), false);
+                    file.recount(&GroupSet::new(), has, true);
+                }
+            }
+            return;
+        }
+        if self.holders.len() >= MAX_HOLDERS && !self.make_room() {
+            return self.actions.push(Action::DropHolder { holder: id, why: Dropped::NoRoom });
+        }
+        self.holders.insert(id, Holder::new(self.now, lan));
+        self.weigh_lan();
+    }
+
+    /// Drops a holder that is of no use, if there is one.
+    fn make_room(&mut self) -> bool {
+        let (now, files) = (self.now, &self.files);
+        let useful = |holder: &Holder| {
+            holder.outstanding > 0
+                || holder.usable(now) && holder.known_for(now) < RECLAIM_AFTER
+                || holder.usable(now)
+                    && holder
+                        .has
+                        .iter()
+                        .any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(has)))
+        };
+        let Some(id) = self.holders.iter().find(|(_, holder)| !useful(holder)).map(|(id, _)| *id) else {
+            return false;
+        };
+        self.remove_holder(&id);
+        self.actions.push(Action::DropHolder { holder: id, why: Dropped::NoRoom });
+        true
+    }
+
+    fn holder_has(&mut self, id: NodeId, hash: BlobHash, groups: GroupSet) {
+        let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
+            return;
+        };
+        // Whatever a stranger says, nothing past the end is kept.
+        let groups = if groups.runs().last().is_some_and(|run| run.end > file.groups()) {
+            groups.intersection(&GroupSet::whole(file.size))
+        } else {
+            groups
+        };
+        let old = holder.has.get(&hash).cloned().unwrap_or_default();
+        file.recount(&old, &groups, holder.lan);
+        holder.idle_at = None;
+        if !groups.is_empty() {
+            holder.returned();
+        }
+        holder.has.insert(hash, groups.clone());
+        if holder.lan {
+            self.weigh_lan();
+        }
+        self.look_for_crossings(&id, &hash, &old, &groups);
+    }
+
+    /// Somebody else got what this node is just being sent: they follow the same stretch. Both go elsewhere.
+    fn look_for_crossings(&mut self, id: &NodeId, hash: &BlobHash, old: &GroupSet, new: &GroupSet) {
+        for request in self.requests.values().filter(|request| request.file == *hash && request.holder != *id)
+        {
+            let rest = request.rest();
+            if touches(new, &rest)
+                && !touches(old, &rest)
+                && let Some(holder) = self.holders.get_mut(&request.holder)
+            {
+                holder.cursor = None;
+            }
+        }
+    }
+
+    fn remove_holder(&mut self, id: &NodeId) {
+        self.cancel_where(|request| request.holder == *id);
+        let Some(holder) = self.holders.remove(id) else { return };
+        for (hash, has) in &holder.has {
+            if let Some(file) = self.files.get_mut(hash) {
+                file.recount(has, &GroupSet::new(), holder.lan);
+            }
+        }
+        self.weigh_lan();
+    }
+
+    fn ban(&mut self, id: NodeId) {
+        self.remove_holder(&id);
+        if self.banned.insert(id) {
+            self.banned_order.push_back(id);
+        }
+        if self.banned_order.len() > MAX_BANNED
+            && let Some(oldest) = self.banned_order.pop_front()
+        {
+            self.banned.remove(&oldest);
+        }
+        self.actions.push(Action::DropHolder { holder: id, why: Dropped::Lied });
+    }
+
+    fn reader_at(&mut self, reader: ReaderId, hash: BlobHash, offset: u64, end: u64) {
+        let Some(file) = self.files.get(&hash) else { return };
+        let (next, end) = (offset.min(file.size) / GROUP_BYTES, end.min(file.size).div_ceil(GROUP_BYTES));
+        self.readers.insert(reader, Reader { file: hash, next, end });
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        let silent: Vec<NodeId> = self
+            .holders
+            .iter_mut()
+            .filter_map(|(id, holder)| {
+                holder.measure(now);
+                holder.is_silent(now).then_some(*id)
+            })
+            .collect();
+        silent.iter().for_each(|id| self.stalled(id));
+        self.weigh_lan();
+        self.reclaim_slow();
+        self.rescue_readers();
+        self.endgame();
+        self.look_for_starving();
+    }
+
+    /// Decides whether the local network is left alone with what it has.
+    fn weigh_lan(&mut self) {
+        let now = self.now;
+        let lan =
+            self.holders.values().filter(|holder| holder.lan && holder.usable(now) && !holder.has.is_empty());
+        let mut rate = 0_u64;
+        let mut fresh = false;
+        for holder in lan {
+            rate += holder.rate().unwrap_or(0);
+            fresh |= holder.rate().is_none() && holder.known_for(now) < LAN_GRACE;
+        }
+        let alone = fresh
+            || rate > 0 && {
+                let lacking: u64 = self.files.values().map(File::lacking).sum();
+                rate.saturating_mul(LAN_ALONE.as_secs()) >= lacking
+            };
+        if alone != self.lan_alone {
+            self.lan_alone = alone;
+            self.changes += 1;
+        }
+    }
+
+    fn look_for_starving(&mut self) {
+        let (now, patience, holders) = (self.now, self.config.patience, &self.holders);
+        for (hash, file) in self.files.iter_mut().filter(|(_, file)| !file.done) {
+            let fed = file.outstanding > 0
+                || holders.values().any(|holder| {
+                    holder.usable(now) && holder.has.get(hash).is_some_and(|has| file.lacks_any_of(has))
+                });
+            if fed {
+                file.starving = None;
+                file.starved = false;
+                continue;
+            }
+            let since = *file.starving.get_or_insert(now);
+            if !file.starved && now.saturating_sub(since) >= patience {
+                file.starved = true;
+                self.actions.push(Action::Starved { file: *hash });
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The requests in flight: sent, followed, ended, given up; and whose fault it was.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
+
+use super::Plan;
+use super::limits::STALL_AFTER;
+use super::words::{Action, Failure, RequestId};
+
+/// A request in flight.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) holder: NodeId,
+    pub(super) file: BlobHash,
+    pub(super) groups: Range<u64>,
+    pub(super) sent: Duration,
+    /// File bytes verified so far.
+    pub(super) bytes: u64,
+    /// File bytes in all.
+    pub(super) total: u64,
+}
+
+impl Request {
+    /// The groups that have not come yet.
+    pub(super) fn rest(&self) -> Range<u64> {
+        self.after(self.bytes)..self.groups.end
+    }
+
+    /// The bytes that have not come yet.
+    pub(super) fn left(&self) -> u64 {
+        self.total - self.bytes
+    }
+
+    /// The group after the first `bytes` bytes; one that came in part counts as not come.
+    fn after(&self, bytes: u64) -> u64 {
+        if bytes >= self.total { self.groups.end } else { self.groups.start + bytes / GROUP_BYTES }
+    }
+}
+
+impl Plan {
+    /// Asks `holder` for `groups`. They need not be among what is to do: at the end some are asked for twice.
+    pub(super) fn request(&mut self, id: NodeId, hash: BlobHash, groups: Range<u64>) {
+        let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
+            return;
+        };
+        let total = file.bytes(groups.clone());
+        let request = RequestId(self.next_request);
+        self.next_request += 1;
+        file.todo.remove(groups.clone());
+        file.outstanding += 1;
+        holder.sent(self.now, total);
+        let sent =
+            Request { holder: id, file: hash, groups: groups.clone(), sent: self.now, bytes: 0, total };
+        self.requests.insert(request, sent);
+        self.actions.push(Action::Request { request, holder: id, file: hash, groups });
+    }
+
+    pub(super) fn started(&mut self, id: RequestId, after: Duration) {
+        let Some(request) = self.requests.get(&id) else { return };
+        if let Some(holder) = self.holders.get_mut(&request.holder) {
+            holder.answered(after);
+        }
+    }
+
+    pub(super) fn progressed(&mut self, id: RequestId, bytes: u64) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let bytes = bytes.min(request.total);
+        if bytes <= request.bytes {
+            return;
+        }
+        let come = request.after(request.bytes)..request.after(bytes);
+        let more = bytes - request.bytes;
+        request.bytes = bytes;
+        let (holder, file) = (request.holder, request.file);
+        if let Some(holder) = self.holders.get_mut(&holder) {
+            holder.received(self.now, more);
+        }
+        self.learn(&file, come);
+    }
+
+    pub(super) fn finished(&mut self, id: RequestId) {
+        let Some(total) = self.requests.get(&id).map(|request| request.total) else { return };
+        self.progressed(id, total);
+        self.end(id);
+    }
+
+    pub(super) fn failed(&mut self, id: RequestId, kind: Failure) {
+        let Some(request) = self.end(id) else { return };
+        self.give_back(&request.file, request.rest());
+        let now = self.now;
+        match kind {
+            Failure::Wrong => self.ban(request.holder),
+            // While its other requests move on, this one only waited its turn.
+            Failure::Stalled if self.is_sending(&request.holder) => {}
+            Failure::Stalled => self.stalled(&request.holder),
+            Failure::NotHeld => {
+                self.holder_has(request.holder, request.file, GroupSet::new());
+                self.rest(&request.holder, |holder| holder.fail(now, kind));
+            }
+            Failure::Refused | Failure::Lost => self.rest(&request.holder, |holder| holder.fail(now, kind)),
+        }
+    }
+
+    /// A holder went silent: all that it was asked for is given to others, and it rests.
+    pub(super) fn stalled(&mut self, id: &NodeId) {
+        self.cancel_where(|request| request.holder == *id);
+        let now = self.now;
+        self.rest(id, |holder| holder.fail(now, Failure::Stalled));
+    }
+
+    /// Takes a request out of the table, of its holder's and of its file's counts.
+    pub(super) fn end(&mut self, id: RequestId) -> Option<Request> {
+        let request = self.requests.remove(&id)?;
+        if let Some(holder) = self.holders.get_mut(&request.holder) {
+            holder.ended(self.now, request.left());
+        }
+        if let Some(file) = self.files.get_mut(&request.file) {
+            file.outstanding = file.outstanding.saturating_sub(1);
+        }
+        Some(request)
+    }
+
+    /// Gives a request up; what it did not bring is to do again.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        if let Some(request) = self.end(id) {
+            self.actions.push(Action::Cancel { request: id });
+            self.give_back(&request.file, request.rest());
+        }
+    }
+
+    pub(super) fn cancel_where(&mut self, which: impl Fn(&Request) -> bool) {
+        let ids: Vec<RequestId> = self.requests.iter().filter(|(_, r)| which(r)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.cancel(id));
+    }
+
+    /// Puts those of `groups` back on the list that are wanted, not here, and in no request.
+    pub(super) fn give_back(&mut self, hash: &BlobHash, groups: Range<u64>) {
+        let Some(file) = self.files.get_mut(hash) else { return };
+        let mut back = file.held.missing(groups).intersection(&file.wanted);
+        for request in self.requests.values().filter(|request| request.file == *hash) {
+            back.remove(request.rest());
+        }
+        if !back.is_empty() {
+            file.todo.insert_all(&back);
+            self.changes += 1;
+        }
+    }
+
+    /// `groups` are verified: nobody is asked for them any more.
+    pub(super) fn learn(&mut self, hash: &BlobHash, groups: Range<u64>) {
+        let Some(file) = self.files.get_mut(hash) else { return };
+        if groups.is_empty() {
+            return;
+        }
+        file.held.insert(groups.clone());
+        file.todo.remove(groups.clone());
+        let useless = |request: &Request| {
+            let rest = request.rest();
+            request.file == *hash
+                && rest.start < rest.end
+                && rest.end > groups.start
+                && file.held.contains(rest)
+        };
+        let over: Vec<RequestId> =
+            self.requests.iter().filter(|(_, r)| useless(r)).map(|(id, _)| *id).collect();
+        for id in over {
+            self.end(id);
+            self.actions.push(Action::Cancel { request: id });
+        }
+        self.check_done(hash);
+    }
+
+    pub(super) fn check_done(&mut self, hash: &BlobHash) {
+        let Some(file) = self.files.get_mut(hash) else { return };
+        if file.done || !file.todo.is_empty() || !file.is_whole() {
+            return;
+        }
+        file.done = true;
+        self.actions.push(Action::FileDone { file: *hash });
+    }
+
+    fn is_sending(&self, id: &NodeId) -> bool {
+        self.holders.get(id).is_some_and(|h| h.outstanding > 0 && h.silent_for(self.now) < STALL_AFTER)
+    }
+
+    fn rest(&mut self, id: &NodeId, fail: impl FnOnce(&mut super::Holder)) {
+        if let Some(holder) = self.holders.get_mut(id) {
+            fail(holder);
+        }
+        self.weigh_lan();
+    }
+}

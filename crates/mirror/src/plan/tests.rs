@@ -1,0 +1,381 @@
+//! Stories of plans in the simulator, and what must hold whatever the swarm is like.
+
+use std::time::Duration;
+
+use hubless_types::{GROUP_BYTES, GroupSet};
+use proptest::prelude::*;
+
+use super::sim::{Sim, Spec, file_id, node_id};
+use super::{Action, Dropped, Event, MAX_HOLDERS, Plan, PlanConfig};
+
+const MIB: u64 = 1024 * 1024;
+const MBIT: u64 = 1_000_000 / 8;
+
+const fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// The least time in which one seed and equal leechers can all have `size` bytes, in seconds.
+fn fluid_bound(size: u64, up: u64, leechers: u64, down: u64) -> f64 {
+    let size = size as f64;
+    let all_uplinks = leechers as f64 * size / (up * (leechers + 1)) as f64;
+    (size / up as f64).max(all_uplinks).max(size / down as f64)
+}
+
+struct Crowd {
+    /// The last finisher's time over the fluid bound.
+    time: f64,
+    /// Copies of everything that the seed sent.
+    copies: f64,
+}
+
+/// Eight leechers start together from one seed: 50 Mbit/s up, 200 Mbit/s down each.
+fn crowd(sizes: &[u64], seed: u64, change: impl Fn(usize, Spec) -> Spec) -> Crowd {
+    let mut specs = vec![Spec::new(50 * MBIT, 200 * MBIT).seed(sizes)];
+    specs.extend((1..9).map(|i| change(i, Spec::new(50 * MBIT, 200 * MBIT).leech())));
+    let lives: Vec<usize> =
+        (1..9).filter(|i| specs[*i].dead.is_none() && specs[*i].silent.is_none()).collect();
+    let mut sim = Sim::new(seed, sizes, specs);
+    sim.run(secs(400));
+    let last = lives.iter().map(|i| sim.outcome(*i).finished.expect("it ends")).max().unwrap_or_default();
+    let total: u64 = sizes.iter().sum();
+    let crowd = Crowd {
+        time: last.as_secs_f64() / fluid_bound(total, 50 * MBIT, 8, 200 * MBIT),
+        copies: sim.outcome(0).sent as f64 / total as f64,
+    };
+    println!(
+        "crowd of 8, seed {seed}: {:.3} of the fluid bound, {:.3} copies sent by the seed",
+        crowd.time, crowd.copies
+    );
+    crowd
+}
+
+#[test]
+fn a_crowd_from_one_seed_ends_near_the_fluid_bound() {
+    for seed in 0..5 {
+        let Crowd { time, copies } = crowd(&[256 * MIB], seed, |_, spec| spec);
+        assert!(time < 1.2 && copies < 1.2, "{time} {copies}");
+    }
+}
+
+#[test]
+fn many_files_are_spread_over_a_crowd_as_one_is() {
+    for seed in 0..3 {
+        let Crowd { time, copies } = crowd(&[16 * MIB; 16], seed, |_, spec| spec);
+        assert!(time < 1.2 && copies < 1.2, "{time} {copies}");
+    }
+}
+
+/// One leecher is killed and one goes silent half way.
+#[test]
+fn a_crowd_hardly_notices_two_who_leave() {
+    let leave = |i, mut spec: Spec| {
+        if i == 1 {
+            spec.dead = Some(secs(20)..secs(1000));
+        }
+        if i == 2 {
+            spec.silent = Some(secs(20)..secs(1000));
+        }
+        spec
+    };
+    for seed in 0..3 {
+        let all = crowd(&[256 * MIB], seed, |_, spec| spec);
+        let some = crowd(&[256 * MIB], seed, leave);
+        assert!(some.time < all.time * 1.25, "{} {}", some.time, all.time);
+    }
+}
+
+/// Two nodes that begin together take different halves from the seed, and each the rest from the other.
+#[test]
+fn two_nodes_that_begin_together_exchange_halves() {
+    for seed in 0..8 {
+        let sizes = [64 * MIB];
+        let peer = Spec::new(100 * MBIT, 1000 * MBIT);
+        let mut sim =
+            Sim::new(seed, &sizes, vec![peer.clone().seed(&sizes), peer.clone().leech(), peer.leech()]);
+        sim.run(secs(60));
+        let copies = sim.outcome(0).sent as f64 / sizes[0] as f64;
+        println!("two nodes, seed {seed}: {copies:.3} copies, {:?}", sim.outcome(1).finished);
+        assert!(sim.outcome(1).finished.is_some() && sim.outcome(2).finished.is_some());
+        assert!(copies < 1.25, "the seed sent {copies} copies");
+        let (first, second) = (sim.outcome(1).sent, sim.outcome(2).sent);
+        assert!(first.min(second) > sizes[0] / 4, "{first} {second}");
+    }
+}
+
+fn time_with(rates: &[u64], size: u64) -> f64 {
+    let mut specs: Vec<Spec> =
+        rates.iter().map(|rate| Spec::new(*rate, u64::MAX / 4).seed(&[size])).collect();
+    specs.push(Spec::new(0, 1000 * MBIT).leech());
+    let mut sim = Sim::new(1, &[size], specs);
+    sim.run(secs(1000));
+    sim.outcome(rates.len()).finished.expect("it ends").as_secs_f64()
+}
+
+#[test]
+fn one_of_four_providers_at_a_kilobyte_a_second_costs_a_tenth_at_most() {
+    for size in [256 * MIB, 64 * MIB, 8 * MIB] {
+        let (good, mixed) =
+            (time_with(&[100 * MBIT; 3], size), time_with(&[100 * MBIT, 100 * MBIT, 1000, 100 * MBIT], size));
+        println!(
+            "{} MiB: three good {good:.2} s, and one at 1 kB/s {mixed:.2} s: {:.3}",
+            size / MIB,
+            mixed / good
+        );
+        assert!(mixed <= good * 1.1 + 0.3, "{mixed} against {good}");
+    }
+}
+
+#[test]
+fn providers_of_unequal_rates_are_used_in_full() {
+    let rates = [5 * MBIT, 20 * MBIT, 80 * MBIT, 320 * MBIT];
+    let size = 256 * MIB;
+    let best = size as f64 / rates.iter().sum::<u64>() as f64;
+    let took = time_with(&rates, size);
+    println!("unequal rates: {took:.2} s, {:.3} of the best", took / best);
+    assert!(took < best * 1.15 + 0.5, "{took} against {best}");
+}
+
+#[test]
+fn the_place_before_a_reader_comes_first_and_in_order() {
+    let size = 128 * MIB;
+    let slow = Spec::new(MIB, u64::MAX / 4).seed(&[size]);
+    let fast = Spec::new(20 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut sim = Sim::new(3, &[size], vec![slow, fast, Spec::new(0, 1000 * MBIT).leech()]);
+    sim.run(secs(2)); // measured by now
+    let offset = 100 * MIB;
+    let before = sim.has(2, 0).len();
+    sim.reader(2, 0, offset);
+    sim.run(secs(60));
+    let out = sim.outcome(2);
+    let at = |group: u64| out.came[&(0, group)];
+    let first = at(offset / GROUP_BYTES);
+    println!("reader: first byte after {:?}, {before} groups were here", first.saturating_sub(secs(2)));
+    assert!(first < Duration::from_millis(2250), "{first:?}");
+    // 16 MiB from there on are here before the fast holder could have brought 20 more elsewhere.
+    let window = offset / GROUP_BYTES..(offset + 16 * MIB) / GROUP_BYTES;
+    let last = window.map(at).max().unwrap();
+    assert!(last < Duration::from_millis(3800), "{last:?}");
+}
+
+#[test]
+fn a_first_reader_waits_for_no_long_segment() {
+    let size = 512 * MIB;
+    let seed = Spec::new(2 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut sim = Sim::new(3, &[size], vec![seed, Spec::new(0, 1000 * MBIT).leech()]);
+    sim.reader(1, 0, 0);
+    sim.run(secs(3));
+    let first = sim.outcome(1).came[&(0, 0)];
+    assert!(first < Duration::from_millis(300), "{first:?}");
+}
+
+#[test]
+fn a_silent_holder_is_passed_over_within_seconds_and_used_again_when_it_returns() {
+    let size = 256 * MIB;
+    let mut moody = Spec::new(10 * MIB, u64::MAX / 4).seed(&[size]);
+    moody.silent = Some(secs(2)..secs(9));
+    let steady = Spec::new(10 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut sim = Sim::new(5, &[size], vec![moody, steady, Spec::new(0, 1000 * MBIT).leech()]);
+    sim.run(secs(2));
+    let before = sim.outcome(0).sent;
+    sim.run(secs(9));
+    // What the other could bring in the meantime, it did: less a pause of no holder at all.
+    assert!(sim.outcome(2).taken > before + 60 * MIB, "{}", sim.outcome(2).taken);
+    sim.run(secs(100));
+    assert!(
+        sim.outcome(0).sent > before + 30 * MIB,
+        "it was not used again: {before} {}",
+        sim.outcome(0).sent
+    );
+    assert!(sim.outcome(2).finished.unwrap() < secs(18), "{:?}", sim.outcome(2).finished);
+}
+
+#[test]
+fn a_liar_is_dropped_for_good_at_its_first_wrong_byte() {
+    let size = 32 * MIB;
+    let mut liar = Spec::new(10 * MIB, u64::MAX / 4).seed(&[size]);
+    liar.lies_after = Some(3 * MIB);
+    let honest = Spec::new(5 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut sim = Sim::new(5, &[size], vec![liar, honest, Spec::new(0, 1000 * MBIT).leech()]);
+    sim.run(secs(100));
+    assert_eq!(sim.outcome(2).dropped, [0]);
+    assert!(sim.outcome(2).finished.is_some());
+    assert!(sim.outcome(0).sent < 4 * MIB);
+}
+
+#[test]
+fn nobody_else_is_asked_for_what_a_quick_local_network_has() {
+    let size = 128 * MIB;
+    let mut near = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
+    near.lan = true;
+    let far = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut me = Spec::new(0, 1000 * MBIT).leech();
+    me.lan = true;
+    let mut sim = Sim::new(5, &[size], vec![far, near, me]);
+    sim.run(secs(100));
+    assert!(sim.outcome(0).sent < 4 * MIB, "{}", sim.outcome(0).sent);
+}
+
+#[test]
+fn others_help_a_local_network_that_is_slow() {
+    let size = 64 * MIB;
+    let mut near = Spec::new(MIB / 4, u64::MAX / 4).seed(&[size]);
+    near.lan = true;
+    let far = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
+    let mut me = Spec::new(0, 1000 * MBIT).leech();
+    me.lan = true;
+    let mut sim = Sim::new(5, &[size], vec![far, near, me]);
+    sim.run(secs(100));
+    assert!(sim.outcome(2).finished.unwrap() < secs(6), "{:?}", sim.outcome(2).finished);
+}
+
+fn plan() -> Plan {
+    Plan::new(PlanConfig { seed: 7, patience: secs(10) })
+}
+
+fn added(plan: &mut Plan, size: u64) {
+    let wanted = GroupSet::whole(size);
+    plan.handle(secs(0), Event::FileAdded { file: file_id(0), size, held: GroupSet::new(), wanted });
+}
+
+#[test]
+fn a_file_that_nobody_has_is_called_starved_once_after_the_patience() {
+    let mut plan = plan();
+    added(&mut plan, MIB);
+    let starved = |actions: Vec<Action>| actions.contains(&Action::Starved { file: file_id(0) });
+    assert!(!starved(plan.handle(secs(1), Event::Tick)));
+    assert!(!starved(plan.handle(secs(10), Event::Tick)));
+    assert!(starved(plan.handle(secs(11), Event::Tick)));
+    assert!(!starved(plan.handle(secs(30), Event::Tick)));
+}
+
+#[test]
+fn a_plan_keeps_no_more_holders_than_it_may_and_makes_room_for_useful_ones() {
+    let mut plan = plan();
+    added(&mut plan, MIB);
+    for i in 0..MAX_HOLDERS {
+        assert_eq!(plan.handle(secs(0), Event::HolderFound { holder: node_id(i), lan: false }), []);
+    }
+    let late = Event::HolderFound { holder: node_id(1000), lan: false };
+    let refused = Action::DropHolder { holder: node_id(1000), why: Dropped::NoRoom };
+    assert_eq!(plan.handle(secs(1), late.clone()), [refused]);
+    // Those who have said nothing in a while make room.
+    let dropped = plan.handle(secs(20), late);
+    assert_eq!(dropped, [Action::DropHolder { holder: node_id(0), why: Dropped::NoRoom }]);
+}
+
+#[test]
+fn a_long_round_trip_gets_many_requests_at_once() {
+    let mut plan = plan();
+    let size = 1024 * MIB;
+    added(&mut plan, size);
+    plan.handle(secs(0), Event::HolderFound { holder: node_id(1), lan: false });
+    let groups = GroupSet::whole(size);
+    let mut asked = plan.handle(secs(0), Event::HolderHas { holder: node_id(1), file: file_id(0), groups });
+    assert_eq!(asked.len(), 2);
+    for second in 1..8_u32 {
+        for action in std::mem::take(&mut asked) {
+            let Action::Request { request, .. } = action else { continue };
+            let (now, after) = (secs(second.into()), Duration::from_millis(100));
+            asked.extend(plan.handle(now, Event::SegmentStarted { request, after }));
+            asked.extend(plan.handle(now, Event::SegmentDone { request }));
+        }
+    }
+    println!("at a round trip of 100 ms: {} requests", plan.in_flight());
+    assert!((10..=16).contains(&plan.in_flight()), "{}", plan.in_flight());
+}
+
+/// A swarm around one fetcher: whoever has what, at whatever rate, with whatever faults.
+#[derive(Debug, Clone)]
+struct World {
+    seed: u64,
+    sizes: Vec<u64>,
+    specs: Vec<Spec>,
+    reader: Option<u64>,
+}
+
+fn holder(sizes: Vec<u64>) -> impl Strategy<Value = Spec> {
+    let runs = prop::collection::vec((0.0..1.0_f64, 0.0..1.0_f64), 0..4);
+    let faults = (0..8_u8, 0..8_u64, 1..20_u64, 0..4 * MIB);
+    (prop::bool::ANY, 13..24_u32, runs, faults, 0..80_u64, prop::bool::ANY).prop_map(
+        move |(seed, rate, runs, (fault, start, length, after), delay, fetches)| {
+            let mut spec = Spec::new(1 << rate, 100 * MIB);
+            spec.delay = Duration::from_millis(delay);
+            spec.fetches = fetches && !seed;
+            spec.has = sizes
+                .iter()
+                .map(|size| {
+                    let whole = GroupSet::whole(*size);
+                    let n = whole.len() as f64;
+                    let part = runs.iter().map(|(a, b)| (a.min(*b) * n) as u64..(a.max(*b) * n) as u64);
+                    if seed { whole } else { part.collect::<GroupSet>().intersection(&whole) }
+                })
+                .collect();
+            match fault {
+                0 => spec.silent = Some(secs(start)..secs(start + length)),
+                1 => spec.silent = Some(secs(start)..secs(100_000)),
+                2 => spec.dead = Some(secs(start)..secs(start + length)),
+                3 => spec.lies_after = Some(after),
+                _ => {}
+            }
+            spec
+        },
+    )
+}
+
+fn world() -> impl Strategy<Value = World> {
+    prop::collection::vec(1..12 * MIB, 1..4).prop_flat_map(|sizes| {
+        let others = prop::collection::vec(holder(sizes.clone()), 0..6);
+        (any::<u64>(), others, prop::option::of(0..12 * MIB), 0.0..1.0_f64, prop::bool::ANY).prop_map(
+            move |(seed, others, reader, split, chain)| {
+                // Two who are always there have all of it between them; one of them perhaps through a third.
+                let halves = |first: bool| {
+                    let part = |size: &u64| {
+                        let all = GroupSet::whole(*size).len();
+                        let cut = (split * all as f64) as u64;
+                        GroupSet::from(if first { 0..cut } else { cut..all })
+                    };
+                    let mut spec = Spec::new(2 * MIB, 100 * MIB);
+                    spec.has = sizes.iter().map(part).collect();
+                    spec.fetches = chain;
+                    spec
+                };
+                let mut specs = vec![Spec::new(MIB, 100 * MIB).leech(), halves(true), halves(false)];
+                specs.extend(others);
+                World { seed, sizes: sizes.clone(), specs, reader }
+            },
+        )
+    })
+}
+
+fn run(world: &World) -> Sim {
+    let mut sim = Sim::new(world.seed, &world.sizes, world.specs.clone());
+    if let Some(offset) = world.reader {
+        sim.reader(0, 0, offset.min(world.sizes[0]));
+    }
+    sim.run_until_done(0, secs(600));
+    sim
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn every_plan_ends_with_every_group_fetched_once(world in world()) {
+        let sim = run(&world);
+        let out = sim.outcome(0);
+        prop_assert!(out.finished.is_some(), "not done at {:?}; starved: {}", sim.now, out.starved);
+        for (i, size) in world.sizes.iter().enumerate() {
+            prop_assert_eq!(sim.has(0, i), &GroupSet::whole(*size));
+        }
+        let groups: u64 = world.sizes.iter().map(|size| size.div_ceil(GROUP_BYTES)).sum();
+        // At the end, and before a reader, what a slow holder has in flight may come twice.
+        let most = groups / 4 + 64 * world.specs.len() as u64;
+        prop_assert!(out.twice <= most, "{} of {} groups came twice", out.twice, groups);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_trace(world in world()) {
+        prop_assert_eq!(run(&world).trace(), run(&world).trace());
+    }
+}

@@ -1,0 +1,170 @@
+//! What a plan is told, and what it asks for.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use hubless_types::{BlobHash, GroupSet, NodeId};
+
+/// One request to one holder; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One reader of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReaderId(pub u64);
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A file is to be fetched.
+    FileAdded {
+        /// Its root.
+        file: BlobHash,
+        /// Its length in bytes.
+        size: u64,
+        /// What is here already.
+        held: GroupSet,
+        /// What of it is wanted; what is held may be among it.
+        wanted: GroupSet,
+    },
+    /// Nobody wants the file any more.
+    FileRemoved {
+        /// Its root.
+        file: BlobHash,
+    },
+    /// A node became known that may hold something.
+    HolderFound {
+        /// Who.
+        holder: NodeId,
+        /// Whether it is on the local network.
+        lan: bool,
+    },
+    /// All that a holder now has of a file; replaces what it said before.
+    HolderHas {
+        /// Who.
+        holder: NodeId,
+        /// The file's root.
+        file: BlobHash,
+        /// The groups that can be asked of it.
+        groups: GroupSet,
+    },
+    /// A holder is no longer to be asked.
+    HolderGone {
+        /// Who.
+        holder: NodeId,
+    },
+    /// The first bytes of a request came.
+    SegmentStarted {
+        /// Which request.
+        request: RequestId,
+        /// How long after it was sent.
+        after: Duration,
+    },
+    /// More bytes of a request were verified and written.
+    SegmentProgress {
+        /// Which request.
+        request: RequestId,
+        /// File bytes verified since the request began, in order from its first group.
+        bytes: u64,
+    },
+    /// Every group of a request is verified and written.
+    SegmentDone {
+        /// Which request.
+        request: RequestId,
+    },
+    /// A request ended early.
+    SegmentFailed {
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        kind: Failure,
+    },
+    /// These groups are here, whoever brought them.
+    Verified {
+        /// The file's root.
+        file: BlobHash,
+        /// Which groups.
+        groups: GroupSet,
+    },
+    /// A reader is at a place in a file, or moved there.
+    ReaderAt {
+        /// Which reader.
+        reader: ReaderId,
+        /// The file's root.
+        file: BlobHash,
+        /// The byte it reads next.
+        offset: u64,
+        /// One past the last byte it will read.
+        end: u64,
+    },
+    /// A reader left.
+    ReaderGone {
+        /// Which reader.
+        reader: ReaderId,
+    },
+    /// Time went by. Wanted every [`TICK`](super::TICK) while any file is fetched.
+    Tick,
+}
+
+/// Why a request ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The holder went silent.
+    Stalled,
+    /// The holder sent a wrong byte.
+    Wrong,
+    /// The holder will not send now.
+    Refused,
+    /// The connection was lost, or never came about.
+    Lost,
+    /// The holder does not have what it said it had.
+    NotHeld,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask `holder` for `groups` of `file`.
+    Request {
+        /// Name of the request in what follows.
+        request: RequestId,
+        /// Whom to ask.
+        holder: NodeId,
+        /// The file's root.
+        file: BlobHash,
+        /// Which groups, never empty.
+        groups: Range<u64>,
+    },
+    /// Give up a request; nothing more is to be told of it.
+    Cancel {
+        /// Which request.
+        request: RequestId,
+    },
+    /// Have nothing more to do with a holder.
+    DropHolder {
+        /// Who.
+        holder: NodeId,
+        /// Why.
+        why: Dropped,
+    },
+    /// Everything wanted of a file is here. The file stays in the plan until it is removed.
+    FileDone {
+        /// Its root.
+        file: BlobHash,
+    },
+    /// For as long as the plan's patience, no usable holder had anything that is missing. Told once, and again
+    /// only after a holder came and went.
+    Starved {
+        /// The file's root.
+        file: BlobHash,
+    },
+}
+
+/// Why a holder is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It sent a wrong byte; it is never taken back.
+    Lied,
+    /// There are as many holders as a plan keeps, and others are of more use.
+    NoRoom,
+}

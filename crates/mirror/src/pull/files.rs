@@ -1,0 +1,210 @@
+//! The files of a pull: what is here already, small ones by the batch, large ones some at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, FuturesUnordered};
+use hubless_store::Hold;
+use hubless_transfer::SMALL_FILE_MAX;
+use hubless_types::{CommitId, FileDigest, FileEntry, Link, Provider, RepoId};
+use tokio::time::Instant;
+
+use super::output::Output;
+use crate::MirrorError;
+use crate::links::Known;
+use crate::meter::{Meter, TELL_EVERY};
+use crate::mirror::Inner;
+use crate::obtain::{Gauge, SMALL_AT_ONCE};
+use crate::sources::Net;
+use crate::util::{blocking, locked};
+
+/// Peers that small files are asked of.
+const SMALL_SOURCES: usize = 8;
+/// How much longer further peers are waited for once one is known.
+const SOURCE_GRACE: Duration = Duration::from_millis(300);
+/// Files that are looked up at once before anything is fetched.
+const LOOK_PAGE: usize = 1024;
+
+/// All paths that have one content.
+type Group = Vec<FileEntry>;
+
+enum Job {
+    Here(Vec<(Group, Link)>),
+    Small(Vec<Group>, usize),
+    Large(Group),
+}
+
+/// One pull's files on their way.
+struct Run<'a> {
+    inner: &'a Arc<Inner>,
+    repo: &'a RepoId,
+    commit: CommitId,
+    output: &'a Output,
+    meter: &'a Meter,
+    sources: Vec<Provider>,
+    /// What the pull has is not collected before the pull ends.
+    holds: Mutex<Vec<Hold>>,
+}
+
+impl Inner {
+    /// Gets `entries` here, proven, and hands each to `output`.
+    pub(super) async fn get_files(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entries: Vec<FileEntry>,
+        output: &Output,
+        meter: &Meter,
+    ) -> Result<(), MirrorError> {
+        let jobs = self.plan_jobs(repo, commit, entries).await?;
+        let wants_small = jobs.iter().any(|j| matches!(j, Job::Small(..)));
+        let sources = match (&self.net, wants_small) {
+            (Some(net), true) => some_sources(net, commit).await,
+            _ => Vec::new(),
+        };
+        let run = Run { inner: self, repo, commit, output, meter, sources, holds: Mutex::default() };
+        let mut running =
+            stream::iter(jobs).map(|job| run.job(job)).buffer_unordered(self.config.parallel_files.max(1));
+        let mut ticks = tokio::time::interval(TELL_EVERY);
+        loop {
+            tokio::select! {
+                done = running.next() => match done {
+                    None => break,
+                    Some(done) => done?,
+                },
+                _ = ticks.tick() => meter.tell_bytes(),
+                () = self.cancel.cancelled() => return Err(MirrorError::Stopped),
+            }
+        }
+        meter.tell_bytes();
+        Ok(())
+    }
+
+    /// Sorts files by what is to be done for them: first what is here, then what is small, then the rest.
+    async fn plan_jobs(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entries: Vec<FileEntry>,
+    ) -> Result<Vec<Job>, MirrorError> {
+        let mut groups: BTreeMap<FileDigest, Group> = BTreeMap::new();
+        for entry in entries {
+            groups.entry(entry.digest()).or_default().push(entry);
+        }
+        let mut groups: Vec<Group> = groups.into_values().collect();
+        groups.sort_by(|a, b| a[0].path.cmp(&b[0].path));
+        let (inner, repo) = (Arc::clone(self), repo.clone());
+        blocking(move || {
+            inner.import_bundled(commit, &groups.iter().map(|g| &g[0]).collect::<Vec<_>>())?;
+            let (mut here, mut small, mut large) = (Vec::new(), Vec::new(), Vec::new());
+            for group in groups {
+                match inner.known(&repo, commit, &group[0])? {
+                    Known::Held(link) => here.push((group, link)),
+                    _ if group[0].size <= SMALL_FILE_MAX => small.push(group),
+                    _ => large.push(group),
+                }
+            }
+            Ok(jobs_of(here, small, large))
+        })
+        .await
+    }
+}
+
+fn jobs_of(here: Vec<(Group, Link)>, small: Vec<Group>, large: Vec<Group>) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    let mut here = here.into_iter().peekable();
+    while here.peek().is_some() {
+        jobs.push(Job::Here(here.by_ref().take(LOOK_PAGE).collect()));
+    }
+    let mut small = small.into_iter().peekable();
+    while small.peek().is_some() {
+        let turn = jobs.len();
+        jobs.push(Job::Small(small.by_ref().take(SMALL_AT_ONCE).collect(), turn));
+    }
+    jobs.extend(large.into_iter().map(Job::Large));
+    jobs
+}
+
+/// Some peers that may have the small files of `commit`, soon.
+async fn some_sources(net: &Net, commit: CommitId) -> Vec<Provider> {
+    let mut found = net.sources(&[hubless_discovery::DhtKey::Commit(commit)]);
+    let mut sources = Vec::new();
+    let mut deadline = Instant::now() + net.lookup_timeout;
+    while let Ok(Some(provider)) = tokio::time::timeout_at(deadline, found.next()).await {
+        sources.push(provider);
+        deadline = deadline.min(Instant::now() + SOURCE_GRACE);
+        if sources.len() == SMALL_SOURCES {
+            break;
+        }
+    }
+    sources
+}
+
+impl Run<'_> {
+    async fn job(&self, job: Job) -> Result<(), MirrorError> {
+        match job {
+            Job::Here(groups) => {
+                for (group, link) in groups {
+                    self.here(group, link).await?;
+                }
+                Ok(())
+            }
+            Job::Small(groups, turn) => self.small(groups, turn).await,
+            Job::Large(group) => self.large(group, false).await,
+        }
+    }
+
+    async fn here(&self, group: Group, link: Link) -> Result<(), MirrorError> {
+        if !self.inner.prove(&link, &[]).await? {
+            return self.large(group, false).await;
+        }
+        self.deliver(group, link, true).await
+    }
+
+    /// Asks peers for a batch of small files, each batch beginning with another peer; what none of those has is
+    /// got one by one.
+    async fn small(&self, groups: Vec<Group>, turn: usize) -> Result<(), MirrorError> {
+        let mut got = std::collections::HashMap::new();
+        if let (Some(net), false) = (&self.inner.net, self.sources.is_empty()) {
+            let mut sources = self.sources.clone();
+            sources.rotate_left(turn % self.sources.len());
+            let entries: Vec<&FileEntry> = groups.iter().map(|g| &g[0]).collect();
+            let gauge = Gauge::default();
+            got = self.inner.small_files(net, stream::iter(sources), &entries, &gauge).await?;
+            self.meter.came(&gauge);
+        }
+        let mut rest = FuturesUnordered::new();
+        for group in groups {
+            match got.remove(&group[0].digest()) {
+                Some(link) if link.size == group[0].size => self.deliver(group, link, false).await?,
+                _ => rest.push(self.large(group, false)),
+            }
+        }
+        while let Some(done) = rest.next().await {
+            done?;
+        }
+        Ok(())
+    }
+
+    async fn large(&self, group: Group, here: bool) -> Result<(), MirrorError> {
+        let entry = &group[0];
+        let (job, gauge) = self.inner.obtain(self.repo, self.commit, entry)?;
+        let digest = entry.digest();
+        self.meter.begins(digest, gauge);
+        let done = job.await;
+        self.meter.ended(&digest);
+        self.deliver(group, done.map_err(MirrorError::Shared)?, here).await
+    }
+
+    async fn deliver(&self, group: Group, link: Link, here: bool) -> Result<(), MirrorError> {
+        locked(&self.holds).push(self.inner.store.blobs().hold(link.hash));
+        for entry in group {
+            self.output.put(&self.inner.store, &entry, &link).await?;
+            self.meter.done(&entry, here);
+        }
+        Ok(())
+    }
+}

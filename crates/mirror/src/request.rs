@@ -1,0 +1,102 @@
+//! What is asked of a mirror.
+
+use std::path::PathBuf;
+
+use hubless_types::{NodeId, RepoId, Revision};
+
+/// Whose word about a name is taken for this one request, beside the configured ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Accept {
+    /// Nodes named by `--accept-from`.
+    #[serde(default)]
+    pub from: Vec<NodeId>,
+}
+
+/// Where a pull puts files.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullTo {
+    /// Into this node's own store only.
+    Store,
+    /// And as plain files beneath a folder.
+    Dir(PathBuf),
+    /// And into a Hugging Face cache: the `hub` folder, or its parent.
+    HfCache(PathBuf),
+}
+
+/// A request to fetch a revision.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PullRequest {
+    /// The repository.
+    pub repo: RepoId,
+    /// The revision.
+    pub revision: Revision,
+    /// Globs over paths; empty means all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Globs over paths that are left out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Where to.
+    pub to: PullTo,
+    /// Whose word is taken.
+    #[serde(default)]
+    pub accept: Accept,
+    /// Whether the commit is pinned as well.
+    #[serde(default)]
+    pub pin: bool,
+}
+
+impl PullRequest {
+    /// All of `revision`, into the store.
+    pub fn all(repo: RepoId, revision: Revision) -> Self {
+        Self {
+            repo,
+            revision,
+            include: Vec::new(),
+            exclude: Vec::new(),
+            to: PullTo::Store,
+            accept: Accept::default(),
+            pin: false,
+        }
+    }
+}
+
+/// A request to publish a folder.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AddRequest {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Under which name.
+    pub repo: RepoId,
+    /// Under which branch.
+    #[serde(default = "Revision::main")]
+    pub revision: Revision,
+    /// The commit's message; one is made if none is given.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// `Name <mail>` of the commit; this node's short id if none is given.
+    #[serde(default)]
+    pub author: Option<String>,
+}
+
+impl AddRequest {
+    /// `dir` as the `main` branch of `repo`.
+    pub fn new(dir: impl Into<PathBuf>, repo: RepoId) -> Self {
+        Self { dir: dir.into(), repo, revision: Revision::main(), message: None, author: None }
+    }
+}
+
+/// A request to take over a Hugging Face cache.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AdoptRequest {
+    /// The cache: its `hub` folder, or that folder's parent.
+    pub cache: PathBuf,
+    /// Only this repository.
+    #[serde(default)]
+    pub only: Option<RepoId>,
+    /// Whether others are told of what was taken over. A cache does not say which of its repositories are gated
+    /// or private, so this is asked for, never assumed.
+    #[serde(default)]
+    pub share: bool,
+}

@@ -1,0 +1,136 @@
+//! What a person asks of a node: what is here, who is reached, how it is.
+
+use std::collections::HashMap;
+
+use hubless_discovery::DhtMode;
+use hubless_store::{BlobStatus, RefRecord, RefSource};
+use hubless_types::{CommitId, Manifest, RepoId, Revision};
+
+use crate::mirror::Inner;
+use crate::{
+    AnnounceStatus, DiscoverySummary, FetchSummary, Mirror, MirrorError, NodeStatus, PeerSummary, RepoSummary,
+};
+
+/// Links that are looked up at once.
+const LINK_PAGE: usize = 4096;
+/// Keys, commits and due announcements are counted up to this.
+const COUNTED: usize = 100_000;
+
+impl Mirror {
+    /// Every revision that is known here, by repository and name. Blocks for some milliseconds a thousand files.
+    pub fn list(&self) -> Result<Vec<RepoSummary>, MirrorError> {
+        let mut list = Vec::new();
+        self.inner.each_repo(|repo| self.inner.list_repo(repo, &mut list))?;
+        Ok(list)
+    }
+
+    /// How this node is. Blocks a little.
+    pub fn status(&self) -> Result<NodeStatus, MirrorError> {
+        let inner = &self.inner;
+        let catalogue = inner.store.catalogue();
+        let usage = inner.store.blobs().usage()?;
+        let mut repos = 0;
+        inner.each_repo(|_| {
+            repos += 1;
+            Ok(())
+        })?;
+        let (made, failed) = inner.announced();
+        let announce = AnnounceStatus {
+            keys: catalogue.scheduled_count()?,
+            due: catalogue.due(inner.clock.now(), COUNTED)?.len() as u64,
+            made,
+            failed,
+        };
+        Ok(NodeStatus {
+            node: inner.node,
+            online: inner.net.is_some(),
+            repos,
+            commits: catalogue.manifests(None, COUNTED)?.len() as u64,
+            pins: catalogue.pins()?.len() as u64,
+            files: usage.owned + usage.referenced,
+            owned_bytes: usage.owned_bytes,
+            referenced_bytes: usage.referenced_bytes,
+            partial_bytes: usage.partial_bytes,
+            announce,
+            discovery: inner.net.as_ref().map(|net| summary(&net.discovery.status())),
+            fetches: inner.jobs.running().into_iter().map(fetch_summary).collect(),
+        })
+    }
+
+    /// Nodes that are connected or on the local network.
+    pub fn peers(&self) -> Vec<PeerSummary> {
+        let Some(net) = &self.inner.net else { return Vec::new() };
+        let summary = |p: hubless_types::Provider| {
+            let bytes_from = net.peers.bytes_from(&p.node);
+            PeerSummary { node: p.node, addrs: p.addrs, source: p.source, bytes_from }
+        };
+        net.discovery.peers().into_iter().map(summary).collect()
+    }
+}
+
+fn summary(status: &hubless_discovery::DiscoveryStatus) -> DiscoverySummary {
+    DiscoverySummary {
+        peers: status.peers_connected as u64,
+        routing: status.routing_table as u64,
+        mode: match status.mode {
+            DhtMode::Server => "server".to_owned(),
+            DhtMode::Client => "client".to_owned(),
+        },
+        listen: status.listen.iter().map(ToString::to_string).collect(),
+        external: status.external.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn fetch_summary(
+    (digest, progress): (hubless_types::FileDigest, crate::fetch::FetchProgress),
+) -> FetchSummary {
+    FetchSummary { digest, done: progress.done, total: progress.total, rate: progress.rate }
+}
+
+impl Inner {
+    fn list_repo(&self, repo: &RepoId, list: &mut Vec<RepoSummary>) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let mut rows: HashMap<Revision, RefRecord> = catalogue.refs(repo)?.into_iter().collect();
+        // The row that says which commit stands for an adopted snapshot is no name of its own where a name has it.
+        let named: Vec<CommitId> =
+            rows.iter().filter(|(r, _)| r.as_commit().is_none()).map(|(_, row)| row.commit).collect();
+        rows.retain(|r, row| {
+            row.by != RefSource::Adopted || !r.as_commit().is_some_and(|c| named.contains(&c))
+        });
+        let mut rows: Vec<_> = rows.into_iter().collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        for (revision, row) in rows {
+            let pinned = catalogue.pin(repo, &revision)?.is_some();
+            let commit = revision.as_commit().unwrap_or(row.commit);
+            let manifest = catalogue.manifest(self.own_commit(repo, commit)?)?;
+            let bytes_here = manifest.as_deref().map(|m| self.bytes_here(m)).transpose()?.unwrap_or(0);
+            list.push(RepoSummary {
+                repo: repo.clone(),
+                revision,
+                commit,
+                by: row.by,
+                seen: row.seen,
+                files: manifest.as_ref().map_or(0, |m| m.entries().len() as u64),
+                bytes: manifest.as_ref().map_or(0, |m| m.total_bytes()),
+                bytes_here,
+                pinned,
+            });
+        }
+        Ok(())
+    }
+
+    fn bytes_here(&self, manifest: &Manifest) -> Result<u64, MirrorError> {
+        let mut here = 0;
+        for page in manifest.entries().chunks(LINK_PAGE) {
+            let digests: Vec<_> = page.iter().map(|e| e.digest()).collect();
+            for link in self.store.catalogue().links(&digests)?.into_iter().flatten() {
+                here += match self.store.blobs().status(&link.hash)? {
+                    BlobStatus::Absent => 0,
+                    BlobStatus::Partial { size, have } => have.bytes(size),
+                    BlobStatus::Complete { size } => size,
+                };
+            }
+        }
+        Ok(here)
+    }
+}

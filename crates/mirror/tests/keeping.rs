@@ -1,0 +1,127 @@
+//! What stays and what goes: pins, collection, verification, changed references.
+
+mod common;
+
+use common::*;
+use hubless_discovery::DhtKey;
+use hubless_mirror::{Accept, ErrorKind, PullRequest};
+use hubless_transfer::Faults;
+use hubless_types::{FileDigest, Revision};
+
+/// Collection takes what was only fetched, and leaves what is pinned or published.
+#[tokio::test(flavor = "multi_thread")]
+async fn collection_leaves_what_is_pinned() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let weights = noise(1, 9 * MIB);
+    let added = a.add(&swarm.folder("repo", &[("w.bin", &weights), ("s.txt", b"s")])?).await?;
+    assert_eq!(a.mirror.gc(false).await?.files, 0, "what is published stays");
+
+    let accept = Accept { from: vec![a.id] };
+    let pin = b.mirror.pin(&tiny(), &Revision::main(), &accept).await?;
+    assert_eq!(pin.commit, added.commit);
+    assert_eq!(b.mirror.gc(false).await?.files, 0, "what is pinned stays");
+    let listed = b.mirror.list()?;
+    assert!(
+        listed.iter().any(|r| r.pinned && r.bytes == added.bytes && r.bytes_here == r.bytes),
+        "{listed:?}"
+    );
+
+    let manifest = b.mirror.manifest(None, added.commit).await?;
+    let shard = manifest.entries().iter().find_map(|e| e.lfs).map(|l| l.sha256);
+    let shard = DhtKey::Shard(shard.ok_or_else(|| anyhow::anyhow!("an LFS file"))?);
+    b.announced(&swarm, &a, shard.clone()).await?;
+
+    b.mirror.unpin(&tiny(), &Revision::main())?;
+    assert_eq!(b.mirror.unpin(&tiny(), &Revision::main()).map_err(|e| e.kind()), Err(ErrorKind::BadInput));
+    let dry = b.mirror.gc(true).await?;
+    assert!(dry.files == 2 && dry.bytes > 9 * MIB as u64 && dry.dry_run, "{dry:?}");
+    let gone = b.mirror.gc(false).await?;
+    assert_eq!((gone.files, gone.bytes), (dry.files, dry.bytes));
+    assert_eq!(b.mirror.status()?.files, 0);
+
+    use futures::StreamExt as _;
+    use hubless_discovery::Discovery as _;
+    let eyes = swarm.discovery.node(a.id, "127.0.0.1:1".parse()?);
+    let found: Vec<_> = eyes.find(&shard).collect().await;
+    assert!(found.iter().all(|p| p.node != b.id), "it was withdrawn");
+    assert!(b.read(added.commit, "w.bin", 0).await? == weights, "it can be fetched again");
+    Ok(())
+}
+
+/// A file that was added and changed since is never served; a pinned one comes back from a peer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_reference_is_fetched_anew() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let weights = noise(1, 9 * MIB);
+    let dir = swarm.folder("repo", &[("w.bin", &weights)])?;
+    let added = a.add(&dir).await?;
+    b.pull_from(&[a.id]).await?;
+    std::fs::write(dir.join("w.bin"), noise(2, 9 * MIB))?;
+
+    let report = a.mirror.verify(ignore()).await?;
+    assert_eq!((report.bad.len(), report.refetching), (1, 1));
+    assert_eq!(report.bad[0].used_by, [(tiny(), "w.bin".parse()?)]);
+    eventually("it is here again", async || {
+        a.mirror.verify(ignore()).await.is_ok_and(|r| r.files == 1 && r.bad.is_empty())
+    })
+    .await?;
+    assert!(a.read(added.commit, "w.bin", 0).await? == weights);
+    Ok(())
+}
+
+/// A changed reference that is read at once is fetched, not served wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_gets_the_right_bytes_of_a_changed_file() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let weights = noise(1, 9 * MIB);
+    let dir = swarm.folder("repo", &[("w.bin", &weights)])?;
+    let added = a.add(&dir).await?;
+    b.pull_from(&[a.id]).await?;
+    std::fs::remove_file(dir.join("w.bin"))?;
+    assert!(a.read(added.commit, "w.bin", 0).await? == weights);
+    Ok(())
+}
+
+/// A pin of what nobody reached has stands, and is filled when somebody appears.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_is_filled_later() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let added = a.add(&swarm.folder("repo", &[("w.bin", &noise(1, 2 * MIB))])?).await?;
+    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    swarm.net.set_faults(a.id, Faults { unreachable: true, ..Faults::default() });
+    let failed = b.mirror.pin(&tiny(), &added.commit.into(), &Accept::default()).await;
+    assert_eq!(failed.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
+    swarm.net.set_faults(a.id, Faults::default());
+    let pin = b.mirror.pin(&tiny(), &added.commit.into(), &Accept::default()).await?;
+    assert_eq!(pin.commit, added.commit);
+    assert_eq!(b.mirror.status()?.files, 1);
+    Ok(())
+}
+
+/// Without a network a node adds, lists, verifies and collects; what needs a peer says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_network_does_what_it_can() -> TestResult {
+    use hubless_mirror::{AddRequest, Mirror, MirrorConfig};
+    let swarm = Swarm::new()?;
+    let key = hubless_proof::NodeKey::from_bytes([99; 32]);
+    let clock: std::sync::Arc<dyn hubless_types::Clock> = swarm.clock.clone();
+    let store = hubless_store::Store::open(&swarm.dir.path().join("alone"), key.id(), clock.clone())?;
+    let mirror = Mirror::offline(store, key, clock, MirrorConfig::default());
+    let dir = swarm.folder("repo", &[("w.bin", &noise(1, MIB))])?;
+    let added = mirror.add(AddRequest::new(&dir, tiny()), ignore()).await?;
+    assert_eq!(mirror.list()?.len(), 1);
+    assert_eq!(mirror.verify(ignore()).await?.files, 1);
+    assert_eq!(mirror.gc(false).await?.files, 0);
+    let status = mirror.status()?;
+    assert!(!status.online && status.announce.due == 2, "{status:?}");
+    let unknown: Revision = "0".repeat(40).parse()?;
+    let error = mirror.pull(PullRequest::all(tiny(), unknown), ignore()).await.expect_err("no network");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(matches!(mirror.manifest(None, added.commit).await?.entries()[0].digest(), FileDigest::Git(_)));
+    mirror.shutdown().await;
+    Ok(())
+}
