@@ -1,7 +1,7 @@
 //! What users' tools talk to: the Hub-compatible endpoint over TCP and the admin API over a Unix socket.
 //!
-//! Requests are parsed once at the edge ([`address`], [`range`], [`query`]), answered by one file a route
-//! family ([`routes`], [`admin`]) and leave with the headers that Hub clients look for.
+//! Requests are parsed once at the edge (`address`, `range`, `query`), answered by one file a route
+//! family (`routes`, `admin`) and leave with the headers that Hub clients look for.
 //!
 //! **Invariant:** nothing a client sends makes a panic or a 5xx; whatever is refused says why in
 //! `X-Error-Code`, `X-Error-Message` and JSON. A body that cannot be completed is cut, never padded.
@@ -14,6 +14,7 @@ mod app;
 mod body;
 mod config;
 mod error;
+mod lingering;
 mod paging;
 mod query;
 mod range;

@@ -340,7 +340,9 @@ impl Driver {
                     tracing::warn!(node = %holder.short(), "a peer sent wrong bytes and is not asked again");
                 }
                 self.sources.remove(&holder);
-                self.running.values_mut().for_each(|run| drop(run.providers.remove(&holder)));
+                for run in self.running.values_mut() {
+                    run.providers.remove(&holder);
+                }
             }
             Action::FileDone { file } => {
                 self.settle(&file, State::Done);

@@ -73,7 +73,7 @@ pub struct Fetcher {
 }
 
 /// The fetches that run, by hash.
-pub(crate) type Jobs = Arc<Mutex<HashMap<BlobHash, Arc<Job>>>>;
+type Jobs = Arc<Mutex<HashMap<BlobHash, Arc<Job>>>>;
 
 struct Shared {
     store: Store,

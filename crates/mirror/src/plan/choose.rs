@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, NodeId};
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
 
 use super::file::first_in_both;
 use super::holder::Cursor;
 use super::limits::{
-    FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+    FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
 };
 use super::{Plan, Reader};
 
@@ -25,7 +25,12 @@ impl Plan {
         self.serve_readers();
         let order = self.order();
         // One request each in turn, so that a file with little left is spread over many.
-        while order.iter().fold(false, |any, id| self.give_next(id) || any) {}
+        loop {
+            let given = order.iter().filter(|id| self.give_next(id)).count();
+            if given == 0 {
+                break;
+            }
+        }
     }
 
     /// Usable holders: the local network's first, the fastest first among them.
@@ -98,7 +103,7 @@ impl Plan {
         not: Option<NodeId>,
     ) -> Option<NodeId> {
         let bytes = FIRST_SEGMENT * GROUP_BYTES;
-        let has = |has: &hubless_types::GroupSet| has.contains(group..group + 1);
+        let has = |has: &GroupSet| has.contains(group..group + 1);
         self.holders
             .iter()
             .filter(|(id, holder)| {
@@ -144,6 +149,8 @@ impl Plan {
     fn begin(&mut self, id: &NodeId, most: u64) -> Option<(BlobHash, Range<u64>)> {
         let (rarity, stretches) = self.rarest(id)?;
         let total: u64 = stretches.iter().map(|s| s.groups.end - s.groups.start).sum();
+        let part = self.fair_part(total);
+        let most = most.min(part);
         let mut place = self.rng.below(total);
         let chosen = stretches.into_iter().find(|s| {
             let len = s.groups.end - s.groups.start;
@@ -154,14 +161,23 @@ impl Plan {
             here
         })?;
         // From the start of a piece: what is left before it stays long enough to be worth a request.
-        let start = (chosen.groups.start + place) / PIECE_GROUPS * PIECE_GROUPS;
+        let step = most.clamp(1, PIECE_GROUPS);
+        let start = (chosen.groups.start + place) / step * step;
         let start = start.max(chosen.groups.start);
-        let end = chosen.groups.end.min(start + MAX_STRETCH);
+        let end = chosen.groups.end.min(start + part.min(MAX_STRETCH));
         let groups = self.cut(id, &chosen.file, start..end, most, rarity)?;
         if let Some(holder) = self.holders.get_mut(id) {
             holder.cursor = Some(Cursor { file: chosen.file, next: start, end, rarity });
         }
         Some((chosen.file, groups))
+    }
+
+    /// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it
+    /// too, each takes a small part, and has the rest from them.
+    fn fair_part(&self, total: u64) -> u64 {
+        let wants = |(hash, has): (&BlobHash, &GroupSet)| self.files.get(hash).is_some_and(|f| has.len() < f.groups());
+        let rivals = self.holders.values().filter(|h| h.usable(self.now) && h.has.iter().any(wants)).count() as u64;
+        if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
     }
 
     /// The start of `stretch` as one segment: to do, held by `id`, and no less rare than `rarity`.

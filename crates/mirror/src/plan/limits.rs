@@ -41,6 +41,9 @@ pub(super) const MAX_SEGMENT: u64 = 16 * PIECE_GROUPS;
 /// Shortest segment to a slow holder, in groups: 64 KiB. What it holds up, another has to send again.
 pub(super) const SLOW_SEGMENT: u64 = 4;
 
+/// Shortest segment where little is left that others want too, in groups: 128 KiB.
+pub(super) const SMALL_PART: u64 = 8;
+
 /// A holder below this rate (bytes a second) is slow: it would take 4 s for the shortest ordinary segment.
 pub(super) const SLOW_RATE: u64 = MIB / 4;
 

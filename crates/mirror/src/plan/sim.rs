@@ -13,7 +13,7 @@ use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, GroupSet, NodeId};
 use super::{Action, Event, Failure, Plan, PlanConfig, ReaderId, RequestId, TICK};
 
 /// Time between two moments at which anything happens.
-pub(crate) const STEP: Duration = Duration::from_millis(10);
+pub(crate) const STEP: Duration = Duration::from_millis(20);
 /// Time between two pushes of what a node has.
 pub(crate) const PUSH: Duration = Duration::from_millis(100);
 /// After this a request to a dead node fails.

@@ -1,0 +1,254 @@
+//! Answers and refusals, with the headers that Hub clients look for.
+//!
+//! **Invariant:** every refusal carries `X-Error-Code`, `X-Error-Message` and JSON `{"error":…}`. Without the
+//! code, Python takes a missing file for a broken connection. No refusal tells a path on this machine.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use hubless_mirror::{ErrorKind, MirrorError, NotFound};
+use hubless_types::{CommitId, RepoId};
+use serde::Serialize;
+
+/// Longest message in a header, in characters.
+const MAX_HEADER_MESSAGE: usize = 500;
+/// Seconds after which to ask again when nobody says better.
+pub(crate) const RETRY_SECONDS: u64 = 5;
+/// Longest time that a client is told to wait, in seconds: it would rather ask than sleep through the end.
+const MAX_RETRY_SECONDS: u64 = 60;
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    status: StatusCode,
+    code: &'static str,
+    message: Box<str>,
+    hint: Option<Box<str>>,
+    commit: Option<CommitId>,
+    extra: Option<Extra>,
+}
+
+/// One more header of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    /// The length of the file whose end was passed, in bytes.
+    ContentRange(u64),
+    /// Methods that are served.
+    Allow(&'static str),
+    /// Seconds.
+    RetryAfter(u64),
+}
+
+impl Extra {
+    fn header(self) -> (header::HeaderName, HeaderValue) {
+        match self {
+            Self::ContentRange(size) => (header::CONTENT_RANGE, header_text(&format!("bytes */{size}"))),
+            Self::Allow(methods) => (header::ALLOW, HeaderValue::from_static(methods)),
+            Self::RetryAfter(seconds) => (header::RETRY_AFTER, HeaderValue::from(seconds)),
+        }
+    }
+}
+
+/// The code of a repository that nobody knows: its status depends on whether a token came along.
+const REPO_NOT_FOUND: &str = "RepoNotFound";
+
+impl Fault {
+    /// A refusal with the given status, code and message.
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
+        Self { status, code, message: message.into(), hint: None, commit: None, extra: None }
+    }
+
+    /// Nobody knows the repository.
+    pub(crate) fn no_repo(name: &str) -> Self {
+        let shown: String = name.chars().take(100).collect();
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            REPO_NOT_FOUND,
+            format!("nobody reached knows the repository `{shown}`"),
+        )
+    }
+
+    /// The repository has no such revision.
+    pub(crate) fn no_revision(repo: &RepoId, revision: &str) -> Self {
+        let shown: String = revision.chars().take(100).collect();
+        let message = format!("nobody reached knows the revision `{shown}` of `{repo}`");
+        Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", message)
+    }
+
+    /// The commit has no such file or folder.
+    pub(crate) fn no_entry(repo: &RepoId, commit: CommitId, path: &str) -> Self {
+        let shown: String = path.chars().take(200).collect();
+        let message = format!("`{shown}` is not in commit {commit} of `{repo}`");
+        Self { commit: Some(commit), ..Self::new(StatusCode::NOT_FOUND, "EntryNotFound", message) }
+    }
+
+    /// The range begins past the end of a file of `size` bytes.
+    pub(crate) fn beyond(size: u64, commit: CommitId) -> Self {
+        let message = format!("the file has {size} bytes; the range begins past its end");
+        let fault = Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "RangeNotSatisfiable", message);
+        Self { commit: Some(commit), extra: Some(Extra::ContentRange(size)), ..fault }
+    }
+
+    /// The answer could not begin in time.
+    pub(crate) fn not_yet(message: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", message).retry(RETRY_SECONDS)
+    }
+
+    /// The method is not served at this address.
+    pub(crate) fn method(allowed: &'static str) -> Self {
+        let fault =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", format!("only {allowed} here"));
+        Self { extra: Some(Extra::Allow(allowed)), ..fault }
+    }
+
+    /// A fault of this program.
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            "an internal fault; the node's log tells more",
+        )
+    }
+
+    fn retry(self, seconds: u64) -> Self {
+        Self { extra: Some(Extra::RetryAfter(seconds.clamp(1, MAX_RETRY_SECONDS))), ..self }
+    }
+
+    /// The same, naming the commit that was looked into.
+    pub(crate) fn in_commit(self, commit: CommitId) -> Self {
+        Self { commit: Some(commit), ..self }
+    }
+
+    /// The answer; `token` tells whether the request carried one.
+    pub(crate) fn into_response(self, token: bool) -> Response {
+        let hidden = self.code == REPO_NOT_FOUND && token;
+        let mut answer = json(&Refusal { error: &self.message, hint: self.hint.as_deref() });
+        *answer.status_mut() = if hidden { StatusCode::NOT_FOUND } else { self.status };
+        let headers = answer.headers_mut();
+        headers.insert("x-error-code", HeaderValue::from_static(self.code));
+        headers.insert("x-error-message", header_text(&self.message));
+        if let Some(commit) = self.commit {
+            headers.insert("x-repo-commit", header_text(&commit.to_string()));
+        }
+        if let Some((name, value)) = self.extra.map(Extra::header) {
+            headers.insert(name, value);
+        }
+        answer
+    }
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+impl From<MirrorError> for Fault {
+    fn from(error: MirrorError) -> Self {
+        let text = error.to_string();
+        let fault = match error.kind() {
+            ErrorKind::NotFound(NotFound::Repo) => Self::new(StatusCode::UNAUTHORIZED, REPO_NOT_FOUND, text),
+            ErrorKind::NotFound(NotFound::Revision) => {
+                Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", text)
+            }
+            ErrorKind::NotFound(NotFound::Entry) => Self::new(StatusCode::NOT_FOUND, "EntryNotFound", text),
+            // To the client there is no such revision; the message says whom the operator might trust.
+            ErrorKind::Untrusted => Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", text),
+            ErrorKind::BadInput => Self::new(StatusCode::BAD_REQUEST, "BadRequest", text),
+            ErrorKind::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text)
+                .retry(error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)),
+            ErrorKind::Unavailable => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(RETRY_SECONDS)
+            }
+            ErrorKind::Integrity => Self::new(StatusCode::BAD_GATEWAY, "WrongContent", text),
+            ErrorKind::Disk => logged(&error, "this node's disk failed; its log tells more"),
+            ErrorKind::Internal => logged(&error, "an internal fault; the node's log tells more"),
+        };
+        Self { hint: error.hint().filter(|_| !fault.status.is_server_error()).map(Into::into), ..fault }
+    }
+}
+
+fn logged(error: &MirrorError, shown: &str) -> Fault {
+    tracing::error!(error = ?error, "a request failed");
+    Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", shown)
+}
+
+/// `text` as a header's value: what cannot stand there becomes `?`, and long texts are cut.
+pub(crate) fn header_text(text: &str) -> HeaderValue {
+    let safe = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    let text: String = text.chars().take(MAX_HEADER_MESSAGE).map(safe).collect();
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("?"))
+}
+
+/// Compact JSON with its length.
+pub(crate) fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => json_bytes(bytes),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            let mut answer = Response::new(Body::empty());
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            answer
+        }
+    }
+}
+
+/// JSON that was written already.
+pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
+    let len = HeaderValue::from(bytes.len());
+    let mut answer = Response::new(Body::from(bytes));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, len);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_repo_is_401_to_the_anonymous_and_404_to_others() {
+        assert_eq!(Fault::no_repo("a/b").into_response(false).status(), 401);
+        let answer = Fault::no_repo("a/b").into_response(true);
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["x-error-code"]),
+            (404, &HeaderValue::from_static("RepoNotFound"))
+        );
+    }
+
+    #[test]
+    fn a_message_fits_a_header() {
+        let answer = Fault::no_repo("ä\r\nSet-Cookie: x").into_response(false);
+        assert_eq!(
+            answer.headers()["x-error-message"],
+            "nobody reached knows the repository `???Set-Cookie: x`"
+        );
+        assert_eq!(header_text(&"x".repeat(9000)).len(), MAX_HEADER_MESSAGE);
+    }
+
+    #[test]
+    fn a_disk_error_tells_no_path() {
+        let error = MirrorError::Disk {
+            action: "read",
+            path: "/home/secret".into(),
+            source: std::io::Error::other("x"),
+        };
+        let fault = Fault::from(error);
+        assert!(!fault.message.contains("secret") && fault.status == 500);
+    }
+
+    #[test]
+    fn busy_says_when_to_come_again() {
+        let error = MirrorError::NotYet {
+            path: "w.bin".parse().unwrap(),
+            retry_after: std::time::Duration::from_millis(2500),
+        };
+        let answer = Fault::from(error).into_response(false);
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (429, &HeaderValue::from_static("3"))
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! The Hub-compatible endpoint as one service: address in, answer out.
+//!
+//! **Invariant:** an answer begins within `answer_timeout`, a fault of this program is a 500 with its code, and
+//! an answer to HEAD has every header of the answer to GET and no body.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use futures::FutureExt;
+use hubless_mirror::Mirror;
+
+use crate::address::{self, Address, Call};
+use crate::answer::Fault;
+use crate::lingering::Lingering;
+use crate::query::Query;
+use crate::{GatewayConfig, paging, routes};
+
+/// What scripts in a browser may read of an answer.
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Link, Retry-After, X-Error-Code, \
+                       X-Error-Message, X-Linked-ETag, X-Linked-Size, X-Repo-Commit, X-Total-Count";
+/// What scripts in a browser may send.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, If-Range, Range";
+/// Methods of most addresses.
+const READ: &str = "GET, HEAD, OPTIONS";
+
+/// What every route needs.
+pub(crate) struct App {
+    pub(crate) mirror: Mirror,
+    pub(crate) config: GatewayConfig,
+    local: Option<SocketAddr>,
+}
+
+/// A request without its body.
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Query,
+    /// This host, as the client reached it.
+    pub(crate) base: String,
+}
+
+impl Ask {
+    /// Whether only the headers are wanted.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// A header's value, if it is text.
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the client showed a token; it is never looked at: this node has no users.
+    pub(crate) fn has_token(&self) -> bool {
+        self.headers.contains_key(header::AUTHORIZATION)
+    }
+}
+
+/// The Hub-compatible endpoint. `local` is the listener's address, for links where a request names no host.
+pub fn router(mirror: Mirror, config: &GatewayConfig, local: Option<SocketAddr>) -> Router {
+    let app = Arc::new(App { mirror, config: config.clone(), local });
+    Router::new().fallback(answer_any).with_state((app, Arc::new(Lingering::default())))
+}
+
+type Shared = (Arc<App>, Arc<Lingering>);
+
+async fn answer_any(State((app, lingering)): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let ask = Arc::new(Ask {
+        base: paging::base_url(&parts.headers, app.local),
+        query: Query::parse(parts.uri.query().unwrap_or_default()),
+        method: parts.method,
+        headers: parts.headers,
+    });
+    let limit = app.config.answer_timeout;
+    let (asked, uri) = (Arc::clone(&ask), parts.uri);
+    let work = async move { dispatch(&app, &asked, uri.path(), body).await };
+    let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
+    let answer = match tokio::time::timeout(limit, work.as_mut()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_panic)) => Err(Fault::internal()),
+        Err(_elapsed) => {
+            lingering.keep(work.map(drop).boxed());
+            Err(Fault::not_yet("this takes longer than a client waits; ask again"))
+        }
+    };
+    finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
+}
+
+async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
+    let address = address::parse(path);
+    let takes_post = matches!(address, Address::Repo(_, Call::PathsInfo(_)));
+    match ask.method {
+        Method::OPTIONS => return Ok(preflight(takes_post)),
+        Method::GET | Method::HEAD if !takes_post => {}
+        Method::POST if takes_post => {}
+        _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
+    }
+    match address {
+        Address::Root => Ok(routes::health::root()),
+        Address::Health => Ok(routes::health::health(app)),
+        Address::WhoAmI => Err(routes::account::whoami(ask)),
+        Address::Harnesses => Ok(routes::account::harnesses()),
+        Address::List(kind) => routes::list::list(app, ask, kind).await,
+        Address::NoRepo(name) => Err(Fault::no_repo(&name)),
+        Address::Unknown => {
+            Err(Fault::new(StatusCode::NOT_FOUND, "NotFound", "nothing is served at this address"))
+        }
+        Address::Repo(repo, call) => match call {
+            Call::Info => routes::info::info(app, ask, &repo, "main").await,
+            Call::Revision(tail) => routes::info::info(app, ask, &repo, &tail.join("/")).await,
+            Call::Tree(tail) => routes::tree::tree(app, ask, &repo, &tail).await,
+            Call::PathsInfo(tail) => {
+                routes::paths_info::paths_info(app, ask, &repo, &tail.join("/"), body).await
+            }
+            Call::Refs => routes::refs::refs(app, ask, &repo).await,
+            Call::Commits(tail) => routes::commits::commits(app, ask, &repo, &tail.join("/")).await,
+            Call::AuthCheck => routes::account::auth_check(app, &repo).await,
+            Call::Resolve(tail) => routes::file::resolve(app, ask, &repo, &tail).await,
+            Call::Raw(tail) => routes::file::raw(app, ask, &repo, &tail).await,
+        },
+    }
+}
+
+fn preflight(takes_post: bool) -> Response {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    let methods = if takes_post { "POST, OPTIONS" } else { READ };
+    headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    answer
+}
+
+/// What every answer has in common.
+fn finish(ask: &Ask, mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if ask.is_head() {
+        *answer.body_mut() = Body::empty();
+    }
+    answer
+}

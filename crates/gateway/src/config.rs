@@ -1,0 +1,29 @@
+//! `[gateway]`: limits and names of the Hub-compatible endpoint.
+
+use std::time::Duration;
+
+/// Most connections that the Hub-compatible endpoint serves at once; further ones wait to be accepted.
+pub(crate) const MAX_CONNECTIONS: usize = 1024;
+/// Longest time from a request's arrival to the beginning of its answer. Hub clients give up after 10 s.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(9_500);
+
+/// How the Hub-compatible endpoint behaves.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The version that `/healthz` and the `Server` header tell.
+    pub version: String,
+    /// Most connections at once (1 or more); 1024 if nothing is said.
+    pub max_connections: usize,
+    /// Longest wait before an answer begins; then the client is told to come again.
+    pub answer_timeout: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            max_connections: MAX_CONNECTIONS,
+            answer_timeout: ANSWER_TIMEOUT,
+        }
+    }
+}

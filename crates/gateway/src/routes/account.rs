@@ -1,0 +1,40 @@
+//! What clients ask about users. This node has none: whoever reaches it may read.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use hubless_types::RepoId;
+use serde::Serialize;
+
+use crate::answer::{Fault, json};
+use crate::app::{App, Ask};
+use crate::revision::commit_of;
+
+/// `GET /api/whoami-v2`: nobody.
+pub(crate) fn whoami(ask: &Ask) -> Fault {
+    let message = if ask.has_token() {
+        "Invalid credentials in Authorization header"
+    } else {
+        "Invalid username or password."
+    };
+    Fault::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Harnesses {
+    standard_env_vars: [(); 0],
+    harnesses: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `GET /api/agent-harnesses`: none.
+pub(crate) fn harnesses() -> Response {
+    json(&Harnesses { standard_env_vars: [], harnesses: serde_json::Map::new() })
+}
+
+/// `GET …/auth-check`: whether the repository can be read.
+pub(crate) async fn auth_check(app: &App, repo: &RepoId) -> Result<Response, Fault> {
+    if !app.mirror.knows(repo)? {
+        commit_of(&app.mirror, repo, "main").await?;
+    }
+    Ok(json(&serde_json::Map::new()))
+}

@@ -1,0 +1,109 @@
+//! `POST …/paths-info/{rev}`: some files and folders of a commit, by path.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hubless_types::{Manifest, RepoId, RepoPath};
+use serde::Deserialize;
+
+use crate::answer::{Fault, json};
+use crate::app::{App, Ask};
+use crate::query::Query;
+use crate::routes::entry::Listed;
+use crate::routes::manifest_at;
+
+/// Longest body, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Most paths in one request.
+const MAX_PATHS: usize = 10_000;
+/// Longest wait for the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What is asked for. Python sends a form, JavaScript and Rust send JSON.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+struct Wanted {
+    paths: Vec<String>,
+    #[serde(default)]
+    expand: bool,
+}
+
+/// Lists the files and folders that were named; unknown ones are left out.
+pub(crate) async fn paths_info(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    revision: &str,
+    body: Body,
+) -> Result<Response, Fault> {
+    let bytes = read(body).await?;
+    let is_json = ask.header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    let wanted = if is_json { from_json(&bytes)? } else { from_form(&bytes) };
+    if wanted.paths.len() > MAX_PATHS {
+        return Err(Fault::new(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            format!("more than {MAX_PATHS} paths"),
+        ));
+    }
+    let manifest = manifest_at(app, repo, revision).await?;
+    let listed: Vec<_> =
+        wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand)).collect();
+    Ok(json(&listed))
+}
+
+async fn read(body: Body) -> Result<Bytes, Fault> {
+    let bad = |text| Fault::new(StatusCode::BAD_REQUEST, "BadRequest", text);
+    let too_large = || {
+        Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "TooLarge",
+            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+        )
+    };
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect());
+    match collected.await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(bad("the body ended early")),
+        Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "Timeout", "the body did not come in time")),
+    }
+}
+
+fn from_json(bytes: &[u8]) -> Result<Wanted, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Fault::new(StatusCode::BAD_REQUEST, "BadRequest", format!("the body is no such JSON: {error}"))
+    })
+}
+
+fn from_form(bytes: &[u8]) -> Wanted {
+    // One more than is allowed, so that too many are noticed; and `expand`.
+    let form = Query::parse_up_to(&String::from_utf8_lossy(bytes), MAX_PATHS + 2);
+    Wanted { paths: form.all("paths").map(str::to_owned).collect(), expand: form.flag("expand") }
+}
+
+fn find<'a>(manifest: &'a Manifest, path: &str, expand: bool) -> Option<Listed<'a>> {
+    let path: RepoPath = path.trim_matches('/').parse().ok()?;
+    if let Some(entry) = manifest.entry(&path) {
+        return Some(Listed::file(manifest, entry, expand));
+    }
+    let i = manifest.folders().binary_search_by(|folder| folder.0.cmp(&path)).ok()?;
+    Some(Listed::folder(manifest, &manifest.folders()[i], expand))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_and_json_say_the_same() {
+        let expected = Wanted { paths: vec!["a b".into(), "c+d".into()], expand: true };
+        assert_eq!(from_form(b"paths=a+b&paths=c%2Bd&expand=True"), expected);
+        assert_eq!(from_json(br#"{"paths":["a b","c+d"],"expand":true}"#).unwrap(), expected);
+        assert!(!from_json(br#"{"paths":[]}"#).unwrap().expand);
+        assert!(from_json(b"{").is_err());
+    }
+}

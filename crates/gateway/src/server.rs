@@ -1,0 +1,163 @@
+//! Accepts connections and speaks HTTP/1.1 on them.
+//!
+//! **Invariant:** every connection is owned by the set of its server and counted against a limit; when the
+//! server is told to stop, idle connections end at once and busy ones after their present answer, or after
+//! [`DRAIN_TIMEOUT`].
+//! **Not here:** what is answered ([`crate::app`], [`crate::admin`]).
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use hubless_mirror::Mirror;
+
+use crate::error::GatewayError;
+use crate::stall::StallGuard;
+use crate::{GatewayConfig, admin_router, router};
+
+/// Longest wait for a request's head, and how long an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest request head, in bytes: a file path of 3,072 bytes, each percent-encoded, fits three times.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Most header lines in a request.
+const MAX_HEADERS: usize = 100;
+/// Most connections on the admin socket at once.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+/// Longest wait for busy connections when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed accept (no file handles left, most likely), so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the Hub-compatible endpoint on `listener` until `shutdown`.
+///
+/// # Errors
+/// [`GatewayError::Listener`] if the listener has no address any more.
+pub async fn serve_http(
+    listener: TcpListener,
+    mirror: Mirror,
+    config: GatewayConfig,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
+    let local = listener.local_addr().map_err(GatewayError::Listener)?;
+    let limit = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let app = router(mirror, &config, Some(local));
+    serve(listener, app, limit, shutdown).await;
+    Ok(())
+}
+
+/// Serves the admin API on `listener` until `shutdown`; see [`crate::bind_admin`].
+///
+/// # Errors
+/// [`GatewayError::Listener`] if the socket's permission cannot be narrowed to its owner.
+pub async fn serve_admin(
+    listener: UnixListener,
+    mirror: Mirror,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
+    crate::admin::narrow_socket(&listener).map_err(GatewayError::Listener)?;
+    serve(listener, admin_router(mirror), MAX_ADMIN_CONNECTIONS, shutdown).await;
+    Ok(())
+}
+
+/// Where connections come from.
+trait Accept: Send + Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Small answers must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+async fn serve(listener: impl Accept, app: Router, limit: usize, shutdown: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(limit));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = next_connection(&listener, &slots) => accepted,
+        };
+        match accepted {
+            Some((stream, slot)) => {
+                let (app, shutdown) = (app.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    converse(stream, app, shutdown).await;
+                    drop(slot);
+                });
+            }
+            None => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    drain(connections).await;
+}
+
+async fn next_connection<L: Accept>(
+    listener: &L,
+    slots: &Arc<Semaphore>,
+) -> Option<(L::Stream, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    match listener.next().await {
+        Ok(stream) => Some((stream, slot)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            None
+        }
+    }
+}
+
+async fn converse<S>(stream: S, app: Router, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(StallGuard::new(stream)), TowerToHyperService::new(app));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections were cut: they did not end in time");
+        connections.shutdown().await;
+    }
+}

@@ -1,0 +1,109 @@
+//! A swarm of mirrors in one process: real stores, a network and a DHT in memory, a clock that stands still.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hubless_discovery::MemorySwarm;
+use hubless_mirror::{AddReport, AddRequest, Mirror, MirrorConfig, MirrorParts};
+use hubless_proof::NodeKey;
+use hubless_store::Store;
+use hubless_transfer::{Faults, MemoryNet};
+use hubless_types::{Clock, ManualClock, NodeId, RepoId, Timestamp};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// When every swarm begins.
+pub const START: Timestamp = Timestamp(1_700_000_000);
+
+/// Mirrors that may reach one another. Their folders go with it.
+pub struct Swarm {
+    discovery: MemorySwarm,
+    net: MemoryNet,
+    clock: Arc<ManualClock>,
+    dir: TempDir,
+    next: AtomicU8,
+}
+
+/// One of them.
+pub struct SwarmNode {
+    /// The mirror.
+    pub mirror: Mirror,
+    /// Who it is.
+    pub id: NodeId,
+}
+
+impl Swarm {
+    /// A swarm without nodes.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            discovery: MemorySwarm::new(),
+            net: MemoryNet::new(),
+            clock: Arc::new(ManualClock::at(START)),
+            dir: tempfile::tempdir()?,
+            next: AtomicU8::new(1),
+        })
+    }
+
+    /// A node that nobody reaches and that reaches nobody.
+    pub fn lone_node(&self) -> Result<SwarmNode> {
+        let (key, store, clock) = self.parts()?;
+        let id = key.id();
+        Ok(SwarmNode { mirror: Mirror::offline(store, key, clock, MirrorConfig::default()), id })
+    }
+
+    /// A node that believes what `trusted` say. Call it inside a tokio runtime.
+    pub fn node(&self, trusted: Vec<NodeId>) -> Result<SwarmNode> {
+        let (key, store, clock) = self.parts()?;
+        let (id, [first, ..]) = (key.id(), key.secret_bytes());
+        let discovery = Arc::new(self.discovery.node(id, SocketAddr::from(([127, 0, 0, first], 4001))));
+        let peers = self.net.join(id, store.clone());
+        let config =
+            MirrorConfig { trusted, lookup_timeout: Duration::from_secs(1), ..MirrorConfig::default() };
+        Ok(SwarmNode {
+            mirror: Mirror::start(MirrorParts { store, key, clock, config, discovery, peers }),
+            id,
+        })
+    }
+
+    fn parts(&self) -> Result<(NodeKey, Store, Arc<dyn Clock>)> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let key = NodeKey::from_bytes([n; 32]);
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let store = Store::open(&self.dir.path().join(format!("node{n}")), key.id(), clock.clone())?;
+        Ok((key, store, clock))
+    }
+
+    /// Sets what goes wrong with `node` from now on.
+    pub fn set_faults(&self, node: &SwarmNode, faults: Faults) {
+        self.net.set_faults(node.id, faults);
+    }
+
+    /// Takes `node` off the network.
+    pub fn cut(&self, node: &SwarmNode) {
+        self.discovery.cut(node.id);
+        self.net.leave(node.id);
+    }
+
+    /// A folder with these files.
+    pub fn folder(&self, name: &str, files: &[(&str, &[u8])]) -> Result<PathBuf> {
+        let dir = self.dir.path().join(name);
+        for (path, bytes) in files {
+            let path = dir.join(path);
+            std::fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+            std::fs::write(path, bytes)?;
+        }
+        Ok(dir)
+    }
+}
+
+impl SwarmNode {
+    /// Publishes a folder as the `main` branch of `repo`.
+    pub async fn add(&self, repo: &RepoId, dir: PathBuf) -> Result<AddReport> {
+        let (sink, _progress) = mpsc::channel(1);
+        Ok(self.mirror.add(AddRequest::new(dir, repo.clone()), sink).await?)
+    }
+}
