@@ -9,7 +9,8 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
 use super::file::first_in_both;
 use super::holder::Cursor;
 use super::limits::{
-    FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+    FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA,
+    WINDOW_TIME,
 };
 use super::{Plan, Reader};
 
@@ -175,8 +176,11 @@ impl Plan {
     /// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it
     /// too, each takes a small part, and has the rest from them.
     fn fair_part(&self, total: u64) -> u64 {
-        let wants = |(hash, has): (&BlobHash, &GroupSet)| self.files.get(hash).is_some_and(|f| has.len() < f.groups());
-        let rivals = self.holders.values().filter(|h| h.usable(self.now) && h.has.iter().any(wants)).count() as u64;
+        let wants = |(hash, has): (&BlobHash, &GroupSet)| {
+            self.files.get(hash).is_some_and(|f| has.len() < f.groups())
+        };
+        let rivals =
+            self.holders.values().filter(|h| h.usable(self.now) && h.has.iter().any(wants)).count() as u64;
         if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
     }
 
