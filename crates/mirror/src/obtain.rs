@@ -178,7 +178,8 @@ impl Inner {
         Ok(net.fetcher.fetch(want, net.feed(keys_of(commit, entry))).await?)
     }
 
-    async fn fetch_whole(
+    /// Gets every byte of a blob here, checked against its root.
+    pub(crate) async fn fetch_whole(
         &self,
         link: &Link,
         commit: CommitId,

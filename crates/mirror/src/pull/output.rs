@@ -30,9 +30,14 @@ impl Output {
         .await
     }
 
+    /// Whether the files stay in the store alone.
+    pub(super) const fn is_store(&self) -> bool {
+        matches!(self, Self::Store)
+    }
+
     /// Writes one file, which is here and proven.
     pub(super) async fn put(&self, store: &Store, entry: &FileEntry, link: &Link) -> Result<(), MirrorError> {
-        if matches!(self, Self::Store) {
+        if self.is_store() {
             return Ok(());
         }
         let (output, store, entry, link) = (self.clone(), store.clone(), entry.clone(), *link);

@@ -1,0 +1,105 @@
+//! Answers from the store: what is told to whoever asks, whatever carried the question.
+//!
+//! **Invariant:** only what this node holds and has verified is told, and links only where it hashed the file
+//! itself or somebody it trusts did.
+//! **Not here:** streams, slots and timeouts (`serve`), subscriptions (`holdings`). All of this blocks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hubless_store::{Encoder, Store};
+use hubless_types::{BlobHash, ByteRange, FileDigest, GroupSet, LinkTrust, RepoId, Revision, Statement};
+
+use crate::limits::{
+    MAX_LINK_TABLE_BYTES, MAX_SEGMENT_GROUPS, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, SMALL_FILE_MAX,
+};
+use crate::refusal::Refusal;
+use crate::wire::{LinkRow, Question, frame, pack, small_file_frame};
+
+/// Takes an answer piece by piece; `false` ends it early.
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(Bytes) -> bool;
+
+/// Answers `question` in frames. A refusal comes before the first of them, except for a failure half-way.
+pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Result<(), Refusal> {
+    let catalogue = store.catalogue();
+    match question {
+        Question::Manifest(commit) => {
+            let bundle = catalogue.bundle(*commit)?.ok_or(Refusal::NotHeld)?;
+            let links = catalogue.link_table(*commit)?.filter(|l| l.len() <= MAX_LINK_TABLE_BYTES);
+            if emit(frame(&bundle))
+                && let Some(links) = links
+            {
+                emit(frame(&links));
+            }
+        }
+        Question::Statements(repo, revision) => {
+            emit(frame(&statements(store, repo, revision.as_ref())?));
+        }
+        Question::Links(digests) => {
+            emit(frame(&links(store, digests)?));
+        }
+        Question::SmallFiles(digests) => small_files(store, digests, emit)?,
+        Question::Holdings(_) => return Err(Refusal::BadRequest),
+    }
+    Ok(())
+}
+
+fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Result<Vec<u8>, Refusal> {
+    let mut told: Vec<Statement> = store.catalogue().statements(repo, revision)?;
+    told.truncate(MAX_STATEMENTS);
+    loop {
+        let packed = pack(&told).map_err(|_| Refusal::Failed)?;
+        if packed.len() <= MAX_STATEMENTS_BYTES {
+            return Ok(packed);
+        }
+        told.truncate(told.len() / 2);
+    }
+}
+
+fn links(store: &Store, digests: &[FileDigest]) -> Result<Vec<u8>, Refusal> {
+    let links = store.catalogue().links(digests)?;
+    let trusted = links.iter().zip(0_u32..).filter_map(|(link, index)| {
+        let link = link.as_ref().filter(|l| l.trust >= LinkTrust::Vouched)?;
+        Some((index, link.hash, link.size))
+    });
+    pack(&trusted.collect::<Vec<LinkRow>>()).map_err(|_| Refusal::Failed)
+}
+
+/// Only what a proven link leads to is sent: it is the file, not what somebody says is the file.
+fn small_files(store: &Store, digests: &[FileDigest], emit: Emit<'_>) -> Result<(), Refusal> {
+    for (digest, index) in digests.iter().zip(0_u32..) {
+        let Some(content) = small_file(store, digest)? else { continue };
+        if !emit(small_file_frame(index, &content)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn small_file(store: &Store, digest: &FileDigest) -> Result<Option<Bytes>, Refusal> {
+    let link = store.catalogue().link(digest)?;
+    let Some(link) = link.filter(|l| l.trust == LinkTrust::Proven && l.size <= SMALL_FILE_MAX) else {
+        return Ok(None);
+    };
+    let Some(file) = store.blobs().open(&link.hash)? else { return Ok(None) };
+    // A file that changed underneath is one that is not held; the others are answered all the same.
+    Ok(file.read(ByteRange::whole(link.size)).ok().filter(|content| content.len() as u64 == link.size))
+}
+
+/// Opens a blob for sending `wanted` of it, which must be held wholly.
+pub(crate) fn open_segment(
+    store: &Store,
+    hash: &BlobHash,
+    wanted: impl FnOnce(u64) -> Option<GroupSet>,
+) -> Result<Encoder, Refusal> {
+    let file = Arc::new(store.blobs().open(hash)?.ok_or(Refusal::NotHeld)?);
+    let groups = wanted(file.size()).ok_or(Refusal::BadRequest)?;
+    if groups.len() > MAX_SEGMENT_GROUPS {
+        return Err(Refusal::BadRequest);
+    }
+    let have = file.have();
+    if !groups.runs().iter().all(|run| have.contains(run.clone())) {
+        return Err(Refusal::NotHeld);
+    }
+    Ok(file.encode(groups))
+}

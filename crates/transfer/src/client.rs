@@ -1,0 +1,90 @@
+//! What one node asks of another. The mirror knows peers by this trait alone.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use hubless_store::PartialBlob;
+use hubless_types::{BlobHash, CommitId, FileDigest, GroupSet, Link, Provider, RepoId, Revision, Statement};
+
+use crate::TransferError;
+
+/// A manifest as it travels. Nothing in it is proven yet: `proof` does that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestReply {
+    /// An encoded `proof::Bundle`, at most 64 MiB.
+    pub bundle: Vec<u8>,
+    /// An encoded `proof::LinkTable`, where the peer has one.
+    pub links: Option<Vec<u8>>,
+}
+
+/// What a peer says it holds of one blob.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holding {
+    /// The blob.
+    pub hash: BlobHash,
+    /// Its length in bytes, by the peer's word.
+    pub size: u64,
+    /// The groups that it can send now.
+    pub have: GroupSet,
+}
+
+/// Told of bytes as they are verified and written; called from a blocking thread, must return at once.
+pub type Tick = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Asks other nodes. Nothing that comes back is trusted, except what [`PeerClient::segment`] has verified.
+///
+/// Every call has its own timeouts; a caller need not add any. Dropping a future cancels the request.
+#[async_trait]
+pub trait PeerClient: Send + Sync + 'static {
+    /// The bundle of `commit`, and the link table that goes with it.
+    ///
+    /// # Errors
+    /// [`TransferError::NotHeld`] if the peer has no such manifest.
+    async fn manifest(&self, peer: &Provider, commit: CommitId) -> Result<ManifestReply, TransferError>;
+
+    /// Statements that the peer keeps about `repo`, of one revision or of all, at most 1,024. No signature
+    /// has been checked.
+    async fn statements(
+        &self,
+        peer: &Provider,
+        repo: &RepoId,
+        revision: Option<&Revision>,
+    ) -> Result<Vec<Statement>, TransferError>;
+
+    /// Links for those of `digests` that the peer knows, all as `Claimed` whatever the peer said.
+    async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError>;
+
+    /// Those of `digests` that the peer holds and that have at most [`crate::SMALL_FILE_MAX`] bytes. The caller
+    /// hashes them.
+    async fn small_files(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, Bytes)>, TransferError>;
+
+    /// What the peer holds of `wanted` (at most 256): first what it has now, then each change. A blob of
+    /// which it has nothing is not told until it has. The stream ends when the peer holds all of them wholly,
+    /// or after an error.
+    async fn holdings(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError>;
+
+    /// Fetches `groups` into `into`, each group checked before it is written. `tick` is told of bytes as they
+    /// are written. Dropping the future cancels; what was verified by then stays.
+    ///
+    /// # Errors
+    /// [`TransferError::Stalled`] after [`crate::STALL_TIMEOUT`] without a byte; [`TransferError::NotHeld`] if the
+    /// peer lacks any of `groups`; [`TransferError::WrongBytes`] at the first group that fails its check.
+    async fn segment(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError>;
+}

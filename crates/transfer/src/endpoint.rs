@@ -1,0 +1,136 @@
+//! The QUIC endpoint: this node's key, the sockets it was given, and nobody else's servers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hubless_types::{NodeId, Provider};
+use iroh::endpoint::{
+    AckFrequencyConfig, BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets,
+};
+use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
+
+use crate::limits::{KEEP_ALIVE, MAX_DIALLED_ADDRS, MAX_STREAMS, QUIC_IDLE};
+use crate::{TransferError, get, wire};
+
+/// How this node speaks with others.
+#[derive(Clone)]
+pub struct TransferConfig {
+    /// The node's ed25519 secret.
+    pub secret: [u8; 32],
+    /// UDP addresses to bind, exactly these; port 0 takes any free port. The first of each address family is
+    /// used to reach whatever no other one's network contains.
+    pub listen: Vec<SocketAddr>,
+    /// In a closed swarm, the only nodes that are spoken with; `None` speaks with all.
+    pub allow: Option<Vec<NodeId>>,
+    /// Most connections that this node opens, and, counted apart, that others open with it.
+    pub max_connections: usize,
+    /// Segments that are sent at once.
+    pub upload_slots: usize,
+}
+
+impl TransferConfig {
+    /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads.
+    pub const fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
+        Self { secret, listen, allow: None, max_connections: 64, upload_slots: 16 }
+    }
+}
+
+impl std::fmt::Debug for TransferConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransferConfig")
+            .field("listen", &self.listen)
+            .field("allow", &self.allow)
+            .field("max_connections", &self.max_connections)
+            .field("upload_slots", &self.upload_slots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of one stream that a peer may send ahead of what is read. From 4 MiB on transfers break ("too many
+/// gaps in stream buffer" in noq).
+const STREAM_WINDOW: u32 = 1_250_000;
+
+/// Bytes that are kept of what a peer has not confirmed.
+const SEND_WINDOW: u64 = 2 * 1024 * 1024;
+
+/// Largest UDP payload that is tried: what an Ethernet frame takes over IPv4.
+const MAX_DATAGRAM: u16 = 1472;
+
+/// Packets that a peer may receive before it confirms them, as this node asks it to.
+const ACK_EVERY: u32 = 20;
+
+/// Network length by which a further address of the same family is told from the first.
+const fn prefix_len(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 24 } else { 64 }
+}
+
+pub(crate) async fn bind(config: &TransferConfig) -> Result<Endpoint, TransferError> {
+    let first = config.listen.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let failed = |addr, why: String| TransferError::Listen { addr, why };
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(&config.secret))
+        .alpns(vec![get::ALPN.to_vec(), wire::ALPN.to_vec()])
+        .relay_mode(RelayMode::Disabled)
+        .net_report_config(iroh::NetReportConfig::minimal())
+        .transport_config(transport(first)?)
+        .clear_ip_transports();
+    // iroh takes no further address of a family once it has that family's default, so the defaults come last.
+    let (defaults, others) = split_defaults(&config.listen);
+    let named = |addr: SocketAddr| {
+        BindOpts::default().set_prefix_len(prefix_len(addr.ip())).set_is_default_route(false)
+    };
+    let others = others.into_iter().map(|addr| (addr, named(addr)));
+    for (addr, options) in others.chain(defaults.into_iter().map(|addr| (addr, BindOpts::default()))) {
+        builder = builder.bind_addr_with_opts(addr, options).map_err(|e| failed(addr, e.to_string()))?;
+    }
+    builder.bind().await.map_err(|e| failed(first, cause(&e)))
+}
+
+/// The first address of each family, and the others.
+fn split_defaults(listen: &[SocketAddr]) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let first_of = |addr: &SocketAddr| listen.iter().find(|a| a.is_ipv4() == addr.is_ipv4());
+    listen.iter().partition(|addr| first_of(addr) == Some(*addr))
+}
+
+/// The last cause of an error: what the system said.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+fn transport(first: SocketAddr) -> Result<QuicTransportConfig, TransferError> {
+    let idle =
+        QUIC_IDLE.try_into().map_err(|_| TransferError::Listen { addr: first, why: "bad timeout".into() })?;
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(MAX_DATAGRAM);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
+    Ok(QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .send_window(SEND_WINDOW)
+        .send_fairness(false)
+        .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks))
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .default_path_max_idle_timeout(QUIC_IDLE.max(Duration::from_secs(1)))
+        .build())
+}
+
+/// Where `peer` is dialled: its key and at most 16 of its addresses; `None` if the key is no point of the curve.
+pub(crate) fn dial_addr(peer: &Provider) -> Option<EndpointAddr> {
+    let id = EndpointId::from_bytes(peer.node.as_bytes()).ok()?;
+    let addrs = peer.addrs.iter().filter(|a| a.port() != 0 && !a.ip().is_unspecified());
+    Some(EndpointAddr::from_parts(id, addrs.take(MAX_DIALLED_ADDRS).copied().map(TransportAddr::Ip)))
+}
+
+/// The node behind a connection.
+pub(crate) fn node_of(id: &EndpointId) -> NodeId {
+    NodeId::from_bytes(*id.as_bytes())
+}

@@ -1,0 +1,131 @@
+//! Every bound of this crate: how long a message may be, how many may wait, how long anyone is waited for.
+
+use std::time::Duration;
+
+/// Largest file that is sent whole beside its manifest, in bytes; larger ones travel as verified segments.
+pub const SMALL_FILE_MAX: u64 = 64 * 1024;
+
+/// A peer that sends no byte for this long is passed over.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Longest wait for a connection with a peer.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest wait for the whole answer to a small question.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest wait for a whole manifest; a large one is tens of megabytes.
+pub const MANIFEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Most digests that one question for links names; a longer list is asked in turns.
+pub const MAX_LINKS_ASKED: usize = 4096;
+
+/// Most small files that one question names; a longer list is asked in turns.
+pub const MAX_SMALL_FILES_ASKED: usize = 256;
+
+/// Most blobs that one subscription watches.
+pub const MAX_HOLDINGS_ASKED: usize = 256;
+
+/// Subscriptions that one connection may have open; asking for more is answered `busy`.
+pub const MAX_SUBSCRIPTIONS: usize = 16;
+
+/// Most groups that one segment may span: 4 GiB. A longer one is the caller's mistake.
+pub const MAX_SEGMENT_GROUPS: u64 = 256 * 1024;
+
+/// Shortest time between two pushes of one subscription.
+pub const HOLDINGS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a watched blob that is not held is looked for again.
+pub(crate) const HOLDINGS_POLL: Duration = Duration::from_millis(500);
+
+/// Most bytes of one encoded set of groups that is told; a longer one is told in part.
+pub(crate) const MAX_HAVE_BYTES: usize = 128 * 1024;
+
+/// Most bytes of one push of a subscription.
+pub(crate) const MAX_HOLDING_FRAME: usize = MAX_HAVE_BYTES + 64;
+
+/// Most bytes of a question on `hubless/1`; the longest names 4,096 digests.
+pub(crate) const MAX_REQUEST_BYTES: usize = 512 * 1024;
+
+/// Most bytes of a bundle, as `proof` bounds it.
+pub(crate) const MAX_BUNDLE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most bytes of a link table that is taken or told: more rows than a bundle of 64 MiB can name files.
+pub(crate) const MAX_LINK_TABLE_BYTES: usize = 96 * 1024 * 1024;
+
+/// Most bytes of an answer with statements.
+pub(crate) const MAX_STATEMENTS_BYTES: usize = 1024 * 1024;
+
+/// Most statements in an answer.
+pub(crate) const MAX_STATEMENTS: usize = 1024;
+
+/// Most bytes of an answer with links.
+pub(crate) const MAX_LINKS_BYTES: usize = 1024 * 1024;
+
+/// Most bytes of one small file in its frame.
+pub(crate) const MAX_SMALL_FRAME: usize = SMALL_FILE_MAX as usize + 16;
+
+/// Most bytes of an iroh-blobs request that is read; one range of one blob takes under 64.
+pub(crate) const MAX_GET_BYTES: usize = 4096;
+
+/// Requests of one connection that are worked on at once: QUIC lets the peer open no further streams.
+pub(crate) const MAX_STREAMS: u32 = 64;
+
+/// Longest wait for a stream to be granted by a peer whose other streams are busy.
+pub(crate) const STREAM_WAIT: Duration = STALL_TIMEOUT;
+
+/// Longest wait for a peer's question once its stream is open.
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Longest wait for an upload slot; shorter than [`STALL_TIMEOUT`], so that the asker hears `busy`.
+pub(crate) const SLOT_WAIT: Duration = Duration::from_secs(2);
+
+/// A peer that takes no byte of an answer for this long loses its upload slot.
+pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Questions on `hubless/1`, over all connections, that read the store at once.
+pub(crate) const QUESTION_SLOTS: usize = 16;
+
+/// Longest TLS handshake of a connection from outside.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection of ours that nobody has used for this long is closed.
+pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(40);
+
+/// A connection of others on which nothing was asked for this long is closed. It is so much longer than
+/// [`IDLE_CONNECTION`] that the asker closes first: no question is lost on a connection that is being closed.
+pub(crate) const IDLE_INBOUND: Duration = Duration::from_secs(90);
+
+/// Connections that one node may have open with this one: two protocols, each once more while it dials anew.
+pub(crate) const MAX_CONNECTIONS_PER_NODE: usize = 4;
+
+/// Segments that are sent on one connection at once. Further requests on it wait a moment for their turn and are
+/// then answered `busy`, so whoever fetches keeps no more than this in flight with one peer.
+pub const MAX_UPLOADS_PER_CONNECTION: usize = 8;
+
+/// QUIC's own idle timeout: a peer that vanished is noticed after this.
+pub(crate) const QUIC_IDLE: Duration = Duration::from_secs(15);
+
+/// How often a quiet connection says that it lives.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(4);
+
+/// Addresses of one provider that are tried.
+pub(crate) const MAX_DIALLED_ADDRS: usize = 16;
+
+/// Pieces of an answer (256 KiB each) between the reading thread and the stream.
+pub(crate) const PIECES_READY: usize = 2;
+
+/// Bytes that are gathered from a stream before the verifying thread is woken.
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
+
+/// Longest time that gathered bytes wait for more.
+pub(crate) const BATCH_LINGER: Duration = Duration::from_millis(3);
+
+/// Batches between the stream and the verifying thread.
+pub(crate) const BATCHES_READY: usize = 2;
+
+/// Peers whose bytes are counted apart; the one heard of longest ago makes room.
+pub(crate) const MAX_COUNTED_PEERS: usize = 1024;
+
+/// Longest wait for tasks and connections to end at shutdown.
+pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);

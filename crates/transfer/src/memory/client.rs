@@ -1,0 +1,243 @@
+//! One node's view of the network in memory.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use hubless_store::PartialBlob;
+use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
+use tokio::sync::watch;
+
+use super::line::Passed;
+use super::{Delivered, Delivery, Member, MemoryNet, lock};
+use crate::answer::{answer, open_segment};
+use crate::client::{Holding, ManifestReply, PeerClient, Tick};
+use crate::decode::{self, Verified};
+use crate::limits::{
+    MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
+};
+use crate::refusal::Refusal;
+use crate::wire::{self, FRAME_HEAD, Question};
+use crate::{TransferError, holdings, shape};
+
+pub(super) struct MemoryPeer {
+    me: NodeId,
+    net: MemoryNet,
+}
+
+impl MemoryPeer {
+    pub(super) const fn new(me: NodeId, net: MemoryNet) -> Self {
+        Self { me, net }
+    }
+
+    /// A connection with `peer`, as far as its faults let one come about.
+    fn connect(&self, peer: &Provider, what: Delivered) -> Result<Call, TransferError> {
+        let node = peer.node;
+        let unreachable = |why: &str| TransferError::Unreachable { node, why: why.into() };
+        let member = self.net.member(node).ok_or_else(|| unreachable("nobody is there"))?;
+        let faults = member.line.faults();
+        if faults.unreachable {
+            return Err(unreachable("no answer"));
+        }
+        if faults.refuses {
+            return Err(TransferError::Refused { node });
+        }
+        let cuts = member.line.cuts();
+        let delivery = Delivery { from: node, to: self.me, what, bytes: 0 };
+        Ok(Call { net: self.net.clone(), member, cuts, delivery })
+    }
+
+    /// Asks a question and waits for all frames of its answer.
+    async fn ask(
+        &self,
+        peer: &Provider,
+        question: Question,
+        what: Delivered,
+    ) -> Result<Vec<Vec<u8>>, TransferError> {
+        let mut call = self.connect(peer, what)?;
+        let store = call.member.store.clone();
+        let pieces = blocking(move || {
+            let mut pieces: Vec<Bytes> = Vec::new();
+            answer(&store, &question, &mut |piece| {
+                pieces.push(piece);
+                true
+            })
+            .map(|()| pieces)
+        });
+        let pieces = pieces.await?.map_err(|refusal| call.refused(refusal))?;
+        for piece in &pieces {
+            call.pass_all(piece.len()).await?;
+        }
+        Ok(pieces.iter().map(|piece| piece[FRAME_HEAD..].to_vec()).collect())
+    }
+}
+
+/// One request on its way; what was sent is recorded when it is dropped.
+struct Call {
+    net: MemoryNet,
+    member: Member,
+    cuts: watch::Receiver<u64>,
+    delivery: Delivery,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.net.record(self.delivery.clone());
+    }
+}
+
+impl Call {
+    fn refused(&self, refusal: Refusal) -> TransferError {
+        Refusal::error(refusal.code().into(), self.delivery.from)
+    }
+
+    /// Sends up to `len` bytes, as the line allows.
+    async fn pass(&mut self, len: usize) -> Result<usize, TransferError> {
+        let node = self.delivery.from;
+        match self.member.line.pass(len, &mut self.cuts).await {
+            Passed::Bytes(bytes) => {
+                self.delivery.bytes += bytes as u64;
+                Ok(bytes)
+            }
+            Passed::Stalled => Err(TransferError::Stalled { node, after: STALL_TIMEOUT }),
+            Passed::Cut => Err(TransferError::Unreachable { node, why: "the connection broke".into() }),
+        }
+    }
+
+    async fn pass_all(&mut self, mut len: usize) -> Result<(), TransferError> {
+        while len > 0 {
+            len -= self.pass(len).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PeerClient for MemoryPeer {
+    async fn manifest(&self, peer: &Provider, commit: CommitId) -> Result<ManifestReply, TransferError> {
+        let frames = self.ask(peer, Question::Manifest(commit), Delivered::Manifest).await?;
+        wire::manifest_reply(frames).map_err(|e| decode::garbled(peer.node, &e))
+    }
+
+    async fn statements(
+        &self,
+        peer: &Provider,
+        repo: &RepoId,
+        revision: Option<&Revision>,
+    ) -> Result<Vec<Statement>, TransferError> {
+        let question = Question::Statements(repo.clone(), revision.cloned());
+        let frames = self.ask(peer, question, Delivered::Statements).await?;
+        wire::statements_reply(&frames, repo, revision).map_err(|e| decode::garbled(peer.node, &e))
+    }
+
+    async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {
+        let mut links = Vec::new();
+        for asked in digests.chunks(MAX_LINKS_ASKED) {
+            let frames = self.ask(peer, Question::Links(asked.to_vec()), Delivered::Links).await?;
+            links.extend(wire::links_reply(&frames, asked).map_err(|e| decode::garbled(peer.node, &e))?);
+        }
+        Ok(links)
+    }
+
+    async fn small_files(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, Bytes)>, TransferError> {
+        let mut files = Vec::new();
+        for asked in digests.chunks(MAX_SMALL_FILES_ASKED) {
+            let frames = self.ask(peer, Question::SmallFiles(asked.to_vec()), Delivered::SmallFiles).await?;
+            files.extend(wire::small_files_reply(frames, asked).map_err(|e| decode::garbled(peer.node, &e))?);
+        }
+        Ok(files)
+    }
+
+    async fn holdings(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
+        decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
+        let node = peer.node;
+        let Some(member) = self.net.member(node).filter(|m| !m.line.faults().unreachable) else {
+            return Err(TransferError::Unreachable { node, why: "no answer".into() });
+        };
+        if member.line.faults().refuses {
+            return Err(TransferError::Refused { node });
+        }
+        let cuts = member.line.cuts();
+        let news = holdings::watch(member.store, wanted.to_vec()).flat_map(|batch| {
+            stream::iter(match batch {
+                Ok(batch) => batch.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(TransferError::Disk(error))],
+            })
+        });
+        let broken = TransferError::Unreachable { node, why: "the connection broke".into() };
+        Ok(until_cut(news.boxed(), cuts, broken))
+    }
+
+    async fn segment(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        decode::check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
+        let (hash, size) = (into.hash(), into.size());
+        let mut call = self.connect(peer, Delivered::Segment { hash, groups: groups.clone() })?;
+        let (store, wanted) = (call.member.store.clone(), groups.clone());
+        let encoder = blocking(move || open_segment(&store, &hash, |_| Some(wanted.into()))).await?;
+        let encoder = Arc::new(Mutex::new(encoder.map_err(|refusal| call.refused(refusal))?));
+        let verified = Arc::new(Mutex::new(Verified::new(into, groups.clone(), peer.node, tick)));
+        let wrong_at = call.member.line.faults().wrong_byte_at;
+        let wrong_at = wrong_at.and_then(|offset| shape::place_of(size, &groups, offset));
+        let mut at = 0_u64;
+        loop {
+            let reader = encoder.clone();
+            let Some(piece) = blocking(move || lock(&reader).next()).await? else { break };
+            let mut piece = piece.map_err(|error| call.refused(error.into()))?;
+            if let Some(place) = wrong_at.filter(|p| (at..at + piece.len() as u64).contains(p)) {
+                let mut spoilt = piece.to_vec();
+                spoilt[(place - at) as usize] ^= 1;
+                piece = spoilt.into();
+            }
+            at += piece.len() as u64;
+            while !piece.is_empty() {
+                let arrived = piece.split_to(call.pass(piece.len()).await?);
+                let writer = verified.clone();
+                blocking(move || lock(&writer).push(&arrived)).await??;
+            }
+        }
+        let done = Arc::into_inner(verified).and_then(|v| v.into_inner().ok());
+        done.map_or(Ok(()), |verified| verified.finish())
+    }
+}
+
+/// `news` until the connection breaks.
+fn until_cut(
+    news: BoxStream<'static, Result<Holding, TransferError>>,
+    cuts: watch::Receiver<u64>,
+    broken: TransferError,
+) -> BoxStream<'static, Result<Holding, TransferError>> {
+    let on_the_way = Some((news, cuts, broken));
+    stream::unfold(on_the_way, |state| async move {
+        let (mut news, mut cuts, broken) = state?;
+        tokio::select! {
+            item = news.next() => {
+                let item = item?;
+                let rest = item.is_ok().then_some((news, cuts, broken));
+                Some((item, rest))
+            }
+            _ = cuts.changed() => Some((Err(broken), None)),
+        }
+    })
+    .boxed()
+}
+
+/// Runs what blocks where it may. A thread that panicked ends the request as a stopping node would.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TransferError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| TransferError::Stopping)
+}

@@ -1,0 +1,230 @@
+//! Connections that this node opened: at most so many, shared by all requests, closed when nobody needs them.
+//!
+//! **Invariant:** a connection that is in use is never closed to make room; of the idle ones, the one used
+//! longest ago is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hubless_types::{NodeId, Provider};
+use iroh::Endpoint;
+use iroh::endpoint::{Connection, VarInt};
+use tokio::time::{Instant, timeout};
+
+use crate::endpoint::dial_addr;
+use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION};
+use crate::{TransferError, get, wire};
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Protocol {
+    /// Segments, as iroh-blobs sends them.
+    Blobs,
+    /// All else.
+    Hubless,
+}
+
+impl Protocol {
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Blobs => get::ALPN,
+            Self::Hubless => wire::ALPN,
+        }
+    }
+}
+
+type Key = (NodeId, Protocol);
+
+#[derive(Debug)]
+pub(crate) struct Pool {
+    endpoint: Endpoint,
+    limit: usize,
+    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+}
+
+/// One peer and protocol: connected, being dialled, or failed a moment ago.
+#[derive(Debug)]
+struct Slot {
+    /// Held while dialling: who comes meanwhile waits for the same attempt.
+    connection: tokio::sync::Mutex<Attempt>,
+    usage: Mutex<Usage>,
+}
+
+#[derive(Debug, Default)]
+struct Attempt {
+    connection: Option<Connection>,
+    /// The last failure, which also answers those who were waiting while it happened.
+    failed: Option<(Instant, String)>,
+}
+
+#[derive(Debug)]
+struct Usage {
+    users: usize,
+    last: Instant,
+    /// For closing it without waiting for `connection`.
+    connection: Option<Connection>,
+}
+
+/// A connection in use. Dropping it lets the pool close it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    slot: Arc<Slot>,
+    connection: Connection,
+}
+
+impl std::ops::Deref for Lease {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.slot.release();
+    }
+}
+
+impl Slot {
+    fn new() -> Self {
+        let usage = Usage { users: 0, last: Instant::now(), connection: None };
+        Self { connection: tokio::sync::Mutex::default(), usage: Mutex::new(usage) }
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self) {
+        let mut usage = self.usage();
+        usage.users -= 1;
+        usage.last = Instant::now();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.usage().users == 0
+    }
+}
+
+/// Counts as a user until it becomes a lease or is dropped.
+struct Claim(Option<Arc<Slot>>);
+
+impl Claim {
+    fn into_lease(mut self, connection: Connection) -> Option<Lease> {
+        self.0.take().map(|slot| Lease { slot, connection })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.0 {
+            slot.release();
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(endpoint: Endpoint, limit: usize) -> Self {
+        Self { endpoint, limit: limit.max(1), slots: Mutex::default() }
+    }
+
+    /// A connection with `peer`: one that is open, or a new one.
+    pub(crate) async fn connect(&self, peer: &Provider, protocol: Protocol) -> Result<Lease, TransferError> {
+        let asked = Instant::now();
+        let slot = self.claim((peer.node, protocol))?;
+        let claim = Claim(Some(slot.clone()));
+        let mut attempt = slot.connection.lock().await;
+        if let Some(open) = attempt.connection.as_ref().filter(|c| c.close_reason().is_none()) {
+            let open = open.clone();
+            drop(attempt);
+            return claim.into_lease(open).ok_or(TransferError::Stopping);
+        }
+        if let Some((at, why)) = &attempt.failed
+            && *at >= asked
+        {
+            return Err(TransferError::Unreachable { node: peer.node, why: why.clone() });
+        }
+        match self.dial(peer, protocol).await {
+            Ok(connection) => {
+                *attempt = Attempt { connection: Some(connection.clone()), failed: None };
+                slot.usage().connection = Some(connection.clone());
+                drop(attempt);
+                claim.into_lease(connection).ok_or(TransferError::Stopping)
+            }
+            Err(error) => {
+                let why = match &error {
+                    TransferError::Unreachable { why, .. } => why.clone(),
+                    other => other.to_string(),
+                };
+                *attempt = Attempt { connection: None, failed: Some((Instant::now(), why)) };
+                Err(error)
+            }
+        }
+    }
+
+    async fn dial(&self, peer: &Provider, protocol: Protocol) -> Result<Connection, TransferError> {
+        let node = peer.node;
+        let unreachable = |why: String| TransferError::Unreachable { node, why };
+        let addr = dial_addr(peer).ok_or_else(|| unreachable("its key is none".into()))?;
+        if addr.is_empty() {
+            return Err(unreachable("no address of it is known".into()));
+        }
+        match timeout(DIAL_TIMEOUT, self.endpoint.connect(addr, protocol.alpn())).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => {
+                let addrs: Vec<String> = peer.addrs.iter().take(4).map(ToString::to_string).collect();
+                Err(unreachable(format!(
+                    "no answer from {} within {} s",
+                    addrs.join(", "),
+                    DIAL_TIMEOUT.as_secs()
+                )))
+            }
+        }
+    }
+
+    /// The slot of `key`, with one more user; makes room for it if need be.
+    fn claim(&self, key: Key) -> Result<Arc<Slot>, TransferError> {
+        let mut slots = self.slots();
+        if !slots.contains_key(&key) && slots.len() >= self.limit {
+            let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
+            let oldest = idle.min_by_key(|(_, slot)| slot.usage().last).map(|(key, _)| *key);
+            let oldest = oldest.ok_or(TransferError::TooManyConnections { limit: self.limit })?;
+            close(slots.remove(&oldest));
+        }
+        let slot = slots.entry(key).or_insert_with(|| Arc::new(Slot::new())).clone();
+        slot.usage().users += 1;
+        Ok(slot)
+    }
+
+    /// Closes what nobody has used for a while, and forgets what is closed.
+    pub(crate) fn sweep(&self) {
+        let old: Vec<_> = {
+            let mut slots = self.slots();
+            let is_old = |slot: &Slot| {
+                let usage = slot.usage();
+                let dead = usage.connection.as_ref().is_none_or(|c| c.close_reason().is_some());
+                usage.users == 0 && (dead || usage.last.elapsed() >= IDLE_CONNECTION)
+            };
+            slots.extract_if(|_, slot| is_old(slot)).collect()
+        };
+        old.into_iter().for_each(|(_, slot)| close(Some(slot)));
+    }
+
+    /// Connections that are alive.
+    pub(crate) fn open_connections(&self) -> usize {
+        let is_open =
+            |slot: &Slot| slot.usage().connection.as_ref().is_some_and(|c| c.close_reason().is_none());
+        self.slots().values().filter(|slot| is_open(slot)).count()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn close(slot: Option<Arc<Slot>>) {
+    if let Some(connection) = slot.and_then(|slot| slot.usage().connection.take()) {
+        connection.close(VarInt::from_u32(0), b"idle");
+    }
+}

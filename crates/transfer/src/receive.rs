@@ -1,0 +1,188 @@
+//! Reads answers from a stream, never waiting for a silent peer longer than the stall timeout.
+//!
+//! A segment takes two hands: this task gathers what arrives, and one blocking thread checks and writes it. They
+//! meet in batches of 256 KiB, so that neither wakes the other for every packet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hubless_types::NodeId;
+use iroh::endpoint::{ConnectionError, ReadError, RecvStream, VarInt, WriteError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::TransferError;
+use crate::decode::{Verified, garbled};
+use crate::limits::{BATCH_BYTES, BATCH_LINGER, BATCHES_READY, STALL_TIMEOUT};
+use crate::refusal::Refusal;
+use crate::stats::Counter;
+use crate::wire::{FRAME_HEAD, frame_len};
+
+/// Chunks (a packet's payload each) that are taken from the stream at once.
+const CHUNKS_AT_ONCE: usize = 256;
+
+/// What has been gathered.
+#[derive(Default)]
+struct Batch {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// Receives the `expected` bytes of an answer into `verified`.
+pub(crate) async fn receive_segment(
+    recv: RecvStream,
+    expected: u64,
+    verified: Verified,
+    node: NodeId,
+    counter: &Counter,
+) -> Result<(), TransferError> {
+    let (batches, arriving) = mpsc::channel(BATCHES_READY);
+    let verifier = tokio::task::spawn_blocking(move || verify(arriving, verified));
+    let gathered = gather(recv, expected, &batches, node, counter).await;
+    drop(batches);
+    // What the verifier found is the nearer cause: the gatherer stops when the verifier does.
+    verifier.await.map_err(|_| TransferError::Stopping)??;
+    gathered
+}
+
+/// The blocking half. A batch is put together before it is pushed: one large piece makes one large write.
+fn verify(mut arriving: mpsc::Receiver<Batch>, mut verified: Verified) -> Result<(), TransferError> {
+    let mut piece = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
+    let mut whole = false;
+    while let Some(batch) = arriving.blocking_recv() {
+        whole = batch.chunks.is_empty();
+        piece.clear();
+        batch.chunks.iter().for_each(|chunk| piece.extend_from_slice(chunk));
+        verified.push(&piece)?;
+    }
+    // Without the empty batch at its end the answer was broken off, and the gatherer says why.
+    if whole { verified.finish() } else { Ok(()) }
+}
+
+/// The async half. An empty batch says that all has come.
+async fn gather(
+    mut recv: RecvStream,
+    expected: u64,
+    batches: &mpsc::Sender<Batch>,
+    node: NodeId,
+    counter: &Counter,
+) -> Result<(), TransferError> {
+    let mut left = expected;
+    while left > 0 {
+        let batch = tokio::select! {
+            batch = next_batch(&mut recv, left, node) => batch?,
+            // The verifier has found a fault: it says which.
+            () = batches.closed() => return Ok(()),
+        };
+        counter.received(batch.bytes);
+        left = left.saturating_sub(batch.bytes as u64);
+        if batches.send(batch).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = batches.send(Batch::default()).await;
+    Ok(())
+}
+
+/// Waits for some bytes and then a moment for more, up to a full batch.
+async fn next_batch(recv: &mut RecvStream, left: u64, node: NodeId) -> Result<Batch, TransferError> {
+    let stalled = Instant::now() + STALL_TIMEOUT;
+    let mut batch = Batch::default();
+    let mut bufs: [Bytes; CHUNKS_AT_ONCE] = std::array::from_fn(|_| Bytes::new());
+    let mut deadline = stalled;
+    while batch.bytes < BATCH_BYTES && (batch.bytes as u64) < left {
+        match timeout_at(deadline, recv.read_many_chunks(&mut bufs)).await {
+            Ok(Ok(Some(count))) => {
+                for chunk in &mut bufs[..count] {
+                    batch.bytes += chunk.len();
+                    batch.chunks.push(std::mem::take(chunk));
+                }
+                deadline = deadline.min(Instant::now() + BATCH_LINGER);
+            }
+            Ok(Ok(None)) if batch.bytes > 0 => break,
+            Ok(Ok(None)) => {
+                return Err(TransferError::Protocol { node, what: "its answer is too short".into() });
+            }
+            Ok(Err(error)) => return Err(read_error(error, node)),
+            Err(_) if batch.bytes > 0 => break,
+            Err(_) => {
+                let _ = recv.stop(VarInt::from_u32(0));
+                return Err(TransferError::Stalled { node, after: STALL_TIMEOUT });
+            }
+        }
+    }
+    Ok(batch)
+}
+
+/// Reads one frame of at most `limit` bytes; `None` at the end of the answer. Memory grows with what arrives,
+/// not with what is promised. `first_wait` bounds the wait for the first byte, [`STALL_TIMEOUT`] that for each next.
+pub(crate) async fn read_frame(
+    recv: &mut RecvStream,
+    limit: usize,
+    first_wait: Option<Duration>,
+    node: NodeId,
+) -> Result<Option<Vec<u8>>, TransferError> {
+    let mut head = Vec::with_capacity(FRAME_HEAD);
+    if !fill(recv, &mut head, FRAME_HEAD, first_wait, node).await? {
+        return Ok(None);
+    }
+    let head = head.first_chunk().copied().unwrap_or_default();
+    let len = frame_len(head, limit).map_err(|e| garbled(node, &e))?;
+    let mut body = Vec::new();
+    if !fill(recv, &mut body, len, Some(STALL_TIMEOUT), node).await? {
+        return Err(TransferError::Protocol { node, what: "a message is cut off".into() });
+    }
+    Ok(Some(body))
+}
+
+/// Appends up to `len` bytes to `out`; `false` if the stream ends before the first of them.
+async fn fill(
+    recv: &mut RecvStream,
+    out: &mut Vec<u8>,
+    len: usize,
+    first_wait: Option<Duration>,
+    node: NodeId,
+) -> Result<bool, TransferError> {
+    while out.len() < len {
+        let wait = if out.is_empty() { first_wait } else { Some(STALL_TIMEOUT) };
+        let read = recv.read_chunk(len - out.len());
+        let read = match wait {
+            Some(wait) => tokio::time::timeout(wait, read)
+                .await
+                .map_err(|_| TransferError::Stalled { node, after: STALL_TIMEOUT })?,
+            None => read.await,
+        };
+        match read.map_err(|e| read_error(e, node))? {
+            Some(chunk) => out.extend_from_slice(&chunk),
+            None if out.is_empty() => return Ok(false),
+            None => return Err(TransferError::Protocol { node, what: "a message is cut off".into() }),
+        }
+    }
+    Ok(true)
+}
+
+/// What a failed read says about the peer.
+pub(crate) fn read_error(error: ReadError, node: NodeId) -> TransferError {
+    match error {
+        ReadError::Reset(code) => Refusal::error(code.into_inner(), node),
+        ReadError::ConnectionLost(error) => connection_error(error, node),
+        other => TransferError::Unreachable { node, why: other.to_string() },
+    }
+}
+
+/// What a failed write says about the peer.
+pub(crate) fn write_error(error: WriteError, node: NodeId) -> TransferError {
+    match error {
+        WriteError::Stopped(code) => Refusal::error(code.into_inner(), node),
+        WriteError::ConnectionLost(error) => connection_error(error, node),
+        other => TransferError::Unreachable { node, why: other.to_string() },
+    }
+}
+
+/// What a lost connection says about the peer.
+pub(crate) fn connection_error(error: ConnectionError, node: NodeId) -> TransferError {
+    match error {
+        ConnectionError::ApplicationClosed(close) => Refusal::error(close.error_code.into_inner(), node),
+        other => TransferError::Unreachable { node, why: other.to_string() },
+    }
+}

@@ -1,0 +1,183 @@
+//! Asks other nodes over QUIC: the [`PeerClient`] that the node runs with.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use hubless_store::PartialBlob;
+use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
+use iroh::endpoint::RecvStream;
+use tokio::time::timeout;
+
+use crate::client::{Holding, ManifestReply, PeerClient, Tick};
+use crate::decode::{Verified, check_ask, garbled};
+use crate::get::Get;
+use crate::limits::{
+    MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS,
+    MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
+};
+use crate::pool::{Lease, Protocol};
+use crate::receive::{connection_error, read_frame, receive_segment, write_error};
+use crate::transfer::Shared;
+use crate::wire::{self, Question, WireError};
+use crate::{TransferError, shape};
+
+pub(crate) struct Remote {
+    shared: Arc<Shared>,
+}
+
+impl Remote {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Opens a stream, sends `request` and ends the sending half.
+    async fn open(
+        &self,
+        peer: &Provider,
+        protocol: Protocol,
+        request: Vec<u8>,
+    ) -> Result<(Lease, RecvStream), TransferError> {
+        let node = peer.node;
+        if self.shared.is_stopping() {
+            return Err(TransferError::Stopping);
+        }
+        if !self.shared.allows(&node) {
+            return Err(TransferError::Refused { node });
+        }
+        let lease = self.shared.pool.connect(peer, protocol).await?;
+        let opened = async {
+            let (mut send, recv) = lease.open_bi().await.map_err(|e| connection_error(e, node))?;
+            send.write_chunk(request.into()).await.map_err(|e| write_error(e, node))?;
+            let _ = send.finish();
+            Ok::<_, TransferError>(recv)
+        };
+        let recv = timeout(STREAM_WAIT, opened).await.map_err(|_| TransferError::Busy { node })??;
+        Ok((lease, recv))
+    }
+
+    /// Asks a question and reads all frames of the answer.
+    async fn ask(
+        &self,
+        peer: &Provider,
+        question: &Question,
+        within: Duration,
+    ) -> Result<Vec<Vec<u8>>, TransferError> {
+        let node = peer.node;
+        let request = question.encode().map_err(|e| garbled(node, &e))?;
+        let asked = async {
+            let (lease, mut recv) = self.open(peer, Protocol::Hubless, request).await?;
+            let counter = self.shared.counters.of(node);
+            let mut frames = Vec::new();
+            loop {
+                let limit = question.frame_limit(frames.len());
+                let Some(frame) = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node).await? else {
+                    break;
+                };
+                counter.received(frame.len());
+                if limit == 0 {
+                    return Err(garbled(node, &WireError::TooMany));
+                }
+                frames.push(frame);
+            }
+            drop(lease);
+            Ok(frames)
+        };
+        timeout(within, asked).await.map_err(|_| TransferError::Stalled { node, after: within })?
+    }
+}
+
+#[async_trait]
+impl PeerClient for Remote {
+    async fn manifest(&self, peer: &Provider, commit: CommitId) -> Result<ManifestReply, TransferError> {
+        let frames = self.ask(peer, &Question::Manifest(commit), MANIFEST_TIMEOUT).await?;
+        wire::manifest_reply(frames).map_err(|e| garbled(peer.node, &e))
+    }
+
+    async fn statements(
+        &self,
+        peer: &Provider,
+        repo: &RepoId,
+        revision: Option<&Revision>,
+    ) -> Result<Vec<Statement>, TransferError> {
+        let question = Question::Statements(repo.clone(), revision.cloned());
+        let frames = self.ask(peer, &question, REQUEST_TIMEOUT).await?;
+        wire::statements_reply(&frames, repo, revision).map_err(|e| garbled(peer.node, &e))
+    }
+
+    async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {
+        let mut links = Vec::new();
+        for asked in digests.chunks(MAX_LINKS_ASKED) {
+            let frames = self.ask(peer, &Question::Links(asked.to_vec()), REQUEST_TIMEOUT).await?;
+            links.extend(wire::links_reply(&frames, asked).map_err(|e| garbled(peer.node, &e))?);
+        }
+        Ok(links)
+    }
+
+    async fn small_files(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, Bytes)>, TransferError> {
+        let mut files = Vec::new();
+        for asked in digests.chunks(MAX_SMALL_FILES_ASKED) {
+            let frames = self.ask(peer, &Question::SmallFiles(asked.to_vec()), MANIFEST_TIMEOUT).await?;
+            files.extend(wire::small_files_reply(frames, asked).map_err(|e| garbled(peer.node, &e))?);
+        }
+        Ok(files)
+    }
+
+    async fn holdings(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
+        check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
+        let node = peer.node;
+        let question = Question::Holdings(wanted.to_vec());
+        let request = question.encode().map_err(|e| garbled(node, &e))?;
+        let (lease, recv) = self.open(peer, Protocol::Hubless, request).await?;
+        let subscription = Subscription { _lease: lease, recv, wanted: wanted.to_vec(), node };
+        Ok(stream::try_unfold(subscription, Subscription::next).boxed())
+    }
+
+    async fn segment(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
+        let request = Get::groups(into.hash(), &groups).encode();
+        let (lease, recv) = self.open(peer, Protocol::Blobs, request).await?;
+        let expected = shape::answer_len(into.size(), &groups);
+        let verified = Verified::new(into, groups, peer.node, tick);
+        let counter = self.shared.counters.of(peer.node);
+        let received = receive_segment(recv, expected, verified, peer.node, &counter).await;
+        drop(lease);
+        received
+    }
+}
+
+/// A stream of pushes; the lease keeps its connection from being closed as idle.
+struct Subscription {
+    _lease: Lease,
+    recv: RecvStream,
+    wanted: Vec<BlobHash>,
+    node: NodeId,
+}
+
+impl Subscription {
+    async fn next(mut self) -> Result<Option<(Holding, Self)>, TransferError> {
+        // A quiet subscription is a healthy one: QUIC's own keep-alive notices a peer that is gone.
+        let Some(frame) = read_frame(&mut self.recv, MAX_HOLDING_FRAME, None, self.node).await? else {
+            return Ok(None);
+        };
+        let holding = wire::holding(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
+        Ok(Some((holding, self)))
+    }
+}

@@ -1,0 +1,136 @@
+//! Takes connections from outside and hands their streams on.
+//!
+//! **Invariant:** a stranger can hold at most one of `max_connections` places a connection, for as long as it
+//! asks for something now and then; a node has at most four, and in each at most 64 streams.
+
+mod blobs;
+mod hubless;
+mod pump;
+
+use std::sync::{Arc, PoisonError};
+
+use hubless_types::NodeId;
+use iroh::Endpoint;
+use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::endpoint::node_of;
+use crate::get;
+use crate::limits::{
+    HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_CONNECTIONS_PER_NODE, MAX_STREAMS, MAX_SUBSCRIPTIONS,
+    MAX_UPLOADS_PER_CONNECTION,
+};
+use crate::refusal::Refusal;
+use crate::stats::Counter;
+use crate::transfer::{Shared, close_code};
+
+/// Accepts until the node stops.
+pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
+    while let Some(Some(incoming)) = shared.cancel.run_until_cancelled(endpoint.accept()).await {
+        match shared.inbound.clone().try_acquire_owned() {
+            Ok(place) => {
+                shared.tasks.spawn(serve(incoming, shared.clone(), place));
+            }
+            Err(_) => incoming.refuse(),
+        }
+    }
+}
+
+async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePermit) {
+    let Ok(accepting) = incoming.accept() else { return };
+    let connected = shared.cancel.run_until_cancelled(timeout(HANDSHAKE_TIMEOUT, accepting)).await;
+    let Some(Ok(Ok(connection))) = connected else { return };
+    let node = node_of(&connection.remote_id());
+    if !shared.allows(&node) {
+        connection.close(close_code(Refusal::Refused), b"closed swarm");
+        return;
+    }
+    let Some(_guest) = Guest::admit(&shared, node) else {
+        connection.close(close_code(Refusal::Busy), b"too many connections");
+        return;
+    };
+    let peer = Arc::new(Peer {
+        counter: shared.counters.of(node),
+        uploads: Semaphore::new(MAX_UPLOADS_PER_CONNECTION),
+        subscriptions: Semaphore::new(MAX_SUBSCRIPTIONS),
+        node,
+        shared: shared.clone(),
+    });
+    match shared.cancel.run_until_cancelled(streams(&connection, peer)).await {
+        Some(()) => connection.close(0_u32.into(), b"idle"),
+        None => connection.close(close_code(Refusal::Stopping), b"stopping"),
+    }
+}
+
+/// Who asks, and what is shared by all its streams.
+struct Peer {
+    shared: Arc<Shared>,
+    node: NodeId,
+    counter: Arc<Counter>,
+    /// Places for segments on this connection.
+    uploads: Semaphore,
+    /// Places for subscriptions on this connection.
+    subscriptions: Semaphore,
+}
+
+/// Counts a node's connections for as long as they live.
+struct Guest<'a>(&'a Shared, NodeId);
+
+impl<'a> Guest<'a> {
+    /// `None` if the node has as many as it may.
+    fn admit(shared: &'a Shared, node: NodeId) -> Option<Self> {
+        let mut guests = shared.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = guests.entry(node).or_insert(0);
+        if *count >= MAX_CONNECTIONS_PER_NODE {
+            return None;
+        }
+        *count += 1;
+        Some(Self(shared, node))
+    }
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        let mut guests = self.0.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = guests.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                guests.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// Serves streams until the connection ends or is idle. Dropping this aborts all of them.
+async fn streams(connection: &Connection, peer: Arc<Peer>) {
+    let is_blobs = connection.alpn() == get::ALPN;
+    let mut running = JoinSet::new();
+    loop {
+        let next = tokio::select! {
+            next = connection.accept_bi(), if running.len() < MAX_STREAMS as usize => next,
+            Some(_) = running.join_next() => continue,
+            () = tokio::time::sleep(IDLE_INBOUND), if running.is_empty() => return,
+        };
+        let Ok((send, recv)) = next else { return };
+        running.spawn(one(is_blobs, send, recv, peer.clone()));
+    }
+}
+
+async fn one(is_blobs: bool, mut send: SendStream, mut recv: RecvStream, peer: Arc<Peer>) {
+    let answered = if is_blobs {
+        blobs::answer(&mut send, &mut recv, &peer).await
+    } else {
+        hubless::answer(&mut send, &mut recv, &peer).await
+    };
+    match answered {
+        Ok(()) => {
+            let _ = send.finish();
+        }
+        Err(refusal) => {
+            tracing::debug!(node = %peer.node, ?refusal, "a request was not answered");
+            let _ = send.reset(close_code(refusal));
+        }
+    }
+}

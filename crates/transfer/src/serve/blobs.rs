@@ -1,0 +1,29 @@
+//! Answers on `/iroh-bytes/4`: groups of one blob with their proofs.
+
+use iroh::endpoint::{RecvStream, SendStream};
+use tokio::time::timeout;
+
+use super::{Peer, pump::pump};
+use crate::answer::open_segment;
+use crate::get::Get;
+use crate::limits::{MAX_GET_BYTES, QUESTION_TIMEOUT, SLOT_WAIT};
+use crate::refusal::Refusal;
+
+pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &Peer) -> Result<(), Refusal> {
+    let request = timeout(QUESTION_TIMEOUT, recv.read_to_end(MAX_GET_BYTES)).await;
+    let Ok(Ok(request)) = request else { return Err(Refusal::BadRequest) };
+    let get = Get::decode(&request).ok_or(Refusal::BadRequest)?;
+    // First its own turn, then one of all: who asks for much at once keeps nobody else waiting.
+    let slots = async { (peer.uploads.acquire().await, peer.shared.uploads.acquire().await) };
+    let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
+    let store = peer.shared.store.clone();
+    pump(send, &peer.counter, move |emit| {
+        for piece in open_segment(&store, &get.hash, |size| get.wanted(size))? {
+            if !emit(piece?) {
+                break;
+            }
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,150 @@
+//! The handle that owns all of it: the endpoint, the accepting task, the pool, and their end.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hubless_store::Store;
+use hubless_types::NodeId;
+use iroh::Endpoint;
+use iroh::endpoint::VarInt;
+use tokio::sync::Semaphore;
+use tokio::time::{interval, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::client::PeerClient;
+use crate::endpoint::{TransferConfig, bind};
+use crate::limits::{IDLE_CONNECTION, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::pool::Pool;
+use crate::remote::Remote;
+use crate::stats::{Counters, TransferStats};
+use crate::{TransferError, serve};
+
+/// What every task of this crate shares.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) pool: Pool,
+    pub(crate) counters: Counters,
+    pub(crate) uploads: Semaphore,
+    pub(crate) questions: Semaphore,
+    pub(crate) inbound: Arc<Semaphore>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// How many connections each node has open with this one; no more rows than `inbound` has places.
+    pub(crate) guests: Mutex<HashMap<NodeId, usize>>,
+    allow: Option<HashSet<NodeId>>,
+    upload_slots: usize,
+    max_connections: usize,
+    /// Subscriptions that are open, for tests and figures.
+    pub(crate) subscriptions: AtomicUsize,
+}
+
+impl Shared {
+    /// Whether this node speaks with `node` at all.
+    pub(crate) fn allows(&self, node: &NodeId) -> bool {
+        self.allow.as_ref().is_none_or(|allow| allow.contains(node))
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+/// Serves this node's blobs and manifests, and fetches others'.
+///
+/// Dropping it stops everything at once; [`Transfer::shutdown`] says goodbye to its peers first.
+#[must_use = "dropping it stops serving"]
+pub struct Transfer {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    _stop: DropGuard,
+}
+
+impl Transfer {
+    /// Binds the addresses and starts to serve from `store`.
+    ///
+    /// # Errors
+    /// [`TransferError::Listen`] if an address cannot be bound.
+    pub async fn start(config: TransferConfig, store: Store) -> Result<Self, TransferError> {
+        let endpoint = bind(&config).await?;
+        let cancel = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            store,
+            pool: Pool::new(endpoint.clone(), config.max_connections),
+            counters: Counters::default(),
+            uploads: Semaphore::new(config.upload_slots),
+            questions: Semaphore::new(QUESTION_SLOTS),
+            inbound: Arc::new(Semaphore::new(config.max_connections)),
+            cancel: cancel.clone(),
+            tasks: TaskTracker::new(),
+            guests: Mutex::default(),
+            allow: config.allow.map(|nodes| nodes.into_iter().collect()),
+            upload_slots: config.upload_slots,
+            max_connections: config.max_connections,
+            subscriptions: AtomicUsize::new(0),
+        });
+        shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));
+        shared.tasks.spawn(sweep(shared.clone()));
+        Ok(Self { shared, endpoint, _stop: cancel.drop_guard() })
+    }
+
+    /// The client by which this node asks others.
+    pub fn client(&self) -> Arc<dyn PeerClient> {
+        Arc::new(Remote::new(self.shared.clone()))
+    }
+
+    /// The UDP addresses that are bound, with the ports that were chosen.
+    pub fn listen_addrs(&self) -> Vec<SocketAddr> {
+        self.endpoint.bound_sockets()
+    }
+
+    /// What has gone over the network so far.
+    pub fn stats(&self) -> TransferStats {
+        let (total, peers) = self.shared.counters.read();
+        TransferStats {
+            total,
+            peers,
+            connections_out: self.shared.pool.open_connections(),
+            connections_in: self
+                .shared
+                .max_connections
+                .saturating_sub(self.shared.inbound.available_permits()),
+            uploads: self.shared.upload_slots.saturating_sub(self.shared.uploads.available_permits()),
+            subscriptions: self.shared.subscriptions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells all peers, ends all tasks and frees the sockets, within 2 s. Requests under way end with
+    /// [`TransferError::Stopping`] or [`TransferError::Unreachable`].
+    pub async fn shutdown(&self) {
+        self.shared.cancel.cancel();
+        self.shared.tasks.close();
+        if timeout(SHUTDOWN_TIMEOUT, self.endpoint.close()).await.is_err() {
+            tracing::debug!("some peers did not confirm that their connection ended");
+        }
+        if timeout(SHUTDOWN_TIMEOUT / 4, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.shared.tasks.len(), "tasks of the transfer did not end in time");
+        }
+    }
+}
+
+impl std::fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transfer").field("listen", &self.listen_addrs()).finish_non_exhaustive()
+    }
+}
+
+/// Closes connections that nobody needs any more.
+async fn sweep(shared: Arc<Shared>) {
+    let mut ticks = interval(IDLE_CONNECTION / 4);
+    while shared.cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+        shared.pool.sweep();
+    }
+}
+
+/// The code with which connections are closed.
+pub(crate) const fn close_code(refusal: crate::refusal::Refusal) -> VarInt {
+    VarInt::from_u32(refusal.code())
+}

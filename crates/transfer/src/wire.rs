@@ -1,0 +1,327 @@
+//! `hubless/1` in bytes: one question a stream, answered by frames or by a reset with a code.
+//!
+//! A question is one byte (version in the upper half, kind in the lower), four bytes of length (little endian) and
+//! that many bytes of postcard. An answer is any number of frames: four bytes of length, then the body.
+//!
+//! **Invariant:** pure; nothing is allocated beyond the length of what was received.
+
+use bytes::Bytes;
+use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::client::{Holding, ManifestReply};
+use crate::limits::{
+    MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
+    MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
+    MAX_STATEMENTS_BYTES, SMALL_FILE_MAX,
+};
+
+/// The protocol's name in the TLS handshake.
+pub(crate) const ALPN: &[u8] = b"hubless/1";
+
+/// Bytes before a question's body.
+pub(crate) const QUESTION_HEAD: usize = 5;
+/// Bytes before a frame's body.
+pub(crate) const FRAME_HEAD: usize = 4;
+
+const VERSION: u8 = 1;
+
+/// What one node asks of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    Manifest(CommitId),
+    Statements(RepoId, Option<Revision>),
+    Links(Vec<FileDigest>),
+    SmallFiles(Vec<FileDigest>),
+    Holdings(Vec<BlobHash>),
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WireError {
+    #[error("version {0} is not spoken here")]
+    Version(u8),
+    #[error("there is no question of kind {0}")]
+    Kind(u8),
+    #[error("a message of {len} bytes where at most {limit} are taken")]
+    TooLong { len: usize, limit: usize },
+    #[error("a message that cannot be read")]
+    Garbled,
+    #[error("a message names more than it may")]
+    TooMany,
+    #[error("an answer to something that was not asked")]
+    NotAsked,
+}
+
+impl Question {
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Manifest(_) => 1,
+            Self::Statements(..) => 2,
+            Self::Links(_) => 3,
+            Self::SmallFiles(_) => 4,
+            Self::Holdings(_) => 5,
+        }
+    }
+
+    /// The whole question, head and body.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let body = match self {
+            Self::Manifest(commit) => pack(commit)?,
+            Self::Statements(repo, revision) => pack(&(repo, revision))?,
+            Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
+            Self::Holdings(hashes) => pack(hashes)?,
+        };
+        check_len(body.len(), MAX_REQUEST_BYTES)?;
+        let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
+        out.push(VERSION << 4 | self.kind());
+        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        out.extend_from_slice(&body);
+        Ok(out)
+    }
+
+    /// Reads a head: the kind, and how many bytes of body follow.
+    pub(crate) fn decode_head(head: [u8; QUESTION_HEAD]) -> Result<(u8, usize), WireError> {
+        let [first, len @ ..] = head;
+        let (version, kind) = (first >> 4, first & 0x0f);
+        if version != VERSION {
+            return Err(WireError::Version(version));
+        }
+        let limit = match kind {
+            1 => 64,
+            2 => 1024,
+            3 | 4 => MAX_REQUEST_BYTES,
+            5 => 64 * MAX_HOLDINGS_ASKED,
+            _ => return Err(WireError::Kind(kind)),
+        };
+        let len = u32::from_le_bytes(len) as usize;
+        check_len(len, limit)?;
+        Ok((kind, len))
+    }
+
+    /// Reads the body that follows a head.
+    pub(crate) fn decode_body(kind: u8, body: &[u8]) -> Result<Self, WireError> {
+        Ok(match kind {
+            1 => Self::Manifest(unpack(body)?),
+            2 => {
+                let (repo, revision) = unpack(body)?;
+                Self::Statements(repo, revision)
+            }
+            3 => Self::Links(at_most(unpack(body)?, MAX_LINKS_ASKED)?),
+            4 => Self::SmallFiles(at_most(unpack(body)?, MAX_SMALL_FILES_ASKED)?),
+            5 => Self::Holdings(at_most(unpack(body)?, MAX_HOLDINGS_ASKED)?),
+            _ => return Err(WireError::Kind(kind)),
+        })
+    }
+
+    /// Longest frame of the answer to this, as number `index` (from 0) of its frames; 0 where none may follow.
+    pub(crate) fn frame_limit(&self, index: usize) -> usize {
+        match (self, index) {
+            (Self::Manifest(_), 0) => MAX_BUNDLE_BYTES,
+            (Self::Manifest(_), 1) => MAX_LINK_TABLE_BYTES,
+            (Self::Statements(..), 0) => MAX_STATEMENTS_BYTES,
+            (Self::Links(_), 0) => MAX_LINKS_BYTES,
+            (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
+            (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
+            _ => 0,
+        }
+    }
+}
+
+/// Puts a frame's length before its body.
+pub(crate) fn frame(body: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(FRAME_HEAD + body.len());
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(body);
+    out.into()
+}
+
+/// The length in a frame's head, if it is within `limit`.
+pub(crate) fn frame_len(head: [u8; FRAME_HEAD], limit: usize) -> Result<usize, WireError> {
+    let len = u32::from_le_bytes(head) as usize;
+    check_len(len, limit)?;
+    Ok(len)
+}
+
+/// A manifest from its frames: the bundle, and the link table if there is one.
+pub(crate) fn manifest_reply(frames: Vec<Vec<u8>>) -> Result<ManifestReply, WireError> {
+    let mut frames = frames.into_iter();
+    let bundle = frames.next().ok_or(WireError::Garbled)?;
+    Ok(ManifestReply { bundle, links: frames.next() })
+}
+
+/// Statements on `repo` and, where one was asked for, `revision`.
+pub(crate) fn statements_reply(
+    frames: &[Vec<u8>],
+    repo: &RepoId,
+    revision: Option<&Revision>,
+) -> Result<Vec<Statement>, WireError> {
+    let statements: Vec<Statement> = unpack(frames.first().ok_or(WireError::Garbled)?)?;
+    let asked = |s: &Statement| s.body.repo == *repo && revision.is_none_or(|r| s.body.revision == *r);
+    if !statements.iter().all(asked) {
+        return Err(WireError::NotAsked);
+    }
+    at_most(statements, MAX_STATEMENTS)
+}
+
+/// One row of an answer with links: which of the digests asked for, its tree and its size.
+pub(crate) type LinkRow = (u32, BlobHash, u64);
+
+/// Links for `asked`, all as claimed.
+pub(crate) fn links_reply(frames: &[Vec<u8>], asked: &[FileDigest]) -> Result<Vec<Link>, WireError> {
+    let rows: Vec<LinkRow> = unpack(frames.first().ok_or(WireError::Garbled)?)?;
+    let link = |(index, hash, size): LinkRow| {
+        let digest = *asked.get(index as usize).ok_or(WireError::NotAsked)?;
+        Ok(Link { digest, hash, size, trust: LinkTrust::Claimed })
+    };
+    at_most(rows, asked.len())?.into_iter().map(link).collect()
+}
+
+/// A small file in its frame: which of the digests asked for, then its bytes.
+pub(crate) fn small_file_frame(index: u32, content: &[u8]) -> Bytes {
+    let mut body = Vec::with_capacity(4 + content.len());
+    body.extend_from_slice(&index.to_le_bytes());
+    body.extend_from_slice(content);
+    frame(&body)
+}
+
+/// Small files of `asked`.
+pub(crate) fn small_files_reply(
+    frames: Vec<Vec<u8>>,
+    asked: &[FileDigest],
+) -> Result<Vec<(FileDigest, Bytes)>, WireError> {
+    let file = |frame: Vec<u8>| {
+        let index: [u8; 4] = frame.first_chunk().copied().ok_or(WireError::Garbled)?;
+        let digest = *asked.get(u32::from_le_bytes(index) as usize).ok_or(WireError::NotAsked)?;
+        let content = Bytes::from(frame).slice(index.len()..);
+        check_len(content.len(), SMALL_FILE_MAX as usize)?;
+        Ok((digest, content))
+    };
+    frames.into_iter().map(file).collect()
+}
+
+/// A push of a subscription to `wanted`.
+pub(crate) fn holding(body: &[u8], wanted: &[BlobHash]) -> Result<Holding, WireError> {
+    let holding: Holding = unpack(body)?;
+    let last = holding.have.runs().last().map_or(0, |run| run.end);
+    if !wanted.contains(&holding.hash) || last > holding.size.div_ceil(hubless_types::GROUP_BYTES) {
+        return Err(WireError::NotAsked);
+    }
+    Ok(holding)
+}
+
+pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
+    postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
+}
+
+fn unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(WireError::Garbled),
+    }
+}
+
+fn at_most<T: DeserializeOwned>(list: Vec<T>, limit: usize) -> Result<Vec<T>, WireError> {
+    if list.len() > limit { Err(WireError::TooMany) } else { Ok(list) }
+}
+
+const fn check_len(len: usize, limit: usize) -> Result<(), WireError> {
+    if len > limit { Err(WireError::TooLong { len, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hubless_types::{BlobId, GroupSet, Sha256};
+    use proptest::prelude::*;
+
+    fn digest() -> impl Strategy<Value = FileDigest> {
+        prop_oneof![
+            any::<[u8; 32]>().prop_map(|d| FileDigest::Sha256(Sha256::from_bytes(d))),
+            any::<[u8; 20]>().prop_map(|d| FileDigest::Git(BlobId::from_bytes(d))),
+        ]
+    }
+
+    fn question() -> impl Strategy<Value = Question> {
+        let repos = prop::sample::select(vec!["acme/tiny", "datasets/acme/words", "gpt2"]);
+        prop_oneof![
+            any::<[u8; 20]>().prop_map(|c| Question::Manifest(CommitId::from_bytes(c))),
+            (repos, any::<bool>()).prop_map(|(repo, named)| {
+                Question::Statements(repo.parse().unwrap(), named.then(|| "refs/pr/7".parse().unwrap()))
+            }),
+            prop::collection::vec(digest(), 0..20).prop_map(Question::Links),
+            prop::collection::vec(digest(), 0..20).prop_map(Question::SmallFiles),
+            prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
+                .prop_map(Question::Holdings),
+        ]
+    }
+
+    fn decoded(bytes: &[u8]) -> Result<Question, WireError> {
+        let (head, body) = bytes.split_first_chunk().ok_or(WireError::Garbled)?;
+        let (kind, len) = Question::decode_head(*head)?;
+        Question::decode_body(kind, body.get(..len).ok_or(WireError::Garbled)?)
+    }
+
+    proptest! {
+        #[test]
+        fn questions_read_as_they_were_written(question in question()) {
+            prop_assert_eq!(decoded(&question.encode().unwrap()), Ok(question));
+        }
+
+        #[test]
+        fn strangers_bytes_never_panic(question in question(), bytes in prop::collection::vec(any::<u8>(), 0..300), cut: u8) {
+            let _ = decoded(&bytes);
+            let mut spoilt = question.encode().unwrap();
+            let place = usize::from(cut) % spoilt.len();
+            spoilt[place] ^= bytes.first().copied().unwrap_or(1);
+            let _ = decoded(&spoilt);
+            let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
+            let frames = vec![bytes.clone(), bytes.clone()];
+            let _ = statements_reply(&frames, &"acme/tiny".parse().unwrap(), None);
+            let _ = links_reply(&frames, &asked);
+            let _ = small_files_reply(frames.clone(), &asked);
+            let _ = manifest_reply(frames);
+            let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
+        }
+    }
+
+    #[test]
+    fn the_largest_questions_fit() {
+        let digests = vec![FileDigest::Sha256(Sha256::from_bytes([0xab; 32])); MAX_LINKS_ASKED];
+        for question in [
+            Question::Links(digests.clone()),
+            Question::SmallFiles(digests[..MAX_SMALL_FILES_ASKED].to_vec()),
+            Question::Holdings(vec![BlobHash::from_bytes([1; 32]); MAX_HOLDINGS_ASKED]),
+        ] {
+            assert_eq!(decoded(&question.encode().unwrap()), Ok(question));
+        }
+        let more = Question::Links([digests.clone(), digests[..1].to_vec()].concat());
+        assert_eq!(decoded(&more.encode().unwrap()), Err(WireError::TooMany));
+    }
+
+    #[test]
+    fn a_promise_beyond_the_bound_is_refused_before_anything_is_read() {
+        let head = |kind: u8, len: u32| {
+            let [a, b, c, d] = len.to_le_bytes();
+            Question::decode_head([0x10 | kind, a, b, c, d])
+        };
+        assert_eq!(head(1, 65), Err(WireError::TooLong { len: 65, limit: 64 }));
+        assert!(matches!(head(3, u32::MAX), Err(WireError::TooLong { .. })));
+        assert_eq!(head(9, 1), Err(WireError::Kind(9)));
+        assert_eq!(Question::decode_head([0x21, 1, 0, 0, 0]), Err(WireError::Version(2)));
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_taken() {
+        let hash = BlobHash::from_bytes([1; 32]);
+        let told =
+            |groups: u64| pack(&Holding { hash, size: 40_000, have: GroupSet::from(0..groups) }).unwrap();
+        assert!(holding(&told(3), &[hash]).is_ok());
+        assert_eq!(holding(&told(4), &[hash]), Err(WireError::NotAsked));
+        assert_eq!(holding(&told(3), &[BlobHash::from_bytes([2; 32])]), Err(WireError::NotAsked));
+        let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
+        let rows: Vec<LinkRow> = vec![(1, hash, 5)];
+        assert_eq!(links_reply(&[pack(&rows).unwrap()], &asked), Err(WireError::NotAsked));
+        assert_eq!(small_files_reply(vec![vec![1, 0, 0, 0, b'x']], &asked), Err(WireError::NotAsked));
+    }
+}

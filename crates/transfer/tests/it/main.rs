@@ -1,0 +1,7 @@
+//! Two nodes and more, over loopback UDP and over the memory twin.
+
+mod hostile;
+mod interop;
+mod memory;
+mod stories;
+mod support;

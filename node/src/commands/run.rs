@@ -1,0 +1,69 @@
+//! `hubless run`: arguments over config over defaults, then serve until told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hubless_types::PeerAddr;
+
+use crate::cli::Context;
+use crate::config::{Config, ConfigError};
+use crate::error::NodeError;
+use crate::exit::Exit;
+use crate::run;
+
+/// Run a node
+///
+/// Serves Hub clients and other nodes until SIGTERM or Ctrl-C. With `--json`, the first line on standard output
+/// is printed when it serves: {"http":…,"node":…,"bootstrap":…,"socket":…}
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The config [default: `config.toml` in the data folder, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where Hub clients are served; port 0 takes a free one [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
+    /// Where other nodes reach this one, TCP and UDP; port 0 takes a free one [default: 0.0.0.0:4001]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// A node to begin with, beside those of the config; may be repeated
+    #[arg(long, value_name = "/ip4/…/tcp/…/p2p/…")]
+    bootstrap: Vec<PeerAddr>,
+    /// Do not look for nodes on the local network
+    #[arg(long)]
+    no_mdns: bool,
+    /// Take what no node has from this hub (a later version will)
+    #[arg(long, value_name = "URL", conflicts_with = "no_origin")]
+    origin: Option<String>,
+    /// Take nothing from any hub: the default
+    #[arg(long)]
+    no_origin: bool,
+}
+
+impl RunArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, NodeError> {
+        if let Some(url) = self.origin {
+            return Err(NodeError::OriginsNotYet { url });
+        }
+        let (config, path) = Config::find(self.config.as_deref(), &context.data)?;
+        if let Some(path) = path {
+            tracing::info!(config = %path.display(), "read the config");
+        }
+        let config = self.over(config)?;
+        run::serve(&context.data, config, context.out)
+    }
+
+    fn over(self, mut config: Config) -> Result<Config, NodeError> {
+        config.gateway.listen = self.http.unwrap_or(config.gateway.listen);
+        config.discovery.listen = self.listen.unwrap_or(config.discovery.listen);
+        config.discovery.mdns &= !self.no_mdns;
+        for peer in self.bootstrap {
+            if !config.discovery.bootstrap.contains(&peer) {
+                config.discovery.bootstrap.push(peer);
+            }
+        }
+        // The config alone was right, so what is wrong now came with an argument.
+        config.validate().map_err(|unfit| ConfigError::of_arguments(&unfit))?;
+        Ok(config)
+    }
+}

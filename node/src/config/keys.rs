@@ -1,0 +1,98 @@
+//! Every key: what it must be, an example and its default. Errors and tests read this one table.
+
+/// One key of the config.
+pub(crate) struct Key {
+    /// `section.key`.
+    pub(crate) path: &'static str,
+    /// Completes "it must be …".
+    pub(crate) must_be: &'static str,
+    /// A value that is right, as TOML.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests try it"))]
+    pub(crate) example: &'static str,
+    /// The value without a config, as the shipped configs show it.
+    #[cfg_attr(not(test), allow(dead_code, reason = "tests compare it with the shipped configs"))]
+    pub(crate) default: &'static str,
+}
+
+const NODE_IDS: &str = "a list of node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them";
+
+/// In the order of the sections.
+pub(crate) const KEYS: &[Key] = &[
+    Key {
+        path: "names.trusted",
+        must_be: NODE_IDS,
+        example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
+        default: "[] (nobody)",
+    },
+    Key {
+        path: "swarm.network",
+        must_be: "1 to 40 lower-case letters, digits and `-`, like `hubless`",
+        example: "\"our-lab\"",
+        default: "\"hubless\"",
+    },
+    Key {
+        path: "swarm.allow",
+        must_be: "a list of at least one node id, the bootstrap nodes among them, like `[\"12D3KooW…\"]`; leave it \
+                  out to meet everyone",
+        example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
+        default: "left out (everyone)",
+    },
+    Key {
+        path: "discovery.listen",
+        must_be: "an address and port, like `0.0.0.0:4001`; port 0 takes any free one",
+        example: "\"127.0.0.1:0\"",
+        default: "\"0.0.0.0:4001\"",
+    },
+    Key {
+        path: "discovery.bootstrap",
+        must_be: "a list of node addresses, like `[\"/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…\"]`",
+        example: "[\"/dns/seed.example.org/tcp/4001/p2p/12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
+        default: "[] (nobody)",
+    },
+    Key {
+        path: "discovery.external",
+        must_be: "a list of addresses and ports, like `[\"203.0.113.5:4001\"]`",
+        example: "[\"203.0.113.5:4001\"]",
+        default: "[] (found out)",
+    },
+    Key { path: "discovery.mdns", must_be: "`true` or `false`", example: "false", default: "true" },
+    Key {
+        path: "discovery.lookup_timeout",
+        must_be: "longer than `0s` and at most `5m`, like `10s`",
+        example: "\"3s\"",
+        default: "\"10s\"",
+    },
+    Key { path: "discovery.max_connections", must_be: "a number, 8 to 10000", example: "200", default: "50" },
+    Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
+    Key {
+        path: "discovery.announce_interval",
+        must_be: "from `10m` to `40h` (records live 48 h), like `22h`",
+        example: "\"12h\"",
+        default: "\"22h\"",
+    },
+    Key { path: "transfer.max_connections", must_be: "a number, 1 to 10000", example: "100", default: "64" },
+    Key { path: "transfer.upload_slots", must_be: "a number, 1 to 1000", example: "4", default: "16" },
+    Key {
+        path: "gateway.listen",
+        must_be: "an address and port, like `127.0.0.1:8090`; port 0 takes any free one",
+        example: "\"0.0.0.0:8090\"",
+        default: "\"127.0.0.1:8090\"",
+    },
+];
+
+/// What is known of `path`.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The names of a section's keys.
+pub(crate) fn of_section(section: &str) -> Vec<&'static str> {
+    KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.')).collect()
+}
+
+/// The names of all sections, in order.
+pub(crate) fn sections() -> Vec<&'static str> {
+    let mut names: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.split_once('.')?.0)).collect();
+    names.dedup();
+    names
+}

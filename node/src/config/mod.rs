@@ -1,0 +1,193 @@
+//! What the operator sets, in TOML. Every key does something; what is not known is refused.
+//!
+//! **Invariant:** a [`Config`] that was read has been validated.
+//! **Not here:** arguments (`cli`), which override what stands here.
+
+mod discovery;
+mod error;
+mod gateway;
+mod keys;
+mod names;
+mod swarm;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub(crate) use discovery::DiscoveryConfig;
+pub(crate) use error::ConfigError;
+pub(crate) use gateway::GatewayConfig;
+pub(crate) use names::NamesConfig;
+pub(crate) use swarm::SwarmConfig;
+pub(crate) use transfer::TransferSection;
+
+/// The config that is read when `--config` names none, if it exists: inside the data folder.
+pub(crate) const CONFIG_FILE: &str = "config.toml";
+
+/// Longest config that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Whose word for a name counts.
+    pub(crate) names: NamesConfig,
+    /// Which swarm this node is part of.
+    pub(crate) swarm: SwarmConfig,
+    /// How this node finds others.
+    pub(crate) discovery: DiscoveryConfig,
+    /// How bytes are passed between nodes.
+    pub(crate) transfer: TransferSection,
+    /// The door for Hub clients.
+    pub(crate) gateway: GatewayConfig,
+}
+
+/// A value that has the right type and is still no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    /// `section.key`, as in [`keys::KEYS`].
+    pub(crate) key: &'static str,
+    /// The value as it would be written.
+    pub(crate) value: String,
+}
+
+impl Unfit {
+    pub(crate) fn new(key: &'static str, value: impl Into<String>) -> Self {
+        Self { key, value: value.into() }
+    }
+}
+
+impl Config {
+    /// Reads and validates the config in `path`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file, line, key, value and what the value must be.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |source| ConfigError::Read { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(fail)?.len() > MAX_CONFIG_BYTES {
+            return Err(ConfigError::TooLong { path: path.to_owned(), limit: MAX_CONFIG_BYTES });
+        }
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads `explicit`, else `config.toml` in the data folder, else takes the defaults.
+    pub(crate) fn find(explicit: Option<&Path>, data: &Path) -> Result<(Self, Option<PathBuf>), ConfigError> {
+        let usual = data.join(CONFIG_FILE);
+        match explicit {
+            Some(path) => Ok((Self::load(path)?, Some(path.to_owned()))),
+            None if usual.exists() => Ok((Self::load(&usual)?, Some(usual))),
+            None => Ok((Self::default(), None)),
+        }
+    }
+
+    /// Takes a config's text; `path` is only named in errors.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|e| ConfigError::of_toml(path, text, &e))?;
+        config.validate().map_err(|unfit| ConfigError::of_unfit(path, text, unfit))?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot; touches neither disk nor network.
+    pub(crate) fn validate(&self) -> Result<(), Unfit> {
+        self.swarm.validate()?;
+        if let Some(allow) = &self.swarm.allow
+            && let Some(stranger) = self.discovery.bootstrap.iter().find(|peer| !allow.contains(&peer.node))
+        {
+            return Err(Unfit::new(
+                "swarm.allow",
+                format!("a list without the bootstrap node {}", stranger.node),
+            ));
+        }
+        self.discovery.validate()?;
+        self.transfer.validate()?;
+        self.names.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_config() {
+        assert_eq!(Config::parse("", Path::new("x.toml")).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_key_and_what_it_must_be() {
+        for (text, parts) in [
+            (
+                "[discovery]\nlookup_timeout = 5",
+                ["line 2", "`discovery.lookup_timeout` is `5`", "like `10s`"],
+            ),
+            (
+                "[discovery]\nlookup_timeout = \"0s\"",
+                ["line 2", "`discovery.lookup_timeout` is `\"0s\"`", "like `10s`"],
+            ),
+            ("[gateway]\nlisten = \"here\"", ["line 2", "`gateway.listen` is `\"here\"`", "127.0.0.1:8090"]),
+            ("\n[names]\ntrusted = [\n \"me\"]", ["line 3", "`names.trusted` is `[", "`me` is no node id"]),
+            ("discovery.bootstrap = [\"seed:4001\"]", ["line 1", "`discovery.bootstrap` is", "/ip4/"]),
+            ("[swarm]\nallow = []", ["line 2", "`swarm.allow` is `[]`", "at least one"]),
+            ("[swarm]\nnetwork = \"a b\"", ["line 2", "`swarm.network` is `\"a b\"`", "letters"]),
+            ("[discovery]\nmdns = \"yes\"", ["line 2", "`discovery.mdns` is `\"yes\"`", "`true` or `false`"]),
+            ("[transfer]\nmax_connections = 0", ["line 2", "`transfer.max_connections` is `0`", "1 to"]),
+            ("[transfer]\nmax_connections = -3", ["line 2", "`transfer.max_connections` is `-3`", "1 to"]),
+            ("names = 3", ["line 1", "`names` is `3`", "a section"]),
+        ] {
+            let error = error_of(text);
+            for part in parts {
+                assert!(error.contains(part), "{text:?}: {error:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_and_the_known_ones_named() {
+        let error = error_of("[discovery]\nlookup_timeuot = \"5s\"");
+        assert!(error.contains("line 2: there is no key `discovery.lookup_timeuot`"), "{error}");
+        assert!(error.contains("lookup_timeout"), "{error}");
+        let error = error_of("[discovry]\nmdns = true");
+        assert!(error.contains("line 1: there is no section or key `discovry`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        let error = error_of("[discovery]\nmdns = \n");
+        assert!(error.starts_with("`x.toml` line 2"), "{error}");
+    }
+
+    #[test]
+    fn every_key_is_described_and_every_described_key_exists() {
+        for key in keys::KEYS {
+            let (section, name) = key.path.split_once('.').unwrap();
+            let text = format!("[{section}]\n{name} = {}", key.example);
+            Config::parse(&text, Path::new("x.toml")).unwrap_or_else(|e| panic!("{}: {e}", key.path));
+        }
+    }
+
+    #[test]
+    fn the_shipped_configs_name_every_key_and_its_default() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        for name in ["home.toml", "lab.toml", "mirror.toml"] {
+            let path = folder.join(name);
+            Config::load(&path).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for key in keys::KEYS {
+                let name_only = key.path.split_once('.').unwrap().1;
+                let at = text
+                    .lines()
+                    .position(|l| l.trim_start_matches("# ").starts_with(&format!("{name_only} =")));
+                assert!(at.is_some(), "{name} does not speak of {}", key.path);
+                let shown = format!("Default: {}", key.default);
+                assert!(text.contains(&shown), "{name} does not show of {}: {shown}", key.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Stopping: the signals that ask for it, the time each part has, and what happens when that is not enough.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::NodeError;
+use crate::exit::Exit;
+
+/// How long answers that are under way may take to end.
+pub(super) const GATEWAY_BUDGET: Duration = Duration::from_millis(3500);
+/// How long fetches and announcements may take to end.
+pub(super) const MIRROR_BUDGET: Duration = Duration::from_millis(2000);
+/// How long connections with other nodes may take to close.
+pub(super) const NETWORK_BUDGET: Duration = Duration::from_millis(1500);
+/// How long work on blocking threads may take to end.
+pub(super) const RUNTIME_BUDGET: Duration = Duration::from_millis(1000);
+/// When the process ends whatever happens. More than all of the above together, less than the 10 s promised.
+const LAST_RESORT: Duration = Duration::from_millis(9500);
+
+/// The signals that ask the node to stop.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, NodeError> {
+        let on = |kind| {
+            signal(kind).map_err(|source| NodeError::Io { doing: "listen for signals".into(), source })
+        };
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next of them.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+/// Lets one part stop within its budget; `false` if it did not.
+pub(super) async fn within(budget: Duration, part: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(budget, part).await.is_ok()
+}
+
+/// Ends the process if stopping itself hangs, for example with every worker blocked.
+pub(super) struct Watchdog {
+    call_off: mpsc::SyncSender<()>,
+}
+
+impl Watchdog {
+    /// Starts the clock; `socket` is removed if it runs out.
+    pub(super) fn start(socket: PathBuf) -> Self {
+        let (call_off, called_off) = mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            if called_off.recv_timeout(LAST_RESORT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                tracing::error!("stopping hangs: the process ends itself");
+                let _ = std::fs::remove_file(socket);
+                std::process::exit(Exit::Internal as i32);
+            }
+        });
+        Self { call_off }
+    }
+
+    /// Stopping went well.
+    pub(super) fn call_off(self) {
+        let _ = self.call_off.try_send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_budgets_together_end_before_the_last_resort() {
+        let all = GATEWAY_BUDGET + MIRROR_BUDGET + NETWORK_BUDGET + RUNTIME_BUDGET;
+        assert!(all < LAST_RESORT && LAST_RESORT < Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_hangs_is_noticed() {
+        assert!(within(MIRROR_BUDGET, async {}).await);
+        assert!(!within(MIRROR_BUDGET, std::future::pending()).await);
+    }
+}
