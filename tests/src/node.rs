@@ -125,6 +125,7 @@ impl Node {
         };
         let status = status?;
         ensure!(status.success(), "it ended with {status}: {}", self.log());
+        ensure!(!self.log().contains("did not stop in time"), "a part hung: {}", self.log());
         ensure!(!self.socket.exists(), "it left its socket");
         ensure!(rustix::process::test_kill_process(pid).is_err(), "its process is still there");
         Ok(asked.elapsed())

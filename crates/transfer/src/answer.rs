@@ -11,12 +11,13 @@ use hubless_store::{Encoder, Store};
 use hubless_types::{BlobHash, ByteRange, FileDigest, GroupSet, LinkTrust, RepoId, Revision, Statement};
 
 use crate::limits::{
-    MAX_LINK_TABLE_BYTES, MAX_SEGMENT_GROUPS, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, SMALL_FILE_MAX,
+    MAX_LINK_TABLE_BYTES, MAX_SEGMENT_GROUPS, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, PIECE_BYTES,
+    SMALL_FILE_MAX,
 };
 use crate::refusal::Refusal;
-use crate::wire::{LinkRow, Question, frame, pack, small_file_frame};
+use crate::wire::{LinkRow, Question, frame, frame_head, pack, small_file_frame};
 
-/// Takes an answer piece by piece; `false` ends it early.
+/// Takes an answer piece by piece, whatever a piece holds of a frame; `false` ends it early.
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(Bytes) -> bool;
 
 /// Answers `question` in frames. A refusal comes before the first of them, except for a failure half-way.
@@ -26,10 +27,10 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
         Question::Manifest(commit) => {
             let bundle = catalogue.bundle(*commit)?.ok_or(Refusal::NotHeld)?;
             let links = catalogue.link_table(*commit)?.filter(|l| l.len() <= MAX_LINK_TABLE_BYTES);
-            if emit(frame(&bundle))
+            if emit_frame(bundle, emit)
                 && let Some(links) = links
             {
-                emit(frame(&links));
+                emit_frame(links, emit);
             }
         }
         Question::Statements(repo, revision) => {
@@ -42,6 +43,16 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
         Question::Holdings(_) => return Err(Refusal::BadRequest),
     }
     Ok(())
+}
+
+/// Emits a long frame in pieces, so that a slow taker is not taken for a silent one. `false` if nobody wants more.
+fn emit_frame(body: Vec<u8>, emit: Emit<'_>) -> bool {
+    let mut body = Bytes::from(body);
+    let mut wanted = emit(frame_head(body.len()));
+    while wanted && !body.is_empty() {
+        wanted = emit(body.split_to(body.len().min(PIECE_BYTES)));
+    }
+    wanted
 }
 
 fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Result<Vec<u8>, Refusal> {

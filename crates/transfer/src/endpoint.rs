@@ -17,7 +17,7 @@ use crate::{TransferError, get, wire};
 pub struct TransferConfig {
     /// The node's ed25519 secret.
     pub secret: [u8; 32],
-    /// UDP addresses to bind, exactly these; port 0 takes any free port. The first of each address family is
+    /// UDP addresses to bind, exactly these, at least one; port 0 takes any free port. The first of each address family is
     /// used to reach whatever no other one's network contains.
     pub listen: Vec<SocketAddr>,
     /// In a closed swarm, the only nodes that are spoken with; `None` speaks with all.
@@ -48,10 +48,10 @@ impl std::fmt::Debug for TransferConfig {
 
 /// Bytes of one stream that a peer may send ahead of what is read. From 4 MiB on transfers break ("too many
 /// gaps in stream buffer" in noq).
-const STREAM_WINDOW: u32 = 1_250_000;
+const STREAM_WINDOW: u32 = 2_500_000;
 
 /// Bytes that are kept of what a peer has not confirmed.
-const SEND_WINDOW: u64 = 2 * 1024 * 1024;
+const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 
 /// Largest UDP payload that is tried: what an Ethernet frame takes over IPv4.
 const MAX_DATAGRAM: u16 = 1472;
@@ -67,6 +67,9 @@ const fn prefix_len(ip: IpAddr) -> u8 {
 pub(crate) async fn bind(config: &TransferConfig) -> Result<Endpoint, TransferError> {
     let first = config.listen.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     let failed = |addr, why: String| TransferError::Listen { addr, why };
+    if config.listen.is_empty() {
+        return Err(failed(first, "no address was given".into()));
+    }
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&config.secret))
         .alpns(vec![get::ALPN.to_vec(), wire::ALPN.to_vec()])

@@ -86,6 +86,12 @@ pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Questions on `hubless/1`, over all connections, that read the store at once.
 pub(crate) const QUESTION_SLOTS: usize = 16;
 
+/// Manifests that are sent at once, over all connections: the largest are tens of megabytes each.
+pub(crate) const MANIFEST_SLOTS: usize = 4;
+
+/// Most bytes of an answer that are handed to a stream in one piece.
+pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+
 /// Longest TLS handshake of a connection from outside.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 

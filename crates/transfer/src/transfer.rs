@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
-use crate::limits::{IDLE_CONNECTION, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
 use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::stats::{Counters, TransferStats};
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
+    pub(crate) manifests: Semaphore,
     pub(crate) inbound: Arc<Semaphore>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -76,6 +77,7 @@ impl Transfer {
             counters: Counters::default(),
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
+            manifests: Semaphore::new(MANIFEST_SLOTS),
             inbound: Arc::new(Semaphore::new(config.max_connections)),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),

@@ -128,6 +128,23 @@ impl Question {
     }
 }
 
+/// What stands before a body of `len` bytes.
+pub(crate) fn frame_head(len: usize) -> Bytes {
+    Bytes::copy_from_slice(&(len as u32).to_le_bytes())
+}
+
+/// All frames of a whole answer to `question`.
+pub(crate) fn split_frames(question: &Question, mut answer: &[u8]) -> Result<Vec<Vec<u8>>, WireError> {
+    let mut frames = Vec::new();
+    while let Some((head, rest)) = answer.split_first_chunk() {
+        let len = frame_len(*head, question.frame_limit(frames.len()))?;
+        let (body, rest) = rest.split_at_checked(len).ok_or(WireError::Garbled)?;
+        frames.push(body.to_vec());
+        answer = rest;
+    }
+    if answer.is_empty() { Ok(frames) } else { Err(WireError::Garbled) }
+}
+
 /// Puts a frame's length before its body.
 pub(crate) fn frame(body: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(FRAME_HEAD + body.len());

@@ -11,13 +11,14 @@ use crate::error::NodeError;
 use crate::exit::Exit;
 
 /// How long answers that are under way may take to end.
-pub(super) const GATEWAY_BUDGET: Duration = Duration::from_millis(3500);
+pub(super) const GATEWAY_BUDGET: Duration = Duration::from_millis(3000);
 /// How long fetches and announcements may take to end.
-pub(super) const MIRROR_BUDGET: Duration = Duration::from_millis(2000);
-/// How long connections with other nodes may take to close.
-pub(super) const NETWORK_BUDGET: Duration = Duration::from_millis(1500);
+pub(super) const MIRROR_BUDGET: Duration = Duration::from_millis(1500);
+/// How long connections with other nodes may take to close. A node that is gone does not answer to that, and QUIC
+/// waits three of its timeouts before it gives up.
+pub(super) const NETWORK_BUDGET: Duration = Duration::from_millis(3500);
 /// How long work on blocking threads may take to end.
-pub(super) const RUNTIME_BUDGET: Duration = Duration::from_millis(1000);
+pub(super) const RUNTIME_BUDGET: Duration = Duration::from_millis(500);
 /// When the process ends whatever happens. More than all of the above together, less than the 10 s promised.
 const LAST_RESORT: Duration = Duration::from_millis(9500);
 

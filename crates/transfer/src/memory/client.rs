@@ -19,7 +19,7 @@ use crate::limits::{
     MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
 };
 use crate::refusal::Refusal;
-use crate::wire::{self, FRAME_HEAD, Question};
+use crate::wire::{self, Question};
 use crate::{TransferError, holdings, shape};
 
 pub(super) struct MemoryPeer {
@@ -58,19 +58,18 @@ impl MemoryPeer {
     ) -> Result<Vec<Vec<u8>>, TransferError> {
         let mut call = self.connect(peer, what)?;
         let store = call.member.store.clone();
-        let pieces = blocking(move || {
-            let mut pieces: Vec<Bytes> = Vec::new();
-            answer(&store, &question, &mut |piece| {
-                pieces.push(piece);
+        let asked = question.clone();
+        let answered = blocking(move || {
+            let mut all = Vec::new();
+            answer(&store, &asked, &mut |piece| {
+                all.extend_from_slice(&piece);
                 true
             })
-            .map(|()| pieces)
+            .map(|()| all)
         });
-        let pieces = pieces.await?.map_err(|refusal| call.refused(refusal))?;
-        for piece in &pieces {
-            call.pass_all(piece.len()).await?;
-        }
-        Ok(pieces.iter().map(|piece| piece[FRAME_HEAD..].to_vec()).collect())
+        let all = answered.await?.map_err(|refusal| call.refused(refusal))?;
+        call.pass_all(all.len()).await?;
+        wire::split_frames(&question, &all).map_err(|e| decode::garbled(peer.node, &e))
     }
 }
 

@@ -19,7 +19,12 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     if let Question::Holdings(wanted) = question {
         return subscribe(send, wanted, peer).await;
     }
-    let slot = timeout(SLOT_WAIT, peer.shared.questions.acquire()).await;
+    let slots = if matches!(question, Question::Manifest(_)) {
+        &peer.shared.manifests
+    } else {
+        &peer.shared.questions
+    };
+    let slot = timeout(SLOT_WAIT, slots.acquire()).await;
     let Ok(Ok(_slot)) = slot else { return Err(Refusal::Busy) };
     let store = peer.shared.store.clone();
     pump(send, &peer.counter, move |emit| answer::answer(&store, &question, emit)).await

@@ -273,7 +273,7 @@ async fn idle_connections_make_room() -> Flat {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_fetch_keeps_what_it_brought() -> Flat {
     let (a, b) = (Node::start(28).await?, Node::start(29).await?);
-    let file = a.disk.add(&random_bytes(24 * MIB))?;
+    let file = a.disk.add(&random_bytes(12 * MIB))?;
     let blob = b.disk.partial(&file)?;
     let mut grown = blob.changed();
     let (client, peer, into) = (b.client.clone(), a.provider(), blob.clone());
@@ -319,7 +319,7 @@ fn shutdown_leaves_no_task() -> Flat {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let (a, b) = (Node::start(32).await?, Node::start(33).await?);
-        let file = a.disk.add(&random_bytes(32 * MIB))?;
+        let file = a.disk.add(&random_bytes(16 * MIB))?;
         let mut holdings =
             b.client.holdings(&a.provider(), &[hubless_types::BlobHash::from_bytes([1; 32])]).await?;
         let (client, peer, blob) = (b.client.clone(), a.provider(), b.disk.partial(&file)?);
