@@ -56,7 +56,8 @@ impl Blobs {
             return Err(StoreError::Held { hash: *hash });
         }
         let freed = self.0.disk_bytes(hash);
-        self.0.forget(hash)?;
+        self.0.catalogue.remove_blob(hash)?;
+        self.0.remove_files(hash)?;
         drop(lives);
         Ok(freed)
     }

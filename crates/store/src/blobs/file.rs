@@ -153,7 +153,7 @@ impl BlobFile {
         window: &mut TreeWindow,
     ) -> Result<[u8; PARENT_BYTES], StoreError> {
         let tree = self.tree.as_ref().ok_or_else(|| self.mismatch(0))?;
-        window.parent(tree, node).map_err(|e| StoreError::io(&self.path, e))
+        window.parent(tree, node).map_err(|e| self.read_error(e))
     }
 
     /// Says that bytes are wrong, and sees to it that they are not offered again.
@@ -167,7 +167,8 @@ impl BlobFile {
     /// A file that ends early has been changed; anything else is the disk's fault.
     pub(super) fn read_error(&self, error: io::Error) -> StoreError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return self.mismatch(self.data.metadata().map_or(0, |m| m.len()));
+            let end = self.data.metadata().map_or(0, |m| m.len()).min(self.size);
+            return self.mismatch(end);
         }
         StoreError::io(&self.path, error)
     }

@@ -268,6 +268,13 @@ pub(super) fn digest_file(data: &File, size: u64, kind: DigestKind) -> io::Resul
     Ok(digester.finish())
 }
 
+/// The digest of bytes that are in memory; `None` if they were made to collide with another file's SHA-1.
+pub fn digest_bytes(bytes: &[u8], kind: DigestKind) -> Option<FileDigest> {
+    let mut digester = Digester::new(kind, bytes.len() as u64);
+    digester.update(bytes);
+    digester.finish()
+}
+
 /// Where a link in a folder really leads, as an absolute path that stays valid from any folder.
 pub(super) fn real_path(path: &Path) -> io::Result<std::path::PathBuf> {
     std::fs::canonicalize(path)

@@ -66,6 +66,15 @@ pub(crate) fn stamp(meta: &Metadata) -> FileStamp {
     }
 }
 
+/// Whether `path` still is the file that was hashed, as far as a glance tells.
+///
+/// The time of its last change of metadata is left out: a new mode or a new hard link changes nothing that is
+/// served, and every group is checked against the tree when it is read anyway.
+pub(crate) fn same_file(path: &Path, before: &FileStamp) -> bool {
+    let Ok(meta) = std::fs::metadata(path) else { return false };
+    meta.is_file() && stamp(&meta) == FileStamp { ctime_ns: stamp(&meta).ctime_ns, ..*before }
+}
+
 /// Opens a regular file and takes its stamp from the open handle.
 pub(crate) fn open_stamped(path: &Path) -> Result<(File, FileStamp), StoreError> {
     let file = File::open(path).map_err(|e| StoreError::io(path, e))?;

@@ -40,14 +40,14 @@ pub use self::decode::{DecodeError, Decoder};
 pub use self::encode::Encoder;
 pub use self::file::{BlobFile, MAX_READ_BYTES};
 pub use self::hold::Hold;
-pub use self::import::DigestKind;
+pub use self::import::{DigestKind, digest_bytes};
 pub use self::partial::PartialBlob;
 pub use self::prove::Prover;
 pub use self::verify::{BadBlob, VerifyEvent, VerifyReport};
 
 use self::file::{Backing, open_tree};
 use self::hold::Holds;
-use self::layout::{Layout, open_stamped, remove_if_there, stamp};
+use self::layout::{Layout, open_stamped, remove_if_there, same_file, stamp};
 use self::partial::{Live, State};
 use self::sync::{Syncer, boot_id};
 use self::tree::{Node, PARENT_BYTES, hash_bytes};
@@ -56,6 +56,22 @@ use crate::error::{Result, StoreError};
 
 /// Room that a fetch leaves on the disk for everything else, in bytes.
 const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Looks at a record before whoever changes it all the time is taken to have dropped it.
+const MAX_LOOKS: usize = 4;
+
+/// Fetches under way: one a hash.
+type Lives<'a> = MutexGuard<'a, HashMap<BlobHash, Weak<Live>>>;
+
+/// What a glance at a blob's record and file tells.
+enum Look {
+    Absent,
+    Fine(BlobRecord),
+    /// A reference whose file is no longer the one that was hashed.
+    Stale(BlobRecord),
+    /// Bytes that a power cut may have taken.
+    Doubtful(BlobRecord),
+}
 
 /// Whether an added file stays where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +125,8 @@ pub(crate) struct Inner {
     holds: Holds,
     syncer: Syncer,
     boot: [u8; 16],
+    /// Held by whoever hashes a blob again: once is enough.
+    rechecking: Mutex<()>,
     temp_number: AtomicU64,
 }
 
@@ -124,6 +142,7 @@ impl Blobs {
             holds: Holds::default(),
             syncer,
             boot: boot_id(),
+            rechecking: Mutex::default(),
             temp_number: AtomicU64::new(0),
         })))
     }
@@ -189,10 +208,7 @@ impl Blobs {
     pub fn import_bytes(&self, bytes: &[u8], kind: DigestKind) -> Result<Imported> {
         let size = bytes.len() as u64;
         let hash = hash_bytes(bytes);
-        let mut digester = import::Digester::new(kind, size);
-        digester.update(bytes);
-        let digest = digester
-            .finish()
+        let digest = digest_bytes(bytes, kind)
             .ok_or_else(|| StoreError::Collision { path: PathBuf::from(hash.to_string()) })?;
         let imported = Imported { digest, hash, size };
         if matches!(self.0.settled_record(&hash)?, Some(BlobRecord { have: None, .. })) {
@@ -225,13 +241,16 @@ impl Blobs {
             let live = self.0.join(*hash, record.size, Room::Unneeded)?;
             return self.0.open_live(live, hold).map(Some);
         }
-        let (backing, path) = match record.place {
+        let (backing, path) = match &record.place {
             Place::Owned => (Backing::Owned, self.0.layout.data(hash)),
-            Place::Reference { path, .. } => (Backing::Reference(path.clone()), path),
+            Place::Reference { path, .. } => (Backing::Reference(path.clone()), path.clone()),
         };
         let data = match File::open(&path) {
-            // Evicted between the look at its record and this.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // Evicted between the look at its record and this, or deleted by somebody: either way it is not here.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                self.0.forget_if(&self.0.lives(), hash, &record)?;
+                return Ok(None);
+            }
             opened => opened.map_err(|e| StoreError::io(&path, e))?,
         };
         let tree = open_tree(&self.0.layout.tree(hash), record.size)?;
@@ -277,7 +296,7 @@ impl Blobs {
 }
 
 impl Inner {
-    fn lives(&self) -> MutexGuard<'_, HashMap<BlobHash, Weak<Live>>> {
+    fn lives(&self) -> Lives<'_> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -289,12 +308,13 @@ impl Inner {
 
     /// The one fetch of a blob: the one under way, else a new one.
     fn join(self: &Arc<Self>, hash: BlobHash, size: u64, room: Room) -> Result<PartialBlob> {
+        self.settled_record(&hash)?;
         let mut lives = self.lives();
         if let Some(live) = lives.get(&hash).and_then(Weak::upgrade).filter(|live| !live.is_settled()) {
             check_size(&hash, live.size, size)?;
             return Ok(PartialBlob(live));
         }
-        let live = Arc::new(self.begin(hash, size, room)?);
+        let live = Arc::new(self.begin(&lives, hash, size, room)?);
         lives.retain(|_, weak| weak.strong_count() > 0);
         lives.insert(hash, Arc::downgrade(&live));
         Ok(PartialBlob(live))
@@ -315,23 +335,56 @@ impl Inner {
     /// The record of a blob, after what can be seen at a glance was checked: a reference's file is the same
     /// one, and bytes that a power cut may have taken are hashed again.
     fn settled_record(&self, hash: &BlobHash) -> Result<Option<BlobRecord>> {
-        let Some(record) = self.catalogue.blob(hash)? else { return Ok(None) };
-        match &record.place {
-            Place::Reference { path, stamp } if !same_file(path, stamp) => {
-                tracing::warn!(%hash, path = %path.display(), "a file that was added has changed or is gone; dropped");
-                self.forget(hash)?;
+        for _ in 0..MAX_LOOKS {
+            match self.look(hash)? {
+                Look::Absent => return Ok(None),
+                Look::Fine(record) => return Ok(Some(record)),
+                Look::Stale(record) => self.forget_if(&self.lives(), hash, &record)?,
+                Look::Doubtful(record) => self.recheck(hash, &record)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// [`Inner::settled_record`] for whoever has the table of live fetches locked, under which nothing is hashed:
+    /// what would have to be is taken for absent. Callers settle it before they lock.
+    fn settled_locked(&self, lives: &Lives<'_>, hash: &BlobHash) -> Result<Option<BlobRecord>> {
+        match self.look(hash)? {
+            Look::Fine(record) => Ok(Some(record)),
+            Look::Absent => Ok(None),
+            Look::Stale(record) | Look::Doubtful(record) => {
+                self.forget_if(lives, hash, &record)?;
                 Ok(None)
             }
-            Place::Owned if !record.synced && record.boot != self.boot => {
-                self.recheck(hash, &record).map(Some)
-            }
-            _ => Ok(Some(record)),
         }
     }
 
-    /// Drops a blob's record, then its files.
-    fn forget(&self, hash: &BlobHash) -> Result<()> {
-        self.catalogue.remove_blob(hash)?;
+    fn look(&self, hash: &BlobHash) -> Result<Look> {
+        let Some(record) = self.catalogue.blob(hash)? else { return Ok(Look::Absent) };
+        Ok(match &record.place {
+            Place::Reference { path, stamp } if !same_file(path, stamp) => Look::Stale(record),
+            Place::Owned if !record.synced && !self.is_this_boot(&record) => Look::Doubtful(record),
+            _ => Look::Fine(record),
+        })
+    }
+
+    fn is_this_boot(&self, record: &BlobRecord) -> bool {
+        record.boot == self.boot && self.boot != [0; 16]
+    }
+
+    /// Drops a blob whose record is still the one that was `seen`, unless it is being fetched anew.
+    fn forget_if(&self, lives: &Lives<'_>, hash: &BlobHash, seen: &BlobRecord) -> Result<()> {
+        let fetched = lives.get(hash).and_then(Weak::upgrade).is_some_and(|live| !live.is_settled());
+        if fetched || !self.catalogue.replace_blob(hash, seen, None)? {
+            return Ok(());
+        }
+        if let Place::Reference { path, .. } = &seen.place {
+            tracing::warn!(%hash, path = %path.display(), "a file that was added has changed or is gone; dropped");
+        }
+        self.remove_files(hash)
+    }
+
+    fn remove_files(&self, hash: &BlobHash) -> Result<()> {
         remove_if_there(&self.layout.data(hash))?;
         remove_if_there(&self.layout.tree(hash))
     }
@@ -345,25 +398,31 @@ impl Inner {
         data: Option<PathBuf>,
     ) -> Result<()> {
         let hash = imported.hash;
+        self.settled_record(&hash)?;
         // Under the lock no fetch of the same blob can begin between the look and the record.
         let lives = self.lives();
-        let held = self.settled_record(&hash)?.filter(|r| r.have.is_none());
-        if held.is_some() {
+        let held = self.settled_locked(&lives, &hash)?.filter(|r| r.have.is_none());
+        if held.is_some_and(|held| held.place == Place::Owned || held.place == place) {
             // What is here already is as good, and may be open; the new files go with their names.
             return self.catalogue.put_link(&proven(imported));
         }
-        if let Some(live) = lives.get(&hash).and_then(Weak::upgrade) {
-            live.state().settled = true;
-        }
         self.layout.prepare(&hash)?;
-        remove_if_there(&self.layout.data(&hash))?;
+        let owned = place == Place::Owned;
         for (from, to) in [(tree, self.layout.tree(&hash)), (data, self.layout.data(&hash))] {
             if let Some(from) = from {
                 std::fs::rename(&from, &to).map_err(|e| StoreError::io(&to, e))?;
             }
         }
+        // From here on the record is not the fetch's to write.
+        if let Some(live) = lives.get(&hash).and_then(Weak::upgrade) {
+            live.state().settled = true;
+        }
         let record = BlobRecord { size: imported.size, place, have: None, synced: false, boot: self.boot };
         self.catalogue.put_blob_and_link(&hash, &record, &proven(imported))?;
+        if !owned {
+            // Only now: until the record spoke of the reference, these were the bytes of a fetch.
+            remove_if_there(&self.layout.data(&hash))?;
+        }
         self.syncer.soon(hash);
         Ok(())
     }
@@ -387,40 +446,39 @@ impl Inner {
         })
     }
 
-    /// Opens or makes the files of a blob that is to be fetched. The caller has the table of live ones locked.
-    fn begin(self: &Arc<Self>, hash: BlobHash, size: u64, room: Room) -> Result<Live> {
-        let mut record = self.settled_record(&hash)?;
-        if size == 0 && record.is_none() {
-            record = Some(self.begin_empty(&hash)?);
-        }
-        if let Some(record) = &record {
-            check_size(&hash, record.size, size)?;
-        }
-        let known = record.is_some();
-        let complete = record.as_ref().is_some_and(|r| r.have.is_none());
-        let path = match record.as_ref().map(|r| &r.place) {
-            Some(Place::Reference { path, .. }) => path.clone(),
-            _ => self.layout.data(&hash),
+    /// Opens or makes the files of a blob that is to be fetched.
+    fn begin(self: &Arc<Self>, lives: &Lives<'_>, hash: BlobHash, size: u64, room: Room) -> Result<Live> {
+        let record = match self.known_record(lives, &hash, size)? {
+            None if size == 0 => self.begin_empty(&hash)?,
+            Some(record) => record,
+            None => {
+                let have = Some(GroupSet::new());
+                BlobRecord { size, place: Place::Owned, have, synced: false, boot: self.boot }
+            }
         };
-        let have = match record.and_then(|r| r.have) {
-            Some(have) => have,
-            None if complete => GroupSet::whole(size),
-            None => GroupSet::new(),
+        let complete = record.have.is_none();
+        let (path, foreign) = match &record.place {
+            Place::Reference { path, .. } => (path.clone(), true),
+            Place::Owned => (self.layout.data(&hash), false),
         };
+        let tree_path = self.layout.tree(&hash);
+        let tree_bytes = (Node::root(size).groups - 1) * PARENT_BYTES as u64;
+        let mut have = record.have.clone().unwrap_or_else(|| GroupSet::whole(size));
         if !complete {
             self.layout.prepare(&hash)?;
+            // Files that are gone or cut would be made anew, full of zeros: nothing of them may be believed.
+            if !has_length(&path, size) || tree_bytes > 0 && !has_length(&tree_path, tree_bytes) {
+                have = GroupSet::new();
+            }
         }
         if !complete && room == Room::Needed {
-            check_room(self.layout.root(), &path, size.saturating_sub(have.bytes(size)))?;
+            let promised = lives.values().filter_map(Weak::upgrade).map(|live| live.missing_bytes()).sum();
+            check_room(self.layout.root(), &path, size.saturating_sub(have.bytes(size)), promised)?;
         }
         let data = open_for_fetch(&path, size, complete)?;
-        let tree_bytes = (Node::root(size).groups - 1) * PARENT_BYTES as u64;
-        let tree_path = self.layout.tree(&hash);
         let tree = (tree_bytes > 0).then(|| open_for_fetch(&tree_path, tree_bytes, complete)).transpose()?;
-        if !known {
-            let have = Some(GroupSet::new());
-            let record = BlobRecord { size, place: Place::Owned, have, synced: false, boot: self.boot };
-            self.catalogue.put_blob(&hash, &record)?;
+        if !complete {
+            self.catalogue.put_blob(&hash, &BlobRecord { have: Some(have.clone()), ..record })?;
         }
         let (changed, _) = watch::channel(have.len());
         let state = State { have, persisted_at: Instant::now(), dirty: false, settled: complete };
@@ -430,11 +488,29 @@ impl Inner {
             data,
             tree,
             path,
+            foreign,
             state: Mutex::new(state),
             changed,
             blobs: Arc::clone(self),
             _hold: self.holds.take(hash),
         })
+    }
+
+    /// What is known of a blob that is to have `size` bytes.
+    fn known_record(&self, lives: &Lives<'_>, hash: &BlobHash, size: u64) -> Result<Option<BlobRecord>> {
+        let Some(mut record) = self.settled_locked(lives, hash)? else { return Ok(None) };
+        if record.size != size && record.have.as_ref().is_some_and(GroupSet::is_empty) {
+            // Somebody said another size, and nothing came of it: that word binds nobody.
+            self.forget_if(lives, hash, &record)?;
+            return Ok(None);
+        }
+        check_size(hash, record.size, size)?;
+        if record.have.as_ref().is_some_and(|have| have.contains(0..Node::root(size).groups)) {
+            // The last group came, but the disk refused the last word of it.
+            record.have = None;
+            self.catalogue.put_blob(hash, &record)?;
+        }
+        Ok(Some(record))
     }
 
     /// The empty blob needs no fetch; nothing else is empty.
@@ -480,19 +556,19 @@ fn open_for_fetch(path: &Path, size: u64, complete: bool) -> Result<File> {
     Ok(file)
 }
 
-fn same_file(path: &Path, before: &crate::catalogue::FileStamp) -> bool {
-    std::fs::metadata(path).is_ok_and(|m| m.is_file() && stamp(&m) == *before)
-}
-
 fn check_size(hash: &BlobHash, known: u64, said: u64) -> Result<()> {
     if known == said { Ok(()) } else { Err(StoreError::SizeClash { hash: *hash, known, said }) }
 }
 
-/// Refuses a fetch that cannot end well, before it begins.
-fn check_room(folder: &Path, path: &Path, missing: u64) -> Result<()> {
+fn has_length(path: &Path, len: u64) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.len() == len)
+}
+
+/// Refuses a fetch that cannot end well, before it begins: `promised` bytes are still to come of others.
+fn check_room(folder: &Path, path: &Path, missing: u64, promised: u64) -> Result<()> {
     let stat = rustix::fs::statvfs(folder).map_err(|e| StoreError::io(folder, e.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if missing.saturating_add(DISK_RESERVE_BYTES) > free {
+    if missing.saturating_add(promised).saturating_add(DISK_RESERVE_BYTES) > free {
         return Err(StoreError::DiskFull { path: path.to_owned() });
     }
     Ok(())

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use hubless_types::{BlobHash, ByteRange, GroupSet};
 use tokio::sync::watch;
 
-use super::Inner;
 use super::decode::Decoder;
 use super::file::{MAX_READ_BYTES, read_exact_at};
 use super::hold::Hold;
 use super::tree::group_count;
+use super::{Blobs, Inner};
 use crate::catalogue::{BlobRecord, Place};
 use crate::error::{Result, StoreError};
 
@@ -38,6 +38,8 @@ pub(super) struct Live {
     /// `None` for a blob of one group, which has no parents.
     pub(super) tree: Option<File>,
     pub(super) path: PathBuf,
+    /// Whether the file is somebody else's: it was added by reference before it had to be fetched.
+    pub(super) foreign: bool,
     pub(super) state: Mutex<State>,
     pub(super) changed: watch::Sender<u64>,
     pub(super) blobs: Arc<Inner>,
@@ -100,6 +102,10 @@ impl PartialBlob {
         if !self.has(range.groups()) {
             return Err(StoreError::NotHere { hash: self.hash() });
         }
+        if self.0.foreign {
+            let blob = Blobs(Arc::clone(&self.0.blobs)).open(&self.0.hash)?;
+            return blob.ok_or(StoreError::NotHere { hash: self.hash() })?.read(range);
+        }
         let mut buffer = vec![0; range.len() as usize];
         read_exact_at(&self.0.data, &mut buffer, range.start).map_err(|e| StoreError::io(&self.0.path, e))?;
         Ok(buffer.into())
@@ -121,9 +127,8 @@ impl PartialBlob {
             let mut state = self.0.state();
             state.have.insert(groups);
             state.dirty = true;
-            let complete = state.have.contains(0..group_count(self.size()));
-            if complete || state.persisted_at.elapsed() >= PERSIST_EVERY {
-                self.0.persist(&mut state, complete)?;
+            if self.0.is_whole(&state) || state.persisted_at.elapsed() >= PERSIST_EVERY {
+                self.0.persist(&mut state)?;
             }
             state.have.len()
         };
@@ -142,10 +147,20 @@ impl Live {
         self.state().settled
     }
 
-    fn persist(&self, state: &mut State, complete: bool) -> Result<()> {
+    fn is_whole(&self, state: &State) -> bool {
+        state.have.contains(0..group_count(self.size))
+    }
+
+    /// Bytes that are still to be written.
+    pub(super) fn missing_bytes(&self) -> u64 {
+        self.size.saturating_sub(self.state().have.bytes(self.size))
+    }
+
+    fn persist(&self, state: &mut State) -> Result<()> {
         if state.settled || !state.dirty {
             return Ok(());
         }
+        let complete = self.is_whole(state);
         let have = (!complete).then(|| state.have.clone());
         let record =
             BlobRecord { size: self.size, place: Place::Owned, have, synced: false, boot: self.blobs.boot };
@@ -166,7 +181,7 @@ impl Drop for Live {
             self.state.get_mut().unwrap_or_else(PoisonError::into_inner),
             State { have: GroupSet::new(), persisted_at: Instant::now(), dirty: false, settled: true },
         );
-        if let Err(error) = self.persist(&mut state, false) {
+        if let Err(error) = self.persist(&mut state) {
             tracing::warn!(hash = %self.hash, %error, "progress of a fetch was not written; it is fetched anew");
         }
     }

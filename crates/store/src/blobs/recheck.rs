@@ -1,6 +1,7 @@
 //! Finds out what of a blob's bytes are still right, by hashing them again.
 
 use std::fs::File;
+use std::sync::PoisonError;
 
 use hubless_types::{BlobHash, GroupSet};
 
@@ -8,7 +9,7 @@ use super::Inner;
 use super::file::{BlobFile, TreeWindow, open_tree, read_exact_at};
 use super::tree::{Cv, Node, split_pair};
 use crate::catalogue::{BlobRecord, Place};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 
 /// The groups of a file that hash up to `root`, as far as its tree can be believed.
 pub(super) fn right_groups(data: &File, tree: Option<&File>, size: u64, root: &BlobHash) -> GroupSet {
@@ -35,34 +36,39 @@ pub(super) fn right_groups(data: &File, tree: Option<&File>, size: u64, root: &B
 }
 
 impl Inner {
-    /// Hashes a blob of ours again and writes down what is right. Its record, if anything is left to speak of.
-    pub(super) fn recheck(&self, hash: &BlobHash, record: &BlobRecord) -> Result<BlobRecord> {
-        let path = self.layout.data(hash);
-        let data = File::open(&path).map_err(|e| StoreError::io(&path, e));
-        let tree = open_tree(&self.layout.tree(hash), record.size).ok().flatten();
-        let mut right = match data {
-            Ok(data) => right_groups(&data, tree.as_ref(), record.size, hash),
-            Err(_) => GroupSet::new(),
-        };
-        if let Some(have) = &record.have {
+    /// Hashes a blob of ours again and writes down what is right, unless its record has changed since it was `seen`.
+    pub(super) fn recheck(&self, hash: &BlobHash, seen: &BlobRecord) -> Result<()> {
+        let _alone = self.rechecking.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.catalogue.blob(hash)?.as_ref() != Some(seen) {
+            return Ok(());
+        }
+        let data = File::open(self.layout.data(hash));
+        let tree = open_tree(&self.layout.tree(hash), seen.size).ok().flatten();
+        let mut right =
+            data.map_or_else(|_| GroupSet::new(), |data| right_groups(&data, tree.as_ref(), seen.size, hash));
+        if let Some(have) = &seen.have {
             right = right.intersection(have);
         }
-        let complete = right.contains(0..Node::root(record.size).groups);
+        let complete = right.contains(0..Node::root(seen.size).groups);
         let have = (!complete).then_some(right);
-        let found = BlobRecord { have, synced: false, boot: self.boot, ..record.clone() };
-        self.catalogue.put_blob(hash, &found)?;
-        self.syncer.soon(*hash);
-        Ok(found)
+        let found = BlobRecord { have, synced: false, boot: self.boot, ..seen.clone() };
+        if self.catalogue.replace_blob(hash, seen, Some(&found))? {
+            self.syncer.soon(*hash);
+        }
+        Ok(())
     }
 
-    /// Called when bytes turned out to be wrong as they were read: a reference is dropped, and of a file of our
-    /// own what is still right is kept.
+    /// Called when bytes turned out to be wrong as they were read: a reference is dropped, and of a file of our own
+    /// what is still right is kept.
     pub(super) fn doubt(&self, blob: &BlobFile) -> Result<()> {
         let Some(record) = self.catalogue.blob(&blob.hash)? else { return Ok(()) };
-        match record.place {
-            Place::Reference { .. } => self.forget(&blob.hash),
-            Place::Owned if blob.live.is_none() => self.recheck(&blob.hash, &record).map(|_| ()),
-            Place::Owned => Ok(()),
+        match &record.place {
+            // It may have been added again from elsewhere meanwhile.
+            Place::Reference { path, .. } if *path == blob.path => {
+                self.forget_if(&self.lives(), &blob.hash, &record)
+            }
+            Place::Owned if blob.live.is_none() => self.recheck(&blob.hash, &record),
+            Place::Reference { .. } | Place::Owned => Ok(()),
         }
     }
 }

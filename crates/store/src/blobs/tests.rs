@@ -350,3 +350,86 @@ fn a_blob_added_while_it_is_fetched_is_whole_at_once() {
     assert_eq!(place.blobs().status(&hash).unwrap(), BlobStatus::Complete { size: bytes.len() as u64 });
     assert!(place.blobs().partial(hash, bytes.len() as u64).unwrap().is_complete());
 }
+
+fn fetch_some(from: &Bench, to: &Bench, hash: BlobHash, size: u64, groups: std::ops::Range<u64>) {
+    let partial = to.blobs().partial(hash, size).unwrap();
+    let mut decoder = partial.decoder(groups.clone());
+    decoder.push(&encoded(from.blobs(), &hash, groups.into()).unwrap()).unwrap();
+    decoder.finish().unwrap();
+}
+
+#[test]
+fn files_that_vanished_are_not_made_anew_out_of_zeros() {
+    let (from, to) = (Bench::new(), Bench::new());
+    let bytes = random(20 * GROUP);
+    let size = bytes.len() as u64;
+    let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
+    for lost in [Layout::data, Layout::tree] {
+        fetch_some(&from, &to, hash, size, 0..5);
+        std::fs::remove_file(lost(&to.blobs().0.layout, &hash)).unwrap();
+        let again = to.blobs().partial(hash, size).unwrap();
+        assert!(again.have().is_empty());
+        assert!(again.read(ByteRange::new(0, 10)).is_err());
+    }
+    fetch_some(&from, &to, hash, size, 0..20);
+    std::fs::remove_file(to.blobs().0.layout.data(&hash)).unwrap();
+    assert!(to.blobs().open(&hash).unwrap().is_none());
+    assert_eq!(to.blobs().status(&hash).unwrap(), BlobStatus::Absent, "it can be fetched again");
+}
+
+#[test]
+fn a_late_look_does_not_undo_what_came_since() {
+    let (from, to) = (Bench::new(), Bench::new());
+    let bytes = random(20 * GROUP);
+    let size = bytes.len() as u64;
+    let path = to.file("f", &bytes);
+    let hash = to.import(&path, ImportMode::Reference).hash;
+    from.import(&from.file("f", &bytes), ImportMode::Copy);
+    let seen = to.store.catalogue().blob(&hash).unwrap().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    fetch_some(&from, &to, hash, size, 0..7);
+    // Somebody looked before the fetch began, and acts only now.
+    let inner = &to.blobs().0;
+    inner.forget_if(&inner.lives(), &hash, &seen).unwrap();
+    inner.recheck(&hash, &seen).unwrap();
+    assert_eq!(to.blobs().status(&hash).unwrap(), BlobStatus::Partial { size, have: GroupSet::from(0..7) });
+    assert_eq!(to.blobs().partial(hash, size).unwrap().read(ByteRange::new(0, 9)).unwrap(), bytes[..9]);
+}
+
+#[test]
+fn a_new_mode_changes_nothing_and_a_new_place_counts() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Bench::new();
+    let bytes = random(3 * GROUP);
+    let (old, new) = (place.file("old", &bytes), place.file("new", &bytes));
+    let hash = place.import(&old, ImportMode::Reference).hash;
+    std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(place.blobs().status(&hash).unwrap(), BlobStatus::Complete { size: bytes.len() as u64 });
+    assert_eq!(place.import(&new, ImportMode::Reference).hash, hash);
+    std::fs::remove_file(&old).unwrap();
+    let open = place.blobs().open(&hash).unwrap().unwrap();
+    assert_eq!(open.read(ByteRange::new(0, 100)).unwrap(), bytes[..100]);
+}
+
+#[test]
+fn a_size_that_led_nowhere_binds_nobody() {
+    let (from, to) = (Bench::new(), Bench::new());
+    let bytes = random(3 * GROUP);
+    let size = bytes.len() as u64;
+    let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
+    drop(to.blobs().partial(hash, size + 1).unwrap());
+    fetch_some(&from, &to, hash, size, 0..1);
+    assert!(matches!(to.blobs().partial(hash, size + 1), Err(StoreError::SizeClash { .. })));
+}
+
+#[test]
+fn a_fetch_joined_after_the_file_was_added_checks_what_it_reads() {
+    let place = Bench::new();
+    let bytes = random(3 * GROUP);
+    let path = place.file("f", &bytes);
+    let hash = place.import(&path, ImportMode::Reference).hash;
+    let whole = place.blobs().partial(hash, bytes.len() as u64).unwrap();
+    assert_eq!(whole.read(ByteRange::new(7, 50)).unwrap(), bytes[7..50]);
+    File::options().write(true).open(&path).unwrap().write_all_at(b"changed", 10).unwrap();
+    assert!(whole.read(ByteRange::new(7, 50)).is_err());
+}

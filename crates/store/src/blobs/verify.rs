@@ -95,9 +95,10 @@ impl Blobs {
 }
 
 impl Inner {
-    /// `None` if the blob is as it should be (or is being fetched at this moment).
+    /// `None` if the blob is as it should be, or has changed since its record was read.
     fn verify_one(&self, hash: &BlobHash, record: &BlobRecord) -> Result<Option<BadBlob>> {
-        if record.have.is_some() && self.live_one(hash).is_some() {
+        let unchanged = self.catalogue.blob(hash)?.as_ref() == Some(record);
+        if !unchanged || record.have.is_some() && self.live_one(hash).is_some() {
             return Ok(None);
         }
         let path = match &record.place {
@@ -123,8 +124,8 @@ impl Inner {
             }
         };
         match record.place {
-            Place::Reference { .. } => self.forget(hash)?,
-            Place::Owned => drop(self.recheck(hash, record)?),
+            Place::Reference { .. } => self.forget_if(&self.lives(), hash, record)?,
+            Place::Owned => self.recheck(hash, record)?,
         }
         Ok(Some(BadBlob { hash: *hash, path, why, lost }))
     }

@@ -63,6 +63,26 @@ impl Catalogue {
         })
     }
 
+    /// Replaces what is known of a blob (`None` forgets it), if that is still `seen`; says whether it was. Whoever
+    /// acts on what was read a while ago must not undo what came since.
+    pub(crate) fn replace_blob(
+        &self,
+        hash: &BlobHash,
+        seen: &BlobRecord,
+        record: Option<&BlobRecord>,
+    ) -> Result<bool> {
+        self.change(|txn| {
+            if txn.get::<BlobRecord>(Cf::Blobs, hash.as_bytes())?.as_ref() != Some(seen) {
+                return Ok(false);
+            }
+            match record {
+                Some(record) => put(txn, hash, record)?,
+                None => remove(txn, hash)?,
+            }
+            Ok(true)
+        })
+    }
+
     /// Forgets a blob. Its links stay: they are as true without its bytes.
     ///
     /// # Errors
