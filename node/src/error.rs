@@ -39,6 +39,8 @@ pub(crate) enum NodeError {
     NotRunning { dir: PathBuf },
     #[error("{0}")]
     Admin(String),
+    #[error("the node stopped while it was asked: {0}")]
+    HungUp(String),
     #[error("{error}")]
     Refused { exit: Exit, kind: String, error: String, hint: Option<String> },
     #[error("this version knows no origins: it cannot use `{url}`")]
@@ -71,6 +73,7 @@ impl NodeError {
                 "leave `--origin` out, or say `--no-origin`, which is the default; origins come with a later version",
             ),
             Self::Refused { hint, .. } | Self::Unusable { hint, .. } => hint.clone(),
+            Self::HungUp(_) => Some("start the node and ask again; what was verified is kept".into()),
             Self::Socket(_) | Self::Listen { .. } | Self::Admin(_) | Self::Io { .. } => None,
         }
     }
@@ -90,7 +93,7 @@ impl NodeError {
             Self::Discovery(_) | Self::Transfer(_) | Self::Admin(_) => Exit::Internal,
             Self::PortInUse { .. } => Exit::Busy,
             Self::Listen { .. } => Exit::Usage,
-            Self::NotRunning { .. } => Exit::Unavailable,
+            Self::NotRunning { .. } | Self::HungUp(_) => Exit::Unavailable,
             Self::Refused { exit, .. } => *exit,
         }
     }

@@ -25,6 +25,10 @@ pub(crate) enum KeyError {
     Malformed { path: PathBuf },
     #[error("no data of a node in `{}`", dir.display())]
     NoData { dir: PathBuf },
+    #[error("`{}` has the data of a node, but not its key `{KEY_FILE}`", dir.display())]
+    Lost { dir: PathBuf },
+    #[error("`{}` is not empty, and no data folder of a node", dir.display())]
+    Foreign { dir: PathBuf },
     #[error("cannot {doing} `{}`: {source}", path.display())]
     Disk { doing: &'static str, path: PathBuf, source: io::Error },
 }
@@ -40,6 +44,13 @@ impl KeyError {
             ),
             Self::NoData { .. } => {
                 Some("`--data` names the folder of a node; `hubless --data DIR run` makes one".into())
+            }
+            Self::Lost { .. } => Some(
+                "restore it from a backup; without it the folder is of no use, and a new node needs a new folder"
+                    .into(),
+            ),
+            Self::Foreign { .. } => {
+                Some("`--data` names a folder for the node's own data, new or empty".into())
             }
             Self::Disk { .. } => None,
         }
@@ -85,11 +96,29 @@ pub(crate) fn load_or_create(dir: &Path) -> Result<NodeKey, KeyError> {
         path: dir.to_owned(),
         source,
     })?;
+    check_new(dir)?;
     match create(dir) {
         // Another process made it in the meantime: that one is the node's.
         Err(KeyError::Disk { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => load(dir),
         done => done,
     }
+}
+
+/// A new key belongs into a new folder: not among somebody's files, and not to data of another key.
+fn check_new(dir: &Path) -> Result<(), KeyError> {
+    let fail = |source| KeyError::Disk { doing: "read", path: dir.to_owned(), source };
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        let name = name.to_string_lossy();
+        if name == "format.json" || name == "catalogue" {
+            return Err(KeyError::Lost { dir: dir.to_owned() });
+        }
+        // The key's own drafts, of a process that makes it at this moment, and what a file system puts there.
+        if !name.starts_with(KEY_FILE) && name != "lost+found" && name != "lock" {
+            return Err(KeyError::Foreign { dir: dir.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn create(dir: &Path) -> Result<NodeKey, KeyError> {
@@ -159,6 +188,18 @@ mod tests {
             write_private(&dir.path().join(KEY_FILE), text).unwrap();
             assert!(matches!(load(dir.path()), Err(KeyError::Malformed { .. })), "{text}");
         }
+    }
+
+    #[test]
+    fn a_key_is_made_in_a_new_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("model.safetensors"), b"mine").unwrap();
+        assert!(matches!(load_or_create(dir.path()), Err(KeyError::Foreign { .. })));
+        fs::write(dir.path().join("format.json"), b"{}").unwrap();
+        fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+        let error = load_or_create(dir.path()).unwrap_err();
+        assert!(matches!(error, KeyError::Lost { .. }), "{error}");
+        assert!(!dir.path().join(KEY_FILE).exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Most connections that the Hub-compatible endpoint serves at once; further ones wait to be accepted.
-pub(crate) const MAX_CONNECTIONS: usize = 1024;
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 /// Longest time from a request's arrival to the beginning of its answer. Hub clients give up after 10 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(9_500);
 
@@ -12,7 +12,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(9_500);
 pub struct GatewayConfig {
     /// The version that `/healthz` and the `Server` header tell.
     pub version: String,
-    /// Most connections at once (1 or more); 1024 if nothing is said.
+    /// Most connections at once (1 or more); 256 if nothing is said.
     pub max_connections: usize,
     /// Longest wait before an answer begins; then the client is told to come again.
     pub answer_timeout: Duration,

@@ -27,7 +27,7 @@ use crate::stall::StallGuard;
 use crate::{GatewayConfig, admin_router, router};
 
 /// Longest wait for a request's head, and how long an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest request head, in bytes: a file path of 3,072 bytes, each percent-encoded, fits three times.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Most header lines in a request.

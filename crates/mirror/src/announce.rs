@@ -190,20 +190,20 @@ impl Inner {
         Ok(())
     }
 
-    /// Others are no longer told of shards that are about to go.
-    pub(crate) async fn withdraw(&self, shards: Vec<Sha256>) -> Result<(), MirrorError> {
+    /// Others are no longer told of shards that are about to go; returns those that they were told of.
+    pub(crate) async fn withdraw(&self, shards: Vec<Sha256>) -> Result<Vec<Sha256>, MirrorError> {
         let mut told = Vec::new();
         for shard in shards {
             if self.store.catalogue().unschedule(&shard_key(shard))? {
-                told.push(DhtKey::Shard(shard));
+                told.push(shard);
             }
         }
-        let Some(net) = &self.net else { return Ok(()) };
-        let all = futures::stream::iter(told).for_each_concurrent(AT_ONCE, |key| async move {
-            let _ = net.discovery.withdraw(&key).await;
+        let Some(net) = &self.net else { return Ok(told) };
+        let all = futures::stream::iter(&told).for_each_concurrent(AT_ONCE, |shard| async move {
+            let _ = net.discovery.withdraw(&DhtKey::Shard(*shard)).await;
         });
         let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, all).await;
-        Ok(())
+        Ok(told)
     }
 }
 

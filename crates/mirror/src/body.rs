@@ -19,8 +19,8 @@ use crate::util::blocking;
 const FIRST_PIECE_BYTES: u64 = 4 * GROUP_BYTES;
 /// Pieces of a file that is coming.
 const COMING_PIECE_BYTES: u64 = 256 * 1024;
-/// Pieces of a file that is here.
-const HELD_PIECE_BYTES: u64 = MAX_READ_BYTES;
+/// Pieces of a file that is here. A client that does not read costs a node a few of them.
+const HELD_PIECE_BYTES: u64 = MAX_READ_BYTES / 4;
 /// Pieces that are read ahead of the reader.
 const READ_AHEAD: usize = 2;
 

@@ -15,17 +15,19 @@ impl Mirror {
     /// Drops every file that no pin and no name published here needs, and that nobody reads or fetches at this
     /// moment. Files added by reference are only forgotten. With `dry_run` it only counts.
     pub async fn gc(&self, dry_run: bool) -> Result<GcReport, MirrorError> {
+        let mut withdrawn = Vec::new();
         if !dry_run {
             let inner = Arc::clone(&self.inner);
             let going = blocking(move || inner.shards_going()).await?;
-            self.inner.withdraw(going).await?;
+            withdrawn = self.inner.withdraw(going).await?;
         }
         let inner = Arc::clone(&self.inner);
-        let report = blocking(move || inner.collect(dry_run)).await?;
-        // A shard that came to be held meanwhile stays, and is told of again.
-        if report.held > 0 {
-            self.inner.wake_announcer();
-        }
+        let report = blocking(move || {
+            let report = inner.collect(dry_run);
+            inner.tell_again(&withdrawn)?;
+            report
+        })
+        .await?;
         Ok(GcReport { files: report.dropped, bytes: report.freed, kept: report.kept + report.held, dry_run })
     }
 }
@@ -51,6 +53,16 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Has others told again of withdrawn shards that stayed: they are read, fetched or wanted by now.
+    pub(crate) fn tell_again(&self, withdrawn: &[Sha256]) -> Result<(), MirrorError> {
+        for shard in withdrawn {
+            if let Some(link) = self.held(&FileDigest::Sha256(*shard))? {
+                self.announce_file(&link.digest, link.size)?;
+            }
+        }
+        Ok(())
     }
 
     /// The shards whose bytes a blob has.

@@ -21,6 +21,8 @@ use crate::{MirrorError, util::blocking};
 const MAX_STRUCK: usize = 4096;
 /// Link tables that are kept in memory.
 const MAX_TABLES: usize = 4;
+/// How long a look at the statements that vouch for a table is good for.
+const SIGNED_FOR: Duration = Duration::from_secs(1);
 /// How much longer other peers are waited for once one has claimed a link.
 const CLAIM_GRACE: Duration = Duration::from_millis(400);
 
@@ -70,6 +72,26 @@ type Table = Arc<(LinkTable, BlobHash)>;
 #[derive(Default)]
 pub(crate) struct Tables(VecDeque<(CommitId, Option<Table>)>);
 
+/// Link tables that a signer whose word counts for a repository named a moment ago, so that the statements are
+/// not read for each file of a commit.
+#[derive(Default)]
+pub(crate) struct Signed(VecDeque<(RepoId, CommitId, BlobHash, Instant)>);
+
+impl Signed {
+    fn has(&self, repo: &RepoId, commit: CommitId, table: BlobHash) -> bool {
+        let fresh = |at: &Instant| at.elapsed() < SIGNED_FOR;
+        self.0.iter().any(|(r, c, t, at)| r == repo && (*c, *t) == (commit, table) && fresh(at))
+    }
+
+    fn add(&mut self, repo: &RepoId, commit: CommitId, table: BlobHash) {
+        self.0.retain(|(r, c, _, at)| at.elapsed() < SIGNED_FOR && (r, *c) != (repo, commit));
+        if self.0.len() == MAX_TABLES {
+            self.0.pop_front();
+        }
+        self.0.push_back((repo.clone(), commit, table, Instant::now()));
+    }
+}
+
 impl Tables {
     /// The table of `commit` was written anew.
     pub(crate) fn forget(&mut self, commit: CommitId) {
@@ -86,9 +108,14 @@ impl Tables {
 }
 
 impl Inner {
-    /// The link of a file that is here as a whole, if it may be shown.
+    /// The link of a file, if its content was hashed here.
+    fn proven_link(&self, digest: &FileDigest) -> Result<Option<Link>, MirrorError> {
+        Ok(self.store.catalogue().link(digest)?.filter(|l| l.trust == LinkTrust::Proven))
+    }
+
+    /// The proven link of a file that is here as a whole.
     pub(crate) fn held(&self, digest: &FileDigest) -> Result<Option<Link>, MirrorError> {
-        let Some(link) = self.store.catalogue().link(digest)?.filter(Link::may_stream) else {
+        let Some(link) = self.proven_link(digest)? else {
             return Ok(None);
         };
         let whole = matches!(self.store.blobs().status(&link.hash)?, BlobStatus::Complete { .. });
@@ -106,34 +133,46 @@ impl Inner {
         entry: &FileEntry,
     ) -> Result<Known, MirrorError> {
         let digest = entry.digest();
-        let mut link = self.store.catalogue().link(&digest)?;
-        if !link.is_some_and(|l| l.may_stream()) && self.vouch(repo, commit)? {
-            link = self.store.catalogue().link(&digest)?;
-        }
-        let Some(link) = link.filter(Link::may_stream) else { return Ok(Known::Unknown) };
-        if link.size != entry.size {
-            if link.trust < LinkTrust::Proven {
-                return Ok(Known::Unknown);
+        let link = match self.proven_link(&digest)? {
+            Some(link) if link.size != entry.size => {
+                self.mend_size(commit, entry, link.size)?;
+                let path = entry.path.clone();
+                return Err(MirrorError::WrongSize { path, claimed: entry.size, found: link.size });
             }
-            self.mend_size(commit, entry, link.size)?;
-            let path = entry.path.clone();
-            return Err(MirrorError::WrongSize { path, claimed: entry.size, found: link.size });
-        }
+            Some(link) => Some(link),
+            // Where the sizes differ one of two words is wrong: the content decides, see `claims`.
+            None => self.vouched_link(repo, commit, &digest)?.filter(|l| l.size == entry.size),
+        };
+        let Some(link) = link else { return Ok(Known::Unknown) };
         Ok(match self.store.blobs().status(&link.hash)? {
             BlobStatus::Complete { .. } => Known::Held(link),
             BlobStatus::Partial { .. } | BlobStatus::Absent => Known::Stream(link),
         })
     }
 
-    /// Takes the links of a commit's table as vouched for, if a signer who counts named that table.
-    fn vouch(&self, repo: &RepoId, commit: CommitId) -> Result<bool, MirrorError> {
-        let Some(table) = self.table(commit)? else { return Ok(false) };
-        if !self.vouched_roots(Some(repo), commit)?.contains(&table.1) {
-            return Ok(false);
+    /// The link of a file of `commit` by the commit's table, if a signer who counts for `repo` named that table.
+    ///
+    /// It is looked up for this commit each time and never becomes a link of the whole catalogue: who is trusted
+    /// for one name has no say about the files of another.
+    fn vouched_link(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        digest: &FileDigest,
+    ) -> Result<Option<Link>, MirrorError> {
+        let Some(table) = self.table(commit)? else { return Ok(None) };
+        let Some((hash, size)) = table.0.get(digest) else { return Ok(None) };
+        let link = Link { digest: *digest, hash, size, trust: LinkTrust::Vouched };
+        if locked(&self.struck).has(&link) {
+            return Ok(None);
         }
-        let links: Vec<Link> = table.0.links(LinkTrust::Vouched).collect();
-        // When all of them are here already, there is no news for the caller.
-        Ok(self.store.catalogue().put_links(&links)? > 0)
+        if !locked(&self.signed).has(repo, commit, table.1) {
+            if !self.vouched_roots(Some(repo), commit)?.contains(&table.1) {
+                return Ok(None);
+            }
+            locked(&self.signed).add(repo, commit, table.1);
+        }
+        Ok(Some(link))
     }
 
     fn table(&self, commit: CommitId) -> Result<Option<Table>, MirrorError> {
@@ -161,7 +200,10 @@ impl Inner {
         let digest = entry.digest();
         let mut claims: BTreeMap<[u8; 32], Claim> = BTreeMap::new();
         let mut add = |link: Link, by: Option<NodeId>| {
-            if link.digest != digest || link.size != entry.size || locked(&self.struck).has(&link) {
+            // What LFS names has its size from git's own objects; that of a plain git file is a peer's word, as
+            // the link's is, and the content tells which is right.
+            let sized = link.size == entry.size || matches!(digest, FileDigest::Git(_));
+            if link.digest != digest || !sized || locked(&self.struck).has(&link) {
                 return;
             }
             let link = Link { trust: LinkTrust::Claimed, ..link };
@@ -200,6 +242,10 @@ impl Inner {
         tracing::warn!(digest = %link.digest, hash = %link.hash, ?told_by, "a link was wrong; struck");
         catalogue.strike_link(&link.digest, &link.hash)?;
         locked(&self.struck).add(link, told_by);
+        // The bytes may well be another file, which is kept here: whoever lies chooses which root to name.
+        if catalogue.digests_of(&hash)?.iter().any(|other| *other != link.digest) {
+            return Ok(false);
+        }
         // Whoever else reads it holds it; the collector takes it later.
         let (blobs, hash) = (self.store.blobs().clone(), link.hash);
         if let Err(error) = blocking(move || Ok(blobs.evict(&hash)?)).await {

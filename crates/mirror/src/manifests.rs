@@ -8,8 +8,7 @@ use hubless_proof::{Bundle, LinkTable, blob_id};
 use hubless_store::{DigestKind, RefSource};
 use hubless_transfer::{ManifestReply, PeerClient as _};
 use hubless_types::{
-    BlobHash, CommitId, FileDigest, FileEntry, LinkTrust, Manifest, NodeId, POINTER_MAX_BYTES, RepoId,
-    Revision,
+    BlobHash, CommitId, FileDigest, FileEntry, Manifest, NodeId, POINTER_MAX_BYTES, RepoId, Revision,
 };
 
 use crate::mirror::Inner;
@@ -122,16 +121,15 @@ impl Inner {
         }
         let roots = self.vouched_roots(repo, commit)?;
         let checked = ask_for(net, repo, commit, &roots).await?;
-        self.keep_manifest(repo, checked, &roots).await
+        self.keep_manifest(repo, checked).await
     }
 
     async fn keep_manifest(
         self: &Arc<Self>,
         repo: Option<&RepoId>,
         checked: Checked,
-        roots: &[BlobHash],
     ) -> Result<Arc<Manifest>, MirrorError> {
-        let (inner, repo, roots) = (Arc::clone(self), repo.cloned(), roots.to_vec());
+        let (inner, repo) = (Arc::clone(self), repo.cloned());
         blocking(move || {
             let Checked { manifest, bundle, table, from } = checked;
             let commit = manifest.commit();
@@ -139,9 +137,6 @@ impl Inner {
             let catalogue = inner.store.catalogue();
             catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
             locked(&inner.tables).forget(commit);
-            if let Some(table) = table.filter(|t| roots.contains(&t.id())) {
-                catalogue.put_links(&table.links(LinkTrust::Vouched).collect::<Vec<_>>())?;
-            }
             inner.announce_commit(commit)?;
             tracing::info!(%commit, from = %from.short(), files = manifest.entries().len(), "manifest proven");
             Ok(Arc::new(manifest))

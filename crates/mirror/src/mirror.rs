@@ -1,10 +1,11 @@
 //! The handle: one node's decisions, shared by whoever asks.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, RwLock};
 
 use hubless_proof::NodeKey;
 use hubless_store::Store;
-use hubless_types::{BlobHash, Clock, CommitId, NodeId};
+use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,7 +14,7 @@ use crate::config::{MirrorConfig, MirrorParts};
 use crate::counted::Counted;
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
-use crate::links::{Struck, Tables};
+use crate::links::{Signed, Struck, Tables};
 use crate::obtain::Jobs;
 use crate::resolve::Asked;
 use crate::sources::Net;
@@ -47,11 +48,15 @@ pub(crate) struct Inner {
     pub(crate) struck: Mutex<Struck>,
     /// Link tables that were read lately.
     pub(crate) tables: Mutex<Tables>,
+    /// Link tables that were found vouched for a moment ago.
+    pub(crate) signed: Mutex<Signed>,
+    /// What is being proven in the background.
+    pub(crate) proving: Mutex<HashSet<(FileDigest, BlobHash)>>,
     /// Read while files are taken in, written while the collector looks for what nobody wants: nothing falls
     /// between an import and the pin that keeps it.
     pub(crate) gate: RwLock<()>,
     /// One `add` at a time writes a name's next commit.
-    pub(crate) publishing: tokio::sync::Mutex<()>,
+    pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
     announcer: Mutex<Option<Announcer>>,
     keeper: Mutex<Option<Keeper>>,
 }
@@ -103,8 +108,10 @@ impl Mirror {
             jobs: Jobs::default(),
             struck: Mutex::default(),
             tables: Mutex::default(),
+            signed: Mutex::default(),
+            proving: Mutex::default(),
             gate: RwLock::new(()),
-            publishing: tokio::sync::Mutex::new(()),
+            publishing: Arc::default(),
             announcer: Mutex::default(),
             keeper: Mutex::default(),
         };

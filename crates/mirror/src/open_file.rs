@@ -10,6 +10,7 @@ use crate::body;
 use crate::links::Known;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
+use crate::util::locked;
 use crate::{FileReader, Mirror, MirrorError};
 
 /// Shortest and longest time after which a client is told to ask again.
@@ -125,12 +126,30 @@ impl Inner {
 
     /// Hashes a whole file that was shown on a trusted signer's word.
     pub(crate) fn prove_later(self: &Arc<Self>, link: Link) {
+        // A popular file is opened often before the first proof of it ends; one is enough.
+        if !locked(&self.proving).insert((link.digest, link.hash)) {
+            return;
+        }
         let (inner, cancel) = (Arc::clone(self), self.cancel.clone());
+        let proving = Proving { inner: Arc::clone(self), link };
         self.tasks.spawn(async move {
+            let _proving = proving;
             if let Some(Err(error)) = cancel.run_until_cancelled(inner.prove(&link, &[])).await {
                 tracing::warn!(digest = %link.digest, %error, "a file could not be proven yet");
             }
         });
+    }
+}
+
+/// A proof in the background; dropped, another may begin.
+struct Proving {
+    inner: Arc<Inner>,
+    link: Link,
+}
+
+impl Drop for Proving {
+    fn drop(&mut self) {
+        locked(&self.inner.proving).remove(&(self.link.digest, self.link.hash));
     }
 }
 
@@ -151,6 +170,24 @@ fn not_yet(entry: &FileEntry, left: u64, rate: u64) -> MirrorError {
 mod tests {
     use super::*;
     use hubless_types::{BlobId, FileMode};
+
+    #[tokio::test]
+    async fn a_file_is_proven_once_at_a_time() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let key = hubless_proof::NodeKey::from_bytes([1; 32]);
+        let clock: Arc<dyn hubless_types::Clock> =
+            Arc::new(hubless_types::ManualClock::at(hubless_types::Timestamp(1_700_000_000)));
+        let store = hubless_store::Store::open(dir.path(), key.id(), clock.clone())?;
+        let file = store.blobs().import_bytes(b"x", hubless_store::DigestKind::GitBlob)?;
+        let mirror = Mirror::offline(store, key, clock, crate::MirrorConfig::default());
+        let link = Link { digest: file.digest, hash: file.hash, size: 1, trust: LinkTrust::Vouched };
+        (0..3).for_each(|_| mirror.inner.prove_later(link));
+        assert_eq!(mirror.inner.tasks.len(), 1);
+        mirror.inner.tasks.close();
+        mirror.inner.tasks.wait().await;
+        assert!(locked(&mirror.inner.proving).is_empty());
+        Ok(())
+    }
 
     #[test]
     fn a_client_is_told_to_come_back_when_it_makes_sense() {

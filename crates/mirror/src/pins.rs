@@ -52,9 +52,14 @@ impl Mirror {
     pub async fn evict(&self, hash: BlobHash) -> Result<u64, MirrorError> {
         let inner = Arc::clone(&self.inner);
         let shards = blocking(move || inner.shards_of(&hash)).await?;
-        self.inner.withdraw(shards).await?;
-        let blobs = self.inner.store.blobs().clone();
-        blocking(move || Ok(blobs.evict(&hash)?)).await
+        let withdrawn = self.inner.withdraw(shards).await?;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let freed = inner.store.blobs().evict(&hash);
+            inner.tell_again(&withdrawn)?;
+            Ok(freed?)
+        })
+        .await
     }
 }
 

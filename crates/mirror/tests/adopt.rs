@@ -97,3 +97,24 @@ async fn what_is_damaged_is_left_out() -> TestResult {
     assert!(error.to_string().contains("no copy of `acme/other`"), "{error}");
     Ok(())
 }
+
+/// What was adopted for this node alone is not told of when it is pinned or pulled here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_shared_is_told_to_nobody() -> TestResult {
+    let swarm = Swarm::new()?;
+    let publisher = swarm.node()?;
+    let (cache, original, _) = cache(&swarm, &publisher).await?;
+    swarm.cut(&publisher);
+    let a = swarm.node()?;
+    let report = a.mirror.adopt(request(&cache), ignore()).await?;
+    let (_, own) = report.repos[0].snapshots[0];
+    a.mirror.pin(&tiny(), &Revision::main(), &Accept::default()).await?;
+    for commit in [original, own] {
+        a.pull_commit(commit).await?;
+    }
+    assert_eq!(a.store.catalogue().scheduled_count()?, 0);
+    let shared = AdoptRequest { share: true, ..request(&cache) };
+    a.mirror.adopt(shared, ignore()).await?;
+    assert_eq!(a.store.catalogue().scheduled_count()?, 3, "commit, name and shard");
+    Ok(())
+}

@@ -111,3 +111,75 @@ async fn what_belongs_to_git_is_left_out() -> TestResult {
     assert_eq!(a.read(added.commit, "link", 0).await?, b"z");
     Ok(())
 }
+
+/// Whoever made the folder must not get another file of this machine published.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_leads_out_of_the_folder() -> TestResult {
+    let error = refused(|dir| {
+        let secret = dir.with_file_name("secret");
+        std::fs::write(&secret, b"secret")?;
+        Ok(symlink("../secret", dir.join("vocab.txt"))?)
+    })
+    .await?;
+    says(&error, "vocab.txt", "leads out of the folder");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_inside_the_folder_or_its_cache_is_followed() -> TestResult {
+    let swarm = Swarm::new()?;
+    let a = swarm.node()?;
+    let dir = swarm.folder("repo", &[("a/x.txt", b"x")])?;
+    symlink("a/x.txt", dir.join("y.txt"))?;
+    assert_eq!(a.add(&dir).await?.files, 2);
+    let cache = swarm.folder("models--acme--tiny", &[("blobs/abc", b"z"), ("snapshots/1/keep", b"k")])?;
+    symlink("../../blobs/abc", cache.join("snapshots/1/z.txt"))?;
+    assert_eq!(a.add(&cache.join("snapshots/1")).await?.files, 2);
+    Ok(())
+}
+
+/// A node's data folder holds its secret key.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_folder_of_a_node() -> TestResult {
+    let error = refused(|dir| {
+        std::fs::create_dir(dir.join("data"))?;
+        std::fs::write(dir.join("data/node.key"), b"key")?;
+        Ok(std::fs::write(dir.join("data/format.json"), b"{}")?)
+    })
+    .await?;
+    says(&error, "data", "is the data folder of a node");
+    Ok(())
+}
+
+/// Who stops waiting for an `add` publishes nothing, and the next one waits until it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_that_is_given_up_publishes_nothing() -> TestResult {
+    let swarm = Swarm::new()?;
+    let a = swarm.node()?;
+    let dir = swarm.folder("repo", &[])?;
+    std::fs::create_dir_all(&dir)?;
+    for i in 0..60 {
+        std::fs::write(dir.join(format!("{i}.bin")), noise(i, MIB))?;
+    }
+    let (sink, mut told) = tokio::sync::mpsc::channel(hubless_mirror::PROGRESS_QUEUE);
+    let adding = a.mirror.add(hubless_mirror::AddRequest::new(&dir, tiny()), sink);
+    tokio::select! {
+        done = adding => anyhow::bail!("it ended before it told of anything: {done:?}"),
+        first = told.recv() => anyhow::ensure!(first.is_some()),
+    }
+    let other = swarm.folder("other", &[("a", b"a")])?;
+    a.mirror.add(hubless_mirror::AddRequest::new(&other, "acme/other".parse()?), ignore()).await?;
+    assert!(a.mirror.refs(&tiny())?.is_empty(), "nobody waited for it");
+    assert_eq!(a.store.catalogue().pins()?.len(), 1);
+    Ok(())
+}
+
+/// What a killed pull left half written is no file of the repository.
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_of_a_pull_are_not_added() -> TestResult {
+    let swarm = Swarm::new()?;
+    let a = swarm.node()?;
+    let left: [(&str, &[u8]); 2] = [("a", b"a"), ("sub/.hubless-00112233445566ff.tmp", b"half")];
+    assert_eq!(a.add(&swarm.folder("repo", &left)?).await?.files, 1);
+    Ok(())
+}

@@ -125,3 +125,24 @@ async fn a_node_without_a_network_does_what_it_can() -> TestResult {
     mirror.shutdown().await;
     Ok(())
 }
+
+/// A shard that was withdrawn before a collection and stays, for somebody reads it, is told of again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_stays_is_told_of_again() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let added = a.add(&swarm.folder("repo", &[("w.bin", &noise(1, 9 * MIB))])?).await?;
+    b.pull_commit(added.commit).await?;
+    let digest = b.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let FileDigest::Sha256(shard) = digest else { anyhow::bail!("{digest} is no LFS file") };
+    b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
+    let root = b.store.catalogue().link(&digest)?.ok_or_else(|| anyhow::anyhow!("it is here"))?.hash;
+    let hold = b.store.blobs().hold(root);
+    assert_eq!(b.mirror.gc(false).await?.files, 0);
+    b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
+    assert!(b.mirror.evict(root).await.is_err(), "it is held");
+    b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
+    drop(hold);
+    assert_eq!(b.mirror.gc(false).await?.files, 1);
+    Ok(())
+}

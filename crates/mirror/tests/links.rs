@@ -169,3 +169,136 @@ async fn a_wrong_size_is_mended() -> TestResult {
     assert_eq!(b.read(added.commit, "w.bin", 0).await?, text);
     Ok(())
 }
+
+/// What lies under the root that a liar names is another file, which is kept here: it stays when the lie is struck.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_struck_link_takes_no_other_file_along() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, liar, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
+    let (kept, wanted) = (noise(1, 9 * MIB), noise(2, 9 * MIB));
+    let first = add_weights(&swarm, &a, &kept).await?;
+    b.mirror.pin(&tiny(), &first.commit.into(), &Default::default()).await?;
+    let digest = b.mirror.manifest(None, first.commit).await?.entries()[0].digest();
+    let root = b.store.catalogue().link(&digest)?.ok_or_else(|| anyhow::anyhow!("it is here"))?.hash;
+
+    let second = a.add(&swarm.folder("second", &[("w.bin", &wanted)])?).await?;
+    let other = liar.mirror.manifest(Some(&tiny()), second.commit).await?.entries()[0].digest();
+    let lie = Link { digest: other, hash: root, size: wanted.len() as u64, trust: LinkTrust::Proven };
+    liar.store.catalogue().put_link(&lie)?;
+    b.mirror.manifest(Some(&tiny()), second.commit).await?;
+    b.store.catalogue().put_link_table(second.commit, &hubless_proof::LinkTable::default().encode())?;
+    swarm.cut(&a);
+    assert!(b.read(second.commit, "w.bin", 0).await.is_err(), "there is only a lie");
+    assert!(matches!(b.store.blobs().status(&root)?, hubless_store::BlobStatus::Complete { .. }));
+    assert!(b.read(first.commit, "w.bin", 0).await? == kept);
+    Ok(())
+}
+
+/// A small file that a stranger sends in place of another is not stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_small_file_is_not_kept() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, liar, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
+    let added = add_weights(&swarm, &a, &noise(1, 5000)).await?;
+    let digest = liar.mirror.manifest(Some(&tiny()), added.commit).await?.entries()[0].digest();
+    let junk = noise(66, 5000);
+    let lie = liar.store.blobs().import_bytes(&junk, DigestKind::GitBlob)?;
+    let link = Link { digest, hash: lie.hash, size: 5000, trust: LinkTrust::Proven };
+    liar.store.catalogue().put_link(&link)?;
+    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.store.catalogue().put_link_table(added.commit, &hubless_proof::LinkTable::default().encode())?;
+    swarm.cut(&a);
+    assert!(b.read(added.commit, "w.bin", 0).await.is_err());
+    assert_eq!(b.store.catalogue().link(&lie.digest)?, None, "a stranger chose what is served as proven");
+    Ok(())
+}
+
+/// A size that a stranger makes up for a plain git file is found out, whatever it is, and the file is had.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_wrong_size_is_mended() -> TestResult {
+    for (real, claimed) in [(300_000, 400_000), (300_000, 5000), (3000, 200_000), (500, 100_000)] {
+        let swarm = Swarm::new()?;
+        let a = swarm.node()?;
+        for trusting in [false, true] {
+            let b = swarm.node_with(|config| config.trusted.extend(trusting.then_some(a.id)))?;
+            let text = noise(5, real);
+            let added = add_weights(&swarm, &a, &text).await?;
+            if trusting {
+                b.resolve(&[]).await?;
+            }
+            let held = b.mirror.manifest(Some(&tiny()), added.commit).await?;
+            let bytes = b.store.catalogue().bundle(added.commit)?.unwrap_or_default();
+            let mut bundle = hubless_proof::Bundle::decode(&bytes)?;
+            // Contents of at most 1,024 bytes travel in the bundle, unless a liar leaves them out.
+            let FileDigest::Git(blob) = held.entries()[0].digest() else { anyhow::bail!("a git file") };
+            bundle.blobs.clear();
+            bundle.sizes = vec![(blob, claimed)];
+            let lie = bundle.check(added.commit)?;
+            let table = b.store.catalogue().link_table(added.commit)?;
+            b.store.catalogue().put_manifest(Some(&tiny()), &lie, &bundle.encode(), table.as_deref())?;
+            let error = b.pull_commit(added.commit).await.expect_err("the size is wrong");
+            let said = error.to_string();
+            assert!(said.contains(&format!("{real} bytes, not {claimed}")), "{said}");
+            assert_eq!(b.read(added.commit, "w.bin", 0).await?, text);
+            assert_eq!(b.pull_commit(added.commit).await?.bytes, real as u64);
+        }
+    }
+    Ok(())
+}
+
+/// Has `signer` sign that the files of `added` have these links.
+fn sign_table(
+    swarm: &Swarm,
+    signer: &Node,
+    seed: u8,
+    added: &AddReport,
+    table: &hubless_proof::LinkTable,
+) -> TestResult {
+    let catalogue = signer.store.catalogue();
+    catalogue.put_link_table(added.commit, &table.encode())?;
+    let body = StatementBody {
+        repo: tiny(),
+        revision: Revision::main(),
+        commit: added.commit,
+        origin: None,
+        seen: swarm.clock.now().plus(5),
+        links: Some(table.id()),
+    };
+    let key = hubless_proof::NodeKey::from_bytes([seed; 32]);
+    catalogue.put_statement(&hubless_proof::sign_statement(body, &key))?;
+    Ok(())
+}
+
+/// Whom one is trusted for says nothing of files elsewhere, and a lie of theirs that was struck stays struck.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_signer_speaks_for_one_name() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (signer, honest) = (swarm.node()?, swarm.node()?);
+    let b = swarm.node()?;
+    let weights = noise(1, 9 * MIB);
+    let added = add_weights(&swarm, &signer, &weights).await?;
+    honest.pull_commit(added.commit).await?;
+    let digest = signer.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let elsewhere = FileDigest::Git(BlobId::from_bytes([7; 20]));
+    let path = swarm.folder("lie", &[("x", &noise(66, weights.len()))])?.join("x");
+    let lie = signer.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
+    let rows = vec![(digest, lie.hash, lie.size), (elsewhere, lie.hash, lie.size)];
+    sign_table(&swarm, &signer, 1, &added, &hubless_proof::LinkTable::new(rows)?)?;
+
+    b.resolve(&[signer.id]).await?;
+    swarm.cut(&honest);
+    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    let taken = b.mirror.open_file(&tiny(), added.commit, &"w.bin".parse()?, ByteRange::new(0, 10)).await;
+    assert!(taken.is_ok(), "what the signer says of this commit counts: {:?}", taken.err());
+    assert_eq!(b.store.catalogue().link(&elsewhere)?, None);
+    drop(taken);
+
+    b.pull_from(&[signer.id]).await?;
+    eventually("the lie is struck", async || {
+        !b.store.catalogue().link(&digest).is_ok_and(|l| l.is_some_and(|l| l.hash == lie.hash))
+    })
+    .await?;
+    let again = b.read(added.commit, "w.bin", 0).await;
+    assert!(again.is_err() || again.is_ok_and(|read| read == weights), "a struck link came back");
+    Ok(())
+}

@@ -35,8 +35,18 @@ pub const MAX_SEGMENT_GROUPS: u64 = 256 * 1024;
 /// Shortest time between two pushes of one subscription.
 pub const HOLDINGS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a watched blob that is not held is looked for again.
+/// Blobs that are watched at once, over all subscriptions of all nodes; asking for more is answered `busy`.
+pub(crate) const MAX_WATCHED: usize = 65_536;
+
+/// Blobs that one node may have watched at once, over all its connections: what one connection's subscriptions name at
+/// most.
+pub(crate) const MAX_WATCHED_PER_NODE: usize = MAX_SUBSCRIPTIONS * MAX_HOLDINGS_ASKED;
+
+/// Pause after which a watched blob that nobody fetches here is looked for again; it doubles while nothing changes.
 pub(crate) const HOLDINGS_POLL: Duration = Duration::from_millis(500);
+
+/// Longest pause before a watched blob is looked for again.
+pub(crate) const MAX_HOLDINGS_POLL: Duration = Duration::from_secs(30);
 
 /// Most bytes of one encoded set of groups that is told; a longer one is told in part.
 pub(crate) const MAX_HAVE_BYTES: usize = 128 * 1024;
@@ -80,14 +90,28 @@ pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest wait for an upload slot; shorter than [`STALL_TIMEOUT`], so that the asker hears `busy`.
 pub(crate) const SLOT_WAIT: Duration = Duration::from_secs(2);
 
-/// A peer that takes no byte of an answer for this long loses its upload slot.
+/// Longest that one piece of an answer waits to be taken: a peer that takes no longer loses its slot.
 pub(crate) const TAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes a second that a peer must take of an answer on the whole, once [`TAKE_TIMEOUT`] is used up: a thin line does,
+/// and nobody keeps a slot for as long as it likes.
+pub(crate) const MIN_TAKE_RATE: u64 = 16 * 1024;
 
 /// Questions on `hubless/1`, over all connections, that read the store at once.
 pub(crate) const QUESTION_SLOTS: usize = 16;
 
+/// Questions of one node, over all its connections, that read the store at once.
+pub(crate) const QUESTIONS_PER_NODE: usize = 4;
+
 /// Manifests that are sent at once, over all connections: the largest are tens of megabytes each.
 pub(crate) const MANIFEST_SLOTS: usize = 4;
+
+/// Manifests that are sent to one node at once, over all its connections.
+pub(crate) const MANIFESTS_PER_NODE: usize = 1;
+
+/// One node's part of the upload slots: of so many, it has one at once, and never less than one in all. The rest is
+/// there for others, however many connections it opens.
+pub(crate) const UPLOAD_SHARE: usize = 2;
 
 /// Most bytes of an answer that are handed to a stream in one piece.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;

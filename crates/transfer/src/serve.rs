@@ -1,13 +1,15 @@
 //! Takes connections from outside and hands their streams on.
 //!
 //! **Invariant:** a stranger can hold at most one of `max_connections` places a connection, for as long as it
-//! asks for something now and then; a node has at most four, and in each at most 64 streams.
+//! asks for something now and then; a node has at most four, and in each at most 64 streams. Of slots it has its own
+//! share over all its connections, so that one node alone keeps nobody else from being served.
 
 mod blobs;
 mod hubless;
 mod pump;
+mod share;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use hubless_types::NodeId;
 use iroh::Endpoint;
@@ -19,12 +21,14 @@ use tokio::time::timeout;
 use crate::endpoint::node_of;
 use crate::get;
 use crate::limits::{
-    HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_CONNECTIONS_PER_NODE, MAX_STREAMS, MAX_SUBSCRIPTIONS,
-    MAX_UPLOADS_PER_CONNECTION,
+    HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_STREAMS, MAX_SUBSCRIPTIONS, MAX_UPLOADS_PER_CONNECTION,
 };
 use crate::refusal::Refusal;
 use crate::stats::Counter;
 use crate::transfer::{Shared, close_code};
+
+pub(crate) use self::share::Seat;
+use self::share::{Guest, Share};
 
 /// Accepts until the node stops.
 pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
@@ -47,7 +51,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         connection.close(close_code(Refusal::Refused), b"closed swarm");
         return;
     }
-    let Some(_guest) = Guest::admit(&shared, node) else {
+    let Some(guest) = Guest::admit(&shared, node) else {
         connection.close(close_code(Refusal::Busy), b"too many connections");
         return;
     };
@@ -55,6 +59,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         counter: shared.counters.of(node),
         uploads: Semaphore::new(MAX_UPLOADS_PER_CONNECTION),
         subscriptions: Semaphore::new(MAX_SUBSCRIPTIONS),
+        share: guest.share(),
         node,
         shared: shared.clone(),
     });
@@ -73,34 +78,8 @@ struct Peer {
     uploads: Semaphore,
     /// Places for subscriptions on this connection.
     subscriptions: Semaphore,
-}
-
-/// Counts a node's connections for as long as they live.
-struct Guest<'a>(&'a Shared, NodeId);
-
-impl<'a> Guest<'a> {
-    /// `None` if the node has as many as it may.
-    fn admit(shared: &'a Shared, node: NodeId) -> Option<Self> {
-        let mut guests = shared.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = guests.entry(node).or_insert(0);
-        if *count >= MAX_CONNECTIONS_PER_NODE {
-            return None;
-        }
-        *count += 1;
-        Some(Self(shared, node))
-    }
-}
-
-impl Drop for Guest<'_> {
-    fn drop(&mut self) {
-        let mut guests = self.0.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = guests.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                guests.remove(&self.1);
-            }
-        }
-    }
+    /// What the node may have at once, over all its connections.
+    share: Arc<Share>,
 }
 
 /// Serves streams until the connection ends or is idle. Dropping this aborts all of them.

@@ -16,9 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
-use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
 use crate::pool::Pool;
 use crate::remote::Remote;
+use crate::serve::Seat;
 use crate::stats::{Counters, TransferStats};
 use crate::{TransferError, serve};
 
@@ -30,13 +31,15 @@ pub(crate) struct Shared {
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
+    /// Places for blobs that are watched for others.
+    pub(crate) watched: Semaphore,
     pub(crate) inbound: Arc<Semaphore>,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    /// How many connections each node has open with this one; no more rows than `inbound` has places.
-    pub(crate) guests: Mutex<HashMap<NodeId, usize>>,
+    /// The nodes that have connections open with this one; no more rows than `inbound` has places.
+    pub(crate) guests: Mutex<HashMap<NodeId, Seat>>,
     allow: Option<HashSet<NodeId>>,
-    upload_slots: usize,
+    pub(crate) upload_slots: usize,
     max_connections: usize,
     /// Subscriptions that are open, for tests and figures.
     pub(crate) subscriptions: AtomicUsize,
@@ -78,6 +81,7 @@ impl Transfer {
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),
+            watched: Semaphore::new(MAX_WATCHED),
             inbound: Arc::new(Semaphore::new(config.max_connections)),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),

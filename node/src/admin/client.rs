@@ -86,7 +86,7 @@ impl AdminClient {
                 }
             }
         }
-        Err(NodeError::Admin("the node hung up before it was done".into()))
+        Err(NodeError::HungUp("it was not done".into()))
     }
 
     async fn send(
@@ -108,7 +108,7 @@ impl AdminClient {
 }
 
 fn broken(error: hyper::Error) -> NodeError {
-    NodeError::Admin(format!("the connection with the node broke: {error}"))
+    NodeError::HungUp(error.to_string())
 }
 
 fn is_ndjson(response: &Response<Incoming>) -> bool {

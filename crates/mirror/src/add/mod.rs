@@ -23,20 +23,38 @@ impl Mirror {
     ///
     /// Files stay where they are and are read once each. Files of [`LFS_MIN_BYTES`](hubless_types::LFS_MIN_BYTES)
     /// and more become LFS files. The commit follows the one that the name meant before; a folder that did not
-    /// change makes no commit. It is pinned, and announced as soon as others are reached.
+    /// change makes no commit. It is pinned, and announced as soon as others are reached. Dropping the future
+    /// publishes nothing, unless that had begun.
     ///
     /// # Errors
     /// [`MirrorError::BadFile`] names the first thing in the folder that cannot be added;
     /// [`StoreError::ChangedWhileRead`](hubless_store::StoreError::ChangedWhileRead) a file that somebody writes
     /// to. Nothing is published then.
     pub async fn add(&self, request: AddRequest, progress: ProgressSink) -> Result<AddReport, MirrorError> {
-        let _alone = self.inner.publishing.lock().await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.add(&request, &Teller::new(progress))).await
+        inner.alone(progress, move |inner, teller| inner.add(&request, teller)).await
     }
 }
 
 impl Inner {
+    /// Does `work`, which publishes, while nobody else does. Dropping the future has it publish nothing more;
+    /// the next one waits until it has ended.
+    pub(crate) async fn alone<T: Send + 'static>(
+        self: &Arc<Self>,
+        progress: ProgressSink,
+        work: impl FnOnce(&Self, &Teller) -> Result<T, MirrorError> + Send + 'static,
+    ) -> Result<T, MirrorError> {
+        let alone = Arc::clone(&self.publishing).lock_owned().await;
+        let given_up = self.cancel.child_token();
+        let _while_awaited = given_up.clone().drop_guard();
+        let inner = Arc::clone(self);
+        blocking(move || {
+            let _alone = alone;
+            work(&inner, &Teller::new(progress, given_up))
+        })
+        .await
+    }
+
     fn add(&self, request: &AddRequest, teller: &Teller) -> Result<AddReport, MirrorError> {
         if request.revision.as_commit().is_some() {
             return Err(MirrorError::NoBranch { revision: request.revision.clone() });
@@ -46,6 +64,7 @@ impl Inner {
         teller.tell(Progress::Total { files, bytes });
         let taken = self.take(&found, &kind_by_size, teller)?;
         teller.end();
+        teller.go_on()?;
         let before = self.store.catalogue().get_ref(&request.repo, &request.revision)?;
         let parent = before.map(|b| b.commit);
         let (commit, unchanged) = self.commit(request, parent, &taken)?;

@@ -56,7 +56,7 @@ impl Inner {
     /// As [`Inner::take`], with what became of each file; after the first error it stops if `strict`.
     ///
     /// # Errors
-    /// [`MirrorError::Stopped`] at shutdown.
+    /// [`MirrorError::Stopped`] at shutdown, or when nobody waits for it any more.
     pub(crate) fn take_each(
         &self,
         files: &[Found],
@@ -70,7 +70,7 @@ impl Inner {
         std::thread::scope(|scope| {
             for _ in 0..threads.min(files.len()) {
                 scope.spawn(|| {
-                    while !failed.load(Ordering::Relaxed) && !self.cancel.is_cancelled() {
+                    while !failed.load(Ordering::Relaxed) && !teller.is_given_up() {
                         let i = next.fetch_add(1, Ordering::Relaxed);
                         let Some(found) = files.get(i) else { return };
                         let result = self.take_one(found, kind(found), &|n| teller.bytes(n));
@@ -85,9 +85,7 @@ impl Inner {
         });
         let mut taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
         taken.sort_by_key(|(i, _)| *i);
-        if self.cancel.is_cancelled() {
-            return Err(MirrorError::Stopped);
-        }
+        teller.go_on()?;
         Ok(taken.into_iter().map(|(_, result)| result).collect())
     }
 

@@ -13,6 +13,8 @@ use crate::MirrorError;
 
 /// Deepest nesting of folders.
 const MAX_DEPTH: usize = 128;
+/// What tells a node's data folder from any other.
+const NODE_FILES: [&str; 2] = ["node.key", "format.json"];
 /// The executable bit that git looks at: the owner's.
 const OWNER_RUNS: u32 = 0o100;
 
@@ -29,7 +31,8 @@ pub(crate) struct Found {
     pub(crate) size: u64,
 }
 
-/// Every file beneath `root`, sorted by path. Hidden ones are listed; `.git` and `.cache/huggingface` are not.
+/// Every file beneath `root`, sorted by path. Hidden ones are listed; `.git`, `.cache/huggingface` and
+/// what a killed pull left half written are not.
 /// Symbolic links to files are followed. Blocks.
 ///
 /// # Errors
@@ -40,7 +43,8 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Found>, MirrorError> {
     if !meta.is_dir() {
         return Err(bad(root, "is not a folder", "name the folder that holds the repository's files"));
     }
-    let mut walk = Walk { found: Vec::new(), names: HashMap::new() };
+    let bounds = bounds_of(&root.canonicalize().map_err(|e| disk(root, e))?);
+    let mut walk = Walk { bounds, found: Vec::new(), names: HashMap::new() };
     walk.folder(root, None, 0)?;
     if walk.found.is_empty() {
         return Err(bad(root, "holds no file", "put the repository's files in it, and add it again"));
@@ -50,6 +54,8 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<Found>, MirrorError> {
 }
 
 struct Walk {
+    /// Where links may lead.
+    bounds: PathBuf,
     found: Vec<Found>,
     /// Every path in lower case, and as it is.
     names: HashMap<String, PathBuf>,
@@ -63,6 +69,13 @@ impl Walk {
         let entries = fs::read_dir(dir).map_err(|e| disk(dir, e))?;
         let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(|e| disk(dir, e))?;
         entries.sort_by_key(fs::DirEntry::file_name);
+        if NODE_FILES.iter().all(|name| entries.iter().any(|entry| entry.file_name() == *name)) {
+            return Err(bad(
+                dir,
+                "is the data folder of a node, with its secret key",
+                "keep the node's data somewhere else, and add the folder without it",
+            ));
+        }
         for entry in entries {
             let path = entry.path();
             let name = entry.file_name();
@@ -73,7 +86,7 @@ impl Walk {
                     "rename it, for example with `convmv`",
                 ));
             };
-            if name != ".git" && !is_hub_cache(at, name) {
+            if name != ".git" && !is_hub_cache(at, name) && !is_leftover(name) {
                 self.entry(&path, at, name, depth)?;
             }
         }
@@ -99,7 +112,7 @@ impl Walk {
         if own.is_dir() {
             return self.folder(path, Some(&place), depth + 1);
         }
-        let meta = if own.is_symlink() { target(path)? } else { own };
+        let meta = if own.is_symlink() { target(path, &self.bounds)? } else { own };
         check_kind(path, &meta)?;
         if self.found.len() == MAX_MANIFEST_ENTRIES {
             let why = format!("is one file too many: a repository holds at most {MAX_MANIFEST_ENTRIES}");
@@ -116,7 +129,20 @@ fn is_hub_cache(at: Option<&RepoPath>, name: &str) -> bool {
     name == "huggingface" && at.is_some_and(|at| at.as_str() == ".cache")
 }
 
-fn target(link: &Path) -> Result<Metadata, MirrorError> {
+/// A file that a pull to this folder had begun when it was killed.
+fn is_leftover(name: &str) -> bool {
+    name.starts_with(".hubless-") && name.ends_with(".tmp")
+}
+
+/// Links may lead anywhere in the folder that is added. A snapshot of a Hugging Face cache is made of links to its
+/// repository's `blobs`, so there it is the repository's folder.
+fn bounds_of(root: &Path) -> PathBuf {
+    let cached =
+        root.parent().filter(|p| p.file_name().is_some_and(|n| n == "snapshots")).and_then(Path::parent);
+    cached.filter(|repo| repo.join("blobs").is_dir()).unwrap_or(root).to_owned()
+}
+
+fn target(link: &Path, bounds: &Path) -> Result<Metadata, MirrorError> {
     let meta = match fs::metadata(link) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound || Errno::from_io_error(&e) == Some(Errno::LOOP) => {
@@ -133,6 +159,14 @@ fn target(link: &Path) -> Result<Metadata, MirrorError> {
             link,
             "is a symbolic link to a folder",
             "put the folder itself there, or delete the link",
+        ));
+    }
+    // Whoever made the folder must not be able to have any file of this machine published.
+    if meta.is_file() && !link.canonicalize().map_err(|e| disk(link, e))?.starts_with(bounds) {
+        return Err(bad(
+            link,
+            "is a symbolic link that leads out of the folder",
+            "put a copy of the file there, or delete the link",
         ));
     }
     Ok(meta)

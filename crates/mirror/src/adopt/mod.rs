@@ -25,7 +25,6 @@ use hubless_types::{CommitId, FileDigest, Manifest, RepoId, Revision};
 
 use crate::add::{Found, Taken, Teller, kind_by_size};
 use crate::mirror::Inner;
-use crate::util::blocking;
 use crate::{AdoptReport, AdoptRequest, AdoptedRepo, BadFile, Mirror, MirrorError, Progress, ProgressSink};
 
 use scan::{CachedFile, CachedRepo, Snapshot, scan};
@@ -34,7 +33,7 @@ impl Mirror {
     /// Takes over a Hugging Face cache (its `hub` folder, or that folder's parent), by reference: its files, refs
     /// and snapshots. See the module's own words for what that proves.
     ///
-    /// Running it again takes over what is new. What cannot be taken over is named in the report.
+    /// Running it again takes over what is new. Dropping the future takes over no further snapshot. What cannot be taken over is named in the report.
     ///
     /// # Errors
     /// [`MirrorError::BadFile`] if there is no such repository in the cache; [`MirrorError::Disk`].
@@ -43,9 +42,8 @@ impl Mirror {
         request: AdoptRequest,
         progress: ProgressSink,
     ) -> Result<AdoptReport, MirrorError> {
-        let _alone = self.inner.publishing.lock().await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.adopt(&request, &Teller::new(progress))).await
+        inner.alone(progress, move |inner, teller| inner.adopt(&request, teller)).await
     }
 }
 
@@ -79,6 +77,7 @@ impl Inner {
             if taken.is_empty() {
                 continue;
             }
+            teller.go_on()?;
             let own = self.stand_in(&repo, original, &taken)?;
             adopted.snapshots.push((original, own));
             adopted.files += taken.len() as u64;

@@ -76,11 +76,12 @@ fn scan_repo(repo: RepoId, folder: &Path, skipped: &mut Vec<BadFile>) -> Result<
     read_refs(&folder.join("refs"), "", 0, &mut refs);
     let mut snapshots = Vec::new();
     let base = folder.join("snapshots");
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     for dir in if base.is_dir() { folder_of(&base)? } else { Vec::new() } {
         let name = dir.file_name().and_then(|n| n.to_str());
         let Some(commit) = name.and_then(|n| n.parse().ok()) else { continue };
         let mut files = Vec::new();
-        read_snapshot(&dir, None, 0, &mut files, skipped)?;
+        read_snapshot(&whole, &dir, None, 0, &mut files, skipped)?;
         snapshots.push(Snapshot { commit, files });
     }
     Ok(CachedRepo { repo, refs, snapshots })
@@ -105,7 +106,9 @@ fn read_refs(dir: &Path, prefix: &str, depth: usize, refs: &mut BTreeMap<Revisio
     }
 }
 
+/// Links may lead anywhere in `repo_folder`, and nowhere else.
 fn read_snapshot(
+    repo_folder: &Path,
     dir: &Path,
     at: Option<&RepoPath>,
     depth: usize,
@@ -127,10 +130,14 @@ fn read_snapshot(
         let is_link = fs::symlink_metadata(&path).is_ok_and(|m| m.is_symlink());
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() && !is_link => {
-                read_snapshot(&path, Some(&place), depth + 1, files, skipped)?;
+                read_snapshot(repo_folder, &path, Some(&place), depth + 1, files, skipped)?;
             }
             Ok(meta) if meta.is_file() => {
                 let target = path.canonicalize().unwrap_or_else(|_| path.clone());
+                if !target.starts_with(repo_folder) {
+                    skip("it is a link that leads out of the repository's folder".into());
+                    continue;
+                }
                 let etag = if is_link { etag_of(&target) } else { None };
                 let found = Found { path: place, disk: target, mode: FileMode::Regular, size: meta.size() };
                 files.push(CachedFile { found, etag });

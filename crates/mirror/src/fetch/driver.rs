@@ -110,7 +110,10 @@ impl Driver {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 Some(command) = self.inbox.recv() => self.join(command),
-                () = wake.notified() => self.move_readers(),
+                () = wake.notified() => {
+                    self.move_readers();
+                    self.sweep();
+                }
                 Some(ended) = self.segments.ended() => self.segment_ended(ended),
                 Some(news) = self.sources.news() => self.hear(news),
                 Some(fed) = self.feeds.next(), if !self.feeds.is_empty() => self.fed(fed),
@@ -123,8 +126,16 @@ impl Driver {
     fn join(&mut self, command: Command) {
         let Command { job, feed } = command;
         let hash = job.want.hash;
-        if !job.is_running() {
-            return;
+        {
+            let mut jobs = lock(&self.jobs);
+            // Handles are made of what is in the table alone: nobody waits for a job that is not there.
+            if !jobs.get(&hash).is_some_and(|known| Arc::ptr_eq(known, &job)) {
+                return;
+            }
+            if !job.is_running() {
+                jobs.remove(&hash);
+                return;
+            }
         }
         let begins = !self.running.contains_key(&hash);
         let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
@@ -258,6 +269,17 @@ impl Driver {
             run.readers = places.into_keys().collect();
         }
         events.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Forgets fetches that were given up before they began: the caller was dropped while it waited for room in
+    /// the inbox.
+    fn sweep(&self) {
+        let mut jobs = lock(&self.jobs);
+        if jobs.len() > self.running.len() {
+            jobs.retain(|hash, job| {
+                self.running.contains_key(hash) || job.handles.load(Ordering::Acquire) > 0
+            });
+        }
     }
 
     /// Ends fetches that nobody has had a handle to for a while.

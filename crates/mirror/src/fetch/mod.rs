@@ -131,6 +131,9 @@ impl Fetcher {
             Some(handle) => handle,
             None => self.begun(want).await?,
         };
+        if !handle.job().is_running() {
+            return Ok(handle);
+        }
         let command = Command { job: handle.job(), feed };
         let sent = self.shared.commands.send(command).await;
         sent.map_err(|_| FetchError::Stopped { hash: want.hash })?;
@@ -140,7 +143,7 @@ impl Fetcher {
     /// A handle to the fetch of `hash`, if one runs; its providers stay what they are.
     pub fn joined(&self, hash: &BlobHash) -> Option<FetchHandle> {
         let jobs = self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.get(hash).map(|job| FetchHandle::new(job.clone()))
+        jobs.get(hash).filter(|job| job.is_running()).map(|job| FetchHandle::new(job.clone()))
     }
 
     /// How many fetches run or linger.
@@ -167,10 +170,17 @@ impl Fetcher {
         if self.shared.stop.is_cancelled() {
             return Err(FetchError::Stopped { hash });
         }
-        if jobs.len() >= MAX_JOBS && !jobs.contains_key(&hash) {
-            return Err(FetchError::TooMany { limit: MAX_JOBS });
+        if let Some(job) = jobs.get(&hash).filter(|job| job.is_running()) {
+            return Ok(FetchHandle::new(job.clone()));
         }
-        let job = jobs.entry(hash).or_insert_with(|| Arc::new(Job::new(want, partial, hold, reader, wake)));
-        Ok(FetchHandle::new(job.clone()))
+        let job = Arc::new(Job::new(want, partial, hold, reader, wake));
+        // What is whole already never runs: in the table it would stay for good, and pin the blob.
+        if job.is_running() {
+            if jobs.len() >= MAX_JOBS {
+                return Err(FetchError::TooMany { limit: MAX_JOBS });
+            }
+            jobs.insert(hash, job.clone());
+        }
+        Ok(FetchHandle::new(job))
     }
 }

@@ -533,3 +533,61 @@ async fn a_full_disk_ends_the_fetch_at_once_and_keeps_what_is_verified() -> Resu
     assert_eq!(me.read(&file)?, bytes);
     Ok(())
 }
+
+/// What is whole already is no fetch: nothing of it stays in the table, and it can be collected.
+#[tokio::test(start_paused = true)]
+async fn what_is_here_leaves_nothing_behind() -> Result<()> {
+    let net = MemoryNet::new();
+    let (seed, me) = (Node::new(&net, 1)?, Node::new(&net, 2)?);
+    let file = seed.add(&random_bytes(MIB))?;
+    me.add(&random_bytes(MIB))?;
+
+    let handle = me.fetch_whole(&file, &[&seed]).await?;
+
+    assert_eq!(me.fetcher.running(), 0);
+    assert!(me.fetcher.joined(&file.hash).is_none());
+    drop(handle);
+    assert!(me.store.blobs().evict(&file.hash).is_ok(), "nobody holds it");
+    Ok(())
+}
+
+/// A caller that is dropped while it waits for room in the inbox leaves no fetch behind.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_was_given_up_before_it_began_is_forgotten() -> Result<()> {
+    let net = MemoryNet::new();
+    let (seed, me) = (Node::new(&net, 1)?, Node::new(&net, 2)?);
+    let files = [seed.add(&random_bytes(MIB))?, seed.add(&random_bytes(2 * MIB))?];
+    let (commands, inbox) = tokio::sync::mpsc::channel(1);
+    let shared = super::Shared {
+        store: me.store.clone(),
+        jobs: super::Jobs::default(),
+        commands,
+        wake: Arc::default(),
+        next_reader: Arc::default(),
+        stop: super::CancellationToken::new(),
+        tasks: super::TaskTracker::new(),
+    };
+    let driver = super::Driver::new(
+        me.client.clone(),
+        config(1),
+        shared.jobs.clone(),
+        inbox,
+        shared.wake.clone(),
+        shared.stop.clone(),
+        shared.tasks.clone(),
+    );
+    let fetcher = Fetcher { shared: Arc::new(shared) };
+    let handle = fetcher.fetch(want(&files[0]), stream::pending().boxed()).await?;
+    let waits = fetcher.fetch(want(&files[1]), stream::pending().boxed());
+    assert!(timeout(Duration::from_secs(1), waits).await.is_err(), "the inbox is full");
+    assert_eq!(fetcher.running(), 2);
+
+    fetcher.shared.tasks.spawn(driver.run());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    assert_eq!(fetcher.running(), 1);
+    drop(handle);
+    fetcher.shared.tasks.close();
+    fetcher.shutdown().await;
+    Ok(())
+}

@@ -9,7 +9,7 @@ mod output;
 use std::sync::Arc;
 
 use hubless_store::{RefRecord, RefSource};
-use hubless_types::{FileEntry, Manifest, Pin};
+use hubless_types::{FileEntry, Manifest, Pin, Revision};
 use tokio::time::Instant;
 
 pub(crate) use hf_cache::hub_folder;
@@ -100,6 +100,13 @@ impl Inner {
                 since,
             };
             catalogue.put_pin(&pin)?;
+        }
+        // What was adopted is nobody's business but this node's, unless it was shared: then it is told of already.
+        let names = |(name, row): &(Revision, RefRecord)| {
+            row.by == RefSource::Adopted && (row.commit == commit || name.as_commit() == Some(commit))
+        };
+        if catalogue.refs(repo)?.iter().any(names) {
+            return Ok(());
         }
         if catalogue.has_manifest(commit)? {
             self.announce_commit(commit)?;

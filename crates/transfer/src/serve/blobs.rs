@@ -14,8 +14,16 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     let Ok(Ok(request)) = request else { return Err(Refusal::BadRequest) };
     let get = Get::decode(&request).ok_or(Refusal::BadRequest)?;
     // First its own turn, then one of all: who asks for much at once keeps nobody else waiting.
-    let slots = async { (peer.uploads.acquire().await, peer.shared.uploads.acquire().await) };
-    let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
+    let slots = async {
+        (
+            peer.uploads.acquire().await,
+            peer.share.uploads.acquire().await,
+            peer.shared.uploads.acquire().await,
+        )
+    };
+    let Ok((Ok(_turn), Ok(_share), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else {
+        return Err(Refusal::Busy);
+    };
     let store = peer.shared.store.clone();
     pump(send, &peer.counter, move |emit| {
         for piece in open_segment(&store, &get.hash, |size| get.wanted(size))? {

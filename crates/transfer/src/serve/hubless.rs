@@ -7,8 +7,8 @@ use hubless_types::BlobHash;
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
 
-use super::{Peer, pump::pump};
-use crate::limits::{QUESTION_TIMEOUT, SLOT_WAIT, TAKE_TIMEOUT};
+use super::{Peer, pump::pump, share};
+use crate::limits::{MANIFEST_TIMEOUT, QUESTION_TIMEOUT, SLOT_WAIT, TAKE_TIMEOUT};
 use crate::refusal::Refusal;
 use crate::wire::{QUESTION_HEAD, Question, frame, pack};
 use crate::{answer, holdings};
@@ -19,15 +19,17 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     if let Question::Holdings(wanted) = question {
         return subscribe(send, wanted, peer).await;
     }
-    let slots = if matches!(question, Question::Manifest(_)) {
-        &peer.shared.manifests
+    let (own, all) = if matches!(question, Question::Manifest(_)) {
+        (&peer.share.manifests, &peer.shared.manifests)
     } else {
-        &peer.shared.questions
+        (&peer.share.questions, &peer.shared.questions)
     };
-    let slot = timeout(SLOT_WAIT, slots.acquire()).await;
-    let Ok(Ok(_slot)) = slot else { return Err(Refusal::Busy) };
+    let slots = async { (own.acquire().await, all.acquire().await) };
+    let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
     let store = peer.shared.store.clone();
-    pump(send, &peer.counter, move |emit| answer::answer(&store, &question, emit)).await
+    let answered = pump(send, &peer.counter, move |emit| answer::answer(&store, &question, emit));
+    // No asker waits longer for any answer of this protocol.
+    timeout(MANIFEST_TIMEOUT, answered).await.unwrap_or(Err(Refusal::Busy))
 }
 
 /// Reads a question; its body's length is within its kind's bound before any of it is taken.
@@ -61,6 +63,7 @@ impl Drop for Counted<'_> {
 /// Pushes what is held of `wanted` until all of it is, or the asker has had enough.
 async fn subscribe(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) -> Result<(), Refusal> {
     let _place = peer.subscriptions.try_acquire().map_err(|_| Refusal::Busy)?;
+    let _watched = share::take(&peer.share.watched, &peer.shared.watched, wanted.len())?;
     let _counted = Counted::new(&peer.shared.subscriptions);
     let mut news = holdings::watch(peer.shared.store.clone(), wanted);
     let stopped = send.stopped();

@@ -13,6 +13,7 @@ use iroh::{Endpoint, EndpointAddr, RelayMode, SecretKey, TransportAddr};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
+use crate::stories::manifest;
 use crate::support::{Disk, MIB, Node, groups_of, no_tick, node_id, random_bytes};
 
 type Flat = Result<()>;
@@ -327,5 +328,90 @@ async fn subscriptions_are_bounded() -> Flat {
     let many: Vec<_> = (0..=255_u8).map(|n| BlobHash::from_bytes([n; 32])).chain(wanted).collect();
     let too_many = asker.client.holdings(&node.provider(), &many).await;
     assert!(matches!(too_many, Err(TransferError::AsksTooMuch { limit: 256, .. })));
+    Ok(())
+}
+
+/// Asks for the same on `streams` streams of each of four connections, and takes nothing of the answers.
+async fn ask_and_take_nothing(
+    from: &Endpoint,
+    node: &Node,
+    alpn: &[u8],
+    request: &[u8],
+    streams: usize,
+) -> Result<Vec<(Connection, SendStream, RecvStream)>> {
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let connection = dial(from, node, alpn).await?;
+        for _ in 0..streams {
+            let (mut send, recv) = connection.open_bi().await?;
+            send.write_all(request).await?;
+            let _ = send.finish();
+            open.push((connection.clone(), send, recv));
+        }
+    }
+    // Long enough for all of them to have taken what they can get.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(open)
+}
+
+/// One node has half of the upload slots, however many connections it opens; others are served at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_stranger_does_not_take_all_upload_slots() -> Flat {
+    use iroh_blobs::protocol::{GetRequest, Request};
+    for (slots, share, seed) in [(2, 1, 80), (16, 8, 83)] {
+        let node = Node::start_with(seed, |c| c.upload_slots = slots).await?;
+        let file = node.disk.add(&random_bytes(16 * MIB))?;
+        let stranger = endpoint(seed + 1).await?;
+        let request = Request::Get(GetRequest::blob(iroh_blobs::Hash::from_bytes(*file.hash.as_bytes())));
+        let request = postcard::to_stdvec(&request)?;
+        let _held = ask_and_take_nothing(&stranger, &node, BLOBS, &request, 8).await?;
+        assert_eq!(node.transfer.stats().uploads, share);
+        let honest = Node::start(seed + 2).await?;
+        let before = Instant::now();
+        honest.fetch(&node.provider(), &file, 0..4).await?;
+        assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    }
+    Ok(())
+}
+
+/// One node is sent one manifest at a time; others get theirs at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_stranger_does_not_take_all_manifest_slots() -> Flat {
+    let node = Node::start(86).await?;
+    let commit = CommitId::from_bytes([5; 20]);
+    let bundle = random_bytes(6 * MIB);
+    node.disk.store.catalogue().put_manifest(None, &manifest(commit)?, &bundle, None)?;
+    let stranger = endpoint(87).await?;
+    let request = [&[0x11, 20, 0, 0, 0][..], commit.as_bytes().as_slice()].concat();
+    let _held = ask_and_take_nothing(&stranger, &node, HUBLESS, &request, 4).await?;
+    let honest = Node::start(88).await?;
+    let before = Instant::now();
+    honest.client.manifest(&node.provider(), commit).await?;
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    Ok(())
+}
+
+/// One node may not have more blobs watched over several connections than it may over one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_watches_is_bounded_over_its_connections() -> Flat {
+    use futures::StreamExt as _;
+    let node = Node::start(89).await?;
+    // Two endpoints with one key: one node with a connection each.
+    let (asker, again, other) = (Node::start(92).await?, Node::start(92).await?, Node::start(93).await?);
+    let wanted: Vec<_> = (0..=255_u8).map(|n| BlobHash::from_bytes([n; 32])).collect();
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(asker.client.holdings(&node.provider(), &wanted).await?);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(node.transfer.stats().subscriptions, 16);
+    let mut more = again.client.holdings(&node.provider(), &wanted[..1]).await?;
+    assert!(matches!(more.next().await, Some(Err(TransferError::Busy { .. }))));
+    let _others = other.client.holdings(&node.provider(), &wanted).await?;
+    open.pop();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let _more = again.client.holdings(&node.provider(), &wanted).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(node.transfer.stats().subscriptions, 17);
     Ok(())
 }

@@ -103,7 +103,7 @@ async fn a_blob_that_turns_up_is_told() -> Flat {
     Ok(())
 }
 
-fn manifest(commit: CommitId) -> Result<Manifest> {
+pub(crate) fn manifest(commit: CommitId) -> Result<Manifest> {
     let info = CommitInfo {
         tree: TreeId::from_bytes([0; 20]),
         parents: Vec::new(),
