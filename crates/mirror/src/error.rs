@@ -282,6 +282,8 @@ impl MirrorError {
             | Self::NoBranch { .. }
             | Self::NotPinned { .. }
             | Self::NothingMatches { .. } => ErrorKind::BadInput,
+            Self::Store(StoreError::ChangedWhileRead { .. }) => ErrorKind::Busy,
+            Self::Store(StoreError::NotAFile { .. } | StoreError::Collision { .. }) => ErrorKind::BadInput,
             Self::Store(_) | Self::Disk { .. } => ErrorKind::Disk,
             Self::Internal(_) => ErrorKind::Internal,
         }

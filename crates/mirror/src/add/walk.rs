@@ -39,7 +39,12 @@ pub(crate) struct Found {
 /// [`MirrorError::BadFile`] for the first thing that cannot be added, or if nothing is there;
 /// [`MirrorError::Disk`] if something cannot be read.
 pub(crate) fn walk(root: &Path) -> Result<Vec<Found>, MirrorError> {
-    let meta = fs::metadata(root).map_err(|e| disk(root, e))?;
+    let meta = match fs::metadata(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(bad(root, "does not exist", "name the folder that holds the repository's files"));
+        }
+        meta => meta.map_err(|e| disk(root, e))?,
+    };
     if !meta.is_dir() {
         return Err(bad(root, "is not a folder", "name the folder that holds the repository's files"));
     }
