@@ -169,6 +169,8 @@ async fn an_add_that_is_given_up_publishes_nothing() -> TestResult {
     }
     let other = swarm.folder("other", &[("a", b"a")])?;
     a.mirror.add(hubless_mirror::AddRequest::new(&other, "acme/other".parse()?), ignore()).await?;
+    // Long enough for all of it, if it went on regardless.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(a.mirror.refs(&tiny())?.is_empty(), "nobody waited for it");
     assert_eq!(a.store.catalogue().pins()?.len(), 1);
     Ok(())

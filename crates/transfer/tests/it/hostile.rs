@@ -382,8 +382,14 @@ async fn one_stranger_does_not_take_all_manifest_slots() -> Flat {
     let bundle = random_bytes(6 * MIB);
     node.disk.store.catalogue().put_manifest(None, &manifest(commit)?, &bundle, None)?;
     let stranger = endpoint(87).await?;
-    let request = [&[0x11, 20, 0, 0, 0][..], commit.as_bytes().as_slice()].concat();
-    let _held = ask_and_take_nothing(&stranger, &node, HUBLESS, &request, 4).await?;
+    let request = [&[0x11, 21, 0, 0, 0, 20][..], commit.as_bytes().as_slice()].concat();
+    let mut held = ask_and_take_nothing(&stranger, &node, HUBLESS, &request, 4).await?;
+    let mut begun = 0;
+    for (_, _, recv) in &mut held {
+        let first = tokio::time::timeout(Duration::from_millis(10), recv.read_chunk(9)).await;
+        begun += usize::from(matches!(first, Ok(Ok(Some(_)))));
+    }
+    assert_eq!(begun, 1);
     let honest = Node::start(88).await?;
     let before = Instant::now();
     honest.client.manifest(&node.provider(), commit).await?;
@@ -406,7 +412,8 @@ async fn what_one_node_watches_is_bounded_over_its_connections() -> Flat {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(node.transfer.stats().subscriptions, 16);
     let mut more = again.client.holdings(&node.provider(), &wanted[..1]).await?;
-    assert!(matches!(more.next().await, Some(Err(TransferError::Busy { .. }))));
+    let refused = tokio::time::timeout(Duration::from_secs(2), more.next()).await?;
+    assert!(matches!(refused, Some(Err(TransferError::Busy { .. }))), "{refused:?}");
     let _others = other.client.holdings(&node.provider(), &wanted).await?;
     open.pop();
     tokio::time::sleep(Duration::from_millis(300)).await;
