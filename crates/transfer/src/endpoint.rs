@@ -48,10 +48,10 @@ impl std::fmt::Debug for TransferConfig {
 
 /// Bytes of one stream that a peer may send ahead of what is read. From 4 MiB on transfers break ("too many
 /// gaps in stream buffer" in noq).
-const STREAM_WINDOW: u32 = 2_500_000;
+const STREAM_WINDOW: u32 = 1_250_000;
 
 /// Bytes that are kept of what a peer has not confirmed.
-const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+const SEND_WINDOW: u64 = 2 * 1024 * 1024;
 
 /// Largest UDP payload that is tried: what an Ethernet frame takes over IPv4.
 const MAX_DATAGRAM: u16 = 1472;
