@@ -126,7 +126,7 @@ async fn refs_and_history() -> TestResult {
     assert_eq!(story.get("/api/models/no/such/refs").await?.refusal().1, "RepoNotFound");
 
     let folder = story.swarm.folder("tiny", &[("config.json", b"{\"hidden_size\":5}")])?;
-    let second = story.node.add(&"acme/tiny".parse()?, folder).await?.commit;
+    let second = story.node.publish(&"acme/tiny".parse()?, folder).await?.commit;
     let newest = story.get("/api/models/acme/tiny/commits/main?limit=1").await?;
     assert_eq!(
         (newest.header("x-total-count"), texts(&newest.json()?, "id")),

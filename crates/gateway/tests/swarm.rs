@@ -12,9 +12,9 @@ const BIG_FILE: &str = "/acme/tiny/resolve/main/w.safetensors";
 #[tokio::test]
 async fn a_name_nobody_trusted_speaks_for_is_no_revision_but_its_commit_is() -> TestResult {
     let swarm = Swarm::new()?;
-    let publisher = swarm.node(vec![])?;
-    let commit = publisher.add(&"acme/tiny".parse()?, model_folder(&swarm)?).await?.commit;
-    let app = endpoint(&swarm.node(vec![])?);
+    let publisher = swarm.node_trusting(vec![])?;
+    let commit = publisher.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?.commit;
+    let app = endpoint(&swarm.node_trusting(vec![])?);
 
     let by_name = ask(&app, "GET", "/acme/tiny/resolve/main/config.json", &[], "").await?;
     assert_eq!((by_name.refusal().0, by_name.refusal().1), (404, "RevisionNotFound"));
@@ -32,9 +32,9 @@ async fn a_name_nobody_trusted_speaks_for_is_no_revision_but_its_commit_is() -> 
 #[tokio::test]
 async fn what_a_trusted_node_published_is_streamed() -> TestResult {
     let swarm = Swarm::new()?;
-    let publisher = swarm.node(vec![])?;
-    publisher.add(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
-    let app = endpoint(&swarm.node(vec![publisher.id])?);
+    let publisher = swarm.node_trusting(vec![])?;
+    publisher.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
+    let app = endpoint(&swarm.node_trusting(vec![publisher.id])?);
 
     let part = ask(&app, "GET", BIG_FILE, &[("range", "bytes=5000000-5000009")], "").await?;
     assert_eq!((part.status.as_u16(), &part.body[..]), (206, &big_bytes()[5_000_000..5_000_010]));
@@ -47,9 +47,9 @@ async fn what_a_trusted_node_published_is_streamed() -> TestResult {
 #[tokio::test]
 async fn a_client_is_told_to_come_back_when_the_only_holder_stalls() -> TestResult {
     let swarm = Swarm::new()?;
-    let publisher = swarm.node(vec![])?;
-    publisher.add(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
-    let app = endpoint(&swarm.node(vec![publisher.id])?);
+    let publisher = swarm.node_trusting(vec![])?;
+    publisher.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
+    let app = endpoint(&swarm.node_trusting(vec![publisher.id])?);
     assert_eq!(ask(&app, "HEAD", BIG_FILE, &[], "").await?.status, 200);
 
     swarm.set_faults(&publisher, Faults { stall_after: Some(0), ..Faults::default() });
@@ -64,9 +64,9 @@ async fn a_client_is_told_to_come_back_when_the_only_holder_stalls() -> TestResu
 #[tokio::test]
 async fn a_body_that_cannot_be_completed_is_cut() -> TestResult {
     let swarm = Swarm::new()?;
-    let publisher = swarm.node(vec![])?;
-    publisher.add(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
-    let app = endpoint(&swarm.node(vec![publisher.id])?);
+    let publisher = swarm.node_trusting(vec![])?;
+    publisher.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
+    let app = endpoint(&swarm.node_trusting(vec![publisher.id])?);
     assert_eq!(ask(&app, "HEAD", BIG_FILE, &[], "").await?.status, 200);
 
     swarm.set_faults(&publisher, Faults { cut_after: Some(BIG as u64 / 2), ..Faults::default() });

@@ -21,10 +21,14 @@ pub const START: Timestamp = Timestamp(1_700_000_000);
 
 /// Mirrors that may reach one another. Their folders go with it.
 pub struct Swarm {
-    discovery: MemorySwarm,
-    net: MemoryNet,
-    clock: Arc<ManualClock>,
-    dir: TempDir,
+    /// Who finds whom.
+    pub discovery: MemorySwarm,
+    /// Who reaches whom, what goes wrong, and who sent how much.
+    pub net: MemoryNet,
+    /// What all of them take for the time.
+    pub clock: Arc<ManualClock>,
+    /// Where their folders, and those of the test, are.
+    pub dir: TempDir,
     next: AtomicU8,
 }
 
@@ -32,6 +36,8 @@ pub struct Swarm {
 pub struct SwarmNode {
     /// The mirror.
     pub mirror: Mirror,
+    /// What it keeps.
+    pub store: Store,
     /// Who it is.
     pub id: NodeId,
 }
@@ -52,21 +58,33 @@ impl Swarm {
     pub fn lone_node(&self) -> Result<SwarmNode> {
         let (key, store, clock) = self.parts()?;
         let id = key.id();
-        Ok(SwarmNode { mirror: Mirror::offline(store, key, clock, MirrorConfig::default()), id })
+        let mirror = Mirror::offline(store.clone(), key, clock, MirrorConfig::default());
+        Ok(SwarmNode { mirror, store, id })
     }
 
-    /// A node that believes what `trusted` say. Call it inside a tokio runtime.
-    pub fn node(&self, trusted: Vec<NodeId>) -> Result<SwarmNode> {
+    /// A node with the usual settings, which believes nobody.
+    pub fn node(&self) -> Result<SwarmNode> {
+        self.node_with(|_| {})
+    }
+
+    /// A node that believes what `trusted` say.
+    pub fn node_trusting(&self, trusted: Vec<NodeId>) -> Result<SwarmNode> {
+        self.node_with(|config| {
+            config.trusted = trusted;
+            config.lookup_timeout = Duration::from_secs(1);
+        })
+    }
+
+    /// A node whose settings `change` changes. Call it inside a tokio runtime.
+    pub fn node_with(&self, change: impl FnOnce(&mut MirrorConfig)) -> Result<SwarmNode> {
         let (key, store, clock) = self.parts()?;
         let (id, [first, ..]) = (key.id(), key.secret_bytes());
         let discovery = Arc::new(self.discovery.node(id, SocketAddr::from(([127, 0, 0, first], 4001))));
         let peers = self.net.join(id, store.clone());
-        let config =
-            MirrorConfig { trusted, lookup_timeout: Duration::from_secs(1), ..MirrorConfig::default() };
-        Ok(SwarmNode {
-            mirror: Mirror::start(MirrorParts { store, key, clock, config, discovery, peers }),
-            id,
-        })
+        let mut config = MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() };
+        change(&mut config);
+        let parts = MirrorParts { store: store.clone(), key, clock, config, discovery, peers };
+        Ok(SwarmNode { mirror: Mirror::start(parts), store, id })
     }
 
     fn parts(&self) -> Result<(NodeKey, Store, Arc<dyn Clock>)> {
@@ -102,7 +120,7 @@ impl Swarm {
 
 impl SwarmNode {
     /// Publishes a folder as the `main` branch of `repo`.
-    pub async fn add(&self, repo: &RepoId, dir: PathBuf) -> Result<AddReport> {
+    pub async fn publish(&self, repo: &RepoId, dir: PathBuf) -> Result<AddReport> {
         let (sink, _progress) = mpsc::channel(1);
         Ok(self.mirror.add(AddRequest::new(dir, repo.clone()), sink).await?)
     }

@@ -55,9 +55,9 @@ impl Story {
     pub async fn begin() -> Result<Self> {
         let swarm = Swarm::new()?;
         let node = swarm.lone_node()?;
-        let commit = node.add(&"acme/tiny".parse()?, model_folder(&swarm)?).await?.commit;
+        let commit = node.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?.commit;
         let rows = swarm.folder("rows", &[("data/train.jsonl", b"{\"a\":1}\n")])?;
-        node.add(&"datasets/acme/rows".parse()?, rows).await?;
+        node.publish(&"datasets/acme/rows".parse()?, rows).await?;
         let app = endpoint(&node);
         Ok(Self { swarm, node, app, commit })
     }

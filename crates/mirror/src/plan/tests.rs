@@ -64,16 +64,6 @@ fn many_files_are_spread_over_a_crowd_as_one_is() {
     assert!(time < 1.2 && copies < 1.2, "{time} {copies}");
 }
 
-#[test]
-#[ignore = "prints figures over many seeds; half a minute with optimisation"]
-fn figures_of_crowds() {
-    for seed in 100..120 {
-        crowd(&[256 * MIB], seed, |_, spec| spec);
-        crowd(&[16 * MIB; 16], seed, |_, spec| spec);
-        crowd(&[256 * MIB], seed, two_leave);
-    }
-}
-
 /// One is killed and one goes silent half way.
 fn two_leave(i: usize, mut spec: Spec) -> Spec {
     if i == 1 {
