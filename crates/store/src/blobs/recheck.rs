@@ -39,7 +39,7 @@ impl Inner {
     /// Hashes a blob of ours again and writes down what is right, unless its record has changed since it was `seen`.
     pub(super) fn recheck(&self, hash: &BlobHash, seen: &BlobRecord) -> Result<()> {
         let _alone = self.rechecking.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.catalogue.blob(hash)?.as_ref() != Some(seen) {
+        if !self.is_still(hash, seen)? {
             return Ok(());
         }
         let data = File::open(self.layout.data(hash));
@@ -56,6 +56,11 @@ impl Inner {
             self.syncer.soon(*hash);
         }
         Ok(())
+    }
+
+    /// Whether what the catalogue says of a blob is still of the bytes that were `seen`.
+    pub(super) fn is_still(&self, hash: &BlobHash, seen: &BlobRecord) -> Result<bool> {
+        Ok(self.catalogue.blob(hash)?.is_some_and(|now| now.is_of_same_bytes(seen)))
     }
 
     /// Called when bytes turned out to be wrong as they were read: a reference is dropped, and of a file of our own

@@ -262,6 +262,20 @@ fn verify_names_what_is_wrong_and_keeps_what_is_right() {
 }
 
 #[test]
+fn a_blob_that_is_synced_while_it_is_verified_is_still_found_rotten() {
+    let place = Bench::new();
+    let hash = place.import(&place.file("f", &random(4 * GROUP)), ImportMode::Copy).hash;
+    let catalogue = place.store.catalogue();
+    let looked_at = BlobRecord { synced: false, ..catalogue.blob(&hash).unwrap().unwrap() };
+    let data = place.blobs().0.layout.data(&hash);
+    File::options().write(true).open(&data).unwrap().write_all_at(b"rot", GROUP_BYTES).unwrap();
+    catalogue.mark_synced(&hash).unwrap();
+    let found = place.blobs().0.verify_one(&hash, &looked_at).unwrap().unwrap();
+    assert_eq!(found.lost, GROUP_BYTES);
+    assert!(matches!(place.blobs().status(&hash).unwrap(), BlobStatus::Partial { .. }));
+}
+
+#[test]
 fn collection_takes_only_what_nobody_keeps_or_reads() {
     let place = Bench::new();
     let import =

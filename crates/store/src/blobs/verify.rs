@@ -96,9 +96,8 @@ impl Blobs {
 
 impl Inner {
     /// `None` if the blob is as it should be, or has changed since its record was read.
-    fn verify_one(&self, hash: &BlobHash, record: &BlobRecord) -> Result<Option<BadBlob>> {
-        let unchanged = self.catalogue.blob(hash)?.as_ref() == Some(record);
-        if !unchanged || record.have.is_some() && self.live_one(hash).is_some() {
+    pub(super) fn verify_one(&self, hash: &BlobHash, record: &BlobRecord) -> Result<Option<BadBlob>> {
+        if !self.is_still(hash, record)? || record.have.is_some() && self.live_one(hash).is_some() {
             return Ok(None);
         }
         let path = match &record.place {

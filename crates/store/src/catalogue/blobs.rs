@@ -63,8 +63,8 @@ impl Catalogue {
         })
     }
 
-    /// Replaces what is known of a blob (`None` forgets it), if that is still `seen`; says whether it was. Whoever
-    /// acts on what was read a while ago must not undo what came since.
+    /// Replaces what is known of a blob (`None` forgets it), if that still speaks of the bytes that were `seen`; says
+    /// whether it did. Whoever acts on what was read a while ago must not undo what came since.
     pub(crate) fn replace_blob(
         &self,
         hash: &BlobHash,
@@ -72,7 +72,8 @@ impl Catalogue {
         record: Option<&BlobRecord>,
     ) -> Result<bool> {
         self.change(|txn| {
-            if txn.get::<BlobRecord>(Cf::Blobs, hash.as_bytes())?.as_ref() != Some(seen) {
+            let now = txn.get::<BlobRecord>(Cf::Blobs, hash.as_bytes())?;
+            if !now.is_some_and(|now| now.is_of_same_bytes(seen)) {
                 return Ok(false);
             }
             match record {

@@ -52,6 +52,15 @@ pub struct BlobRecord {
     pub boot: [u8; 16],
 }
 
+impl BlobRecord {
+    /// Whether both speak of the same bytes: all is equal but `synced`, which changes by itself a little after a blob
+    /// was written.
+    pub(crate) fn is_of_same_bytes(&self, other: &Self) -> bool {
+        let Self { size, place, have, synced: _, boot } = self;
+        (size, place, have, boot) == (&other.size, &other.place, &other.have, &other.boot)
+    }
+}
+
 /// How this node came to know where a name points.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
