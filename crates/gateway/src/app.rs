@@ -13,7 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::Mirror;
+use hubless_mirror::{Caller, Mirror};
+use hubless_types::Token;
 
 use crate::address::{self, Address, Call};
 use crate::answer::Fault;
@@ -56,9 +57,18 @@ impl Ask {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether the client showed a token; it is never looked at: this node has no users.
+    /// Whether the client showed a token, of whatever form.
     pub(crate) fn has_token(&self) -> bool {
         self.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    /// On whose behalf the request is. What is no token counts as none; an origin is shown it for this request
+    /// alone, and this node itself has no users.
+    pub(crate) fn caller(&self) -> Caller {
+        let sent = self.header(header::AUTHORIZATION);
+        let token =
+            sent.and_then(|text| text.strip_prefix("Bearer ")).and_then(|t| Token::new(t.trim()).ok());
+        Caller { token, ..Caller::anyone() }
     }
 }
 
@@ -121,7 +131,7 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
             }
             Call::Refs => routes::refs::refs(app, ask, &repo).await,
             Call::Commits(tail) => routes::commits::commits(app, ask, &repo, &tail.join("/")).await,
-            Call::AuthCheck => routes::account::auth_check(app, &repo).await,
+            Call::AuthCheck => routes::account::auth_check(app, ask, &repo).await,
             Call::Resolve(tail) => routes::file::resolve(app, ask, &repo, &tail).await,
             Call::Raw(tail) => routes::file::raw(app, ask, &repo, &tail).await,
         },

@@ -1,6 +1,6 @@
 //! Tells a revision from the path that follows it, and finds the commit it means.
 
-use hubless_mirror::{Accept, Mirror, MirrorError};
+use hubless_mirror::{Caller, Mirror, MirrorError};
 use hubless_types::{CommitId, RepoId, Revision};
 
 use crate::answer::Fault;
@@ -55,12 +55,17 @@ pub(crate) fn split_known(
 ///
 /// # Errors
 /// A [`Fault`] that says what is not known.
-pub(crate) async fn commit_of(mirror: &Mirror, repo: &RepoId, text: &str) -> Result<CommitId, Fault> {
+pub(crate) async fn commit_of(
+    mirror: &Mirror,
+    caller: &Caller,
+    repo: &RepoId,
+    text: &str,
+) -> Result<CommitId, Fault> {
     if let Ok(commit) = text.parse() {
         return Ok(commit);
     }
     let revision: Revision = plain_name(text).parse().map_err(|_| Fault::no_revision(repo, text))?;
-    match mirror.resolve(repo, &revision, &Accept::default()).await {
+    match mirror.resolve(repo, &revision, caller).await {
         Ok(resolved) => Ok(resolved.commit),
         Err(error) => match short_id(mirror, repo, text)? {
             Some(commit) => Ok(commit),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_discovery::Discovery;
+use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::PeerClient;
@@ -23,6 +24,8 @@ pub struct MirrorParts {
     pub discovery: Arc<dyn Discovery>,
     /// Asks other nodes.
     pub peers: Arc<dyn PeerClient>,
+    /// Upstreams, in the order in which they are asked.
+    pub origins: Vec<Arc<dyn Origin>>,
 }
 
 /// Settings of a mirror's decisions.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::Caller;
 use crate::MirrorError;
 use crate::mirror::Inner;
 use crate::util::blocking;
@@ -83,7 +84,7 @@ impl Inner {
     }
 
     async fn keep_pin(self: &Arc<Self>, pin: &Pin) -> Result<usize, MirrorError> {
-        let manifest = self.manifest(Some(&pin.repo), pin.commit).await?;
+        let manifest = self.manifest(&Caller::anyone(), Some(&pin.repo), pin.commit).await?;
         let inner = Arc::clone(self);
         let missing = blocking(move || {
             let absent = |e: &&hubless_types::FileEntry| {
@@ -94,7 +95,7 @@ impl Inner {
         .await?;
         let fetched = futures::stream::iter(missing)
             .map(|entry| async move {
-                let (job, _) = self.obtain(&pin.repo, pin.commit, &entry)?;
+                let (job, _) = self.obtain(&Caller::anyone(), &pin.repo, pin.commit, &entry)?;
                 job.await.map_err(MirrorError::Shared)
             })
             .buffer_unordered(AT_ONCE);

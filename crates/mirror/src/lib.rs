@@ -46,7 +46,7 @@ pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
     GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
 };
-pub use request::{Accept, AddRequest, AdoptRequest, PullRequest, PullTo};
+pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_store::{RefRecord, RefSource};

@@ -14,7 +14,7 @@ use hubless_types::{
 use crate::mirror::Inner;
 use crate::sources::Net;
 use crate::util::{blocking, locked};
-use crate::{Mirror, MirrorError};
+use crate::{Caller, Mirror, MirrorError};
 
 /// Manifests of one commit that are fetched at once: each may be large, and most often the first is right.
 const MANIFESTS_AT_ONCE: usize = 2;
@@ -41,10 +41,11 @@ impl Mirror {
     /// prove it, or names files that would escape or clash.
     pub async fn manifest(
         &self,
+        caller: &Caller,
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
-        self.inner.manifest(repo, commit).await
+        self.inner.manifest(caller, repo, commit).await
     }
 
     /// The files of `commit`, if its manifest is here; nobody is asked.
@@ -56,25 +57,27 @@ impl Mirror {
 impl Inner {
     pub(crate) async fn manifest(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
         if let Some(held) = self.manifest_here(repo, commit).await? {
             return Ok(held);
         }
-        self.fetch_manifest(repo, commit).await
+        self.fetch_manifest(caller, repo, commit).await
     }
 
     /// As [`Inner::manifest`], but the commit's own objects are looked for even where a snapshot stands for it.
     pub(crate) async fn real_manifest(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
         if let Some(held) = self.proven_manifest(commit).await? {
             return Ok(held);
         }
-        match self.fetch_manifest(Some(repo), commit).await {
+        match self.fetch_manifest(caller, Some(repo), commit).await {
             Ok(manifest) => Ok(manifest),
             Err(error) => self.manifest_here(Some(repo), commit).await?.ok_or(error),
         }
@@ -109,6 +112,7 @@ impl Inner {
 
     async fn fetch_manifest(
         self: &Arc<Self>,
+        _caller: &Caller,
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, RwLock};
 
+use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId};
@@ -33,6 +34,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: MirrorConfig,
     pub(crate) net: Option<Net>,
+    /// Upstreams, in the order in which they are asked.
+    pub(crate) origins: Vec<Arc<dyn Origin>>,
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
@@ -64,7 +67,7 @@ pub(crate) struct Inner {
 impl Mirror {
     /// Starts with a network. Call it inside a tokio runtime: the announcer and the keeper of pins run from here on.
     pub fn start(parts: MirrorParts) -> Self {
-        let MirrorParts { store, key, clock, config, discovery, peers } = parts;
+        let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
         let node = key.id();
         let fetch = FetchConfig { seed: seed(node), ..FetchConfig::default() };
         let peers = Arc::new(Counted::new(peers));
@@ -75,7 +78,7 @@ impl Mirror {
             peers,
             lookup_timeout: config.lookup_timeout,
         };
-        let mirror = Self::with(store, key, clock, config, Some(net));
+        let mirror = Self::with(store, key, clock, config, Some(net), origins);
         mirror.start_workers();
         mirror
     }
@@ -83,7 +86,7 @@ impl Mirror {
     /// Without a network: `add`, `adopt`, `verify`, `gc`, `list` and reading what is here work; what would need
     /// a peer says [`MirrorError::Offline`](crate::MirrorError::Offline).
     pub fn offline(store: Store, key: NodeKey, clock: Arc<dyn Clock>, config: MirrorConfig) -> Self {
-        Self::with(store, key, clock, config, None)
+        Self::with(store, key, clock, config, None, Vec::new())
     }
 
     fn with(
@@ -92,6 +95,7 @@ impl Mirror {
         clock: Arc<dyn Clock>,
         config: MirrorConfig,
         net: Option<Net>,
+        origins: Vec<Arc<dyn Origin>>,
     ) -> Self {
         let inner = Inner {
             node: key.id(),
@@ -100,6 +104,7 @@ impl Mirror {
             clock,
             config,
             net,
+            origins,
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             asked: Mutex::default(),

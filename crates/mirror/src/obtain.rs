@@ -15,12 +15,12 @@ use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX};
 use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, NodeId, Provider, RepoId};
 use tokio::sync::watch;
 
-use crate::MirrorError;
 use crate::fetch::{FetchError, FetchHandle, FetchProgress, Want};
 use crate::links::{Claim, Known, keys_of};
 use crate::mirror::Inner;
 use crate::sources::Net;
 use crate::util::{blocking, locked};
+use crate::{Caller, MirrorError};
 
 /// Claimed links of one file that are tried, each a fetch of the whole file.
 const MAX_CLAIMS_TRIED: usize = 8;
@@ -79,6 +79,7 @@ impl Inner {
     /// Gets a file here, whole and proven; joins whoever is at it already. Nothing happens until it is awaited.
     pub(crate) fn obtain(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entry: &FileEntry,
@@ -97,9 +98,10 @@ impl Inner {
             return Err(FetchError::TooMany { limit: MAX_JOBS }.into());
         }
         let (inner, gauge) = (Arc::clone(self), Gauge::default());
-        let (repo, entry, told) = (repo.clone(), entry.clone(), gauge.clone());
+        let (caller, repo, entry, told) = (caller.clone(), repo.clone(), entry.clone(), gauge.clone());
         let digest = entry.digest();
-        let job = async move { inner.get_file(&repo, commit, &entry, &told).await.map_err(Arc::new) };
+        let job =
+            async move { inner.get_file(&caller, &repo, commit, &entry, &told).await.map_err(Arc::new) };
         let job = job.boxed().shared();
         if let Some(weak) = job.downgrade() {
             jobs.insert(digest, (weak, gauge.clone()));
@@ -109,6 +111,7 @@ impl Inner {
 
     async fn get_file(
         self: &Arc<Self>,
+        _caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entry: &FileEntry,

@@ -11,7 +11,7 @@ use crate::links::Known;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
 use crate::util::locked;
-use crate::{FileReader, Mirror, MirrorError};
+use crate::{Caller, FileReader, Mirror, MirrorError};
 
 /// Shortest and longest time after which a client is told to ask again.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);
@@ -31,12 +31,13 @@ impl Mirror {
     /// byte took too long (the fetch of a claimed file goes on); [`MirrorError::NoSource`] if nobody has it.
     pub async fn open_file(
         &self,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         path: &RepoPath,
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
-        let manifest = self.inner.manifest(Some(repo), commit).await?;
+        let manifest = self.inner.manifest(caller, Some(repo), commit).await?;
         let entry = manifest.entry(path).cloned().ok_or_else(|| MirrorError::EntryNotFound {
             repo: repo.clone(),
             commit,
@@ -44,13 +45,14 @@ impl Mirror {
         })?;
         drop(manifest);
         let range = ByteRange::new(range.start.min(entry.size), range.end.min(entry.size));
-        self.inner.open(repo, commit, entry, range).await
+        self.inner.open(caller, repo, commit, entry, range).await
     }
 }
 
 impl Inner {
     async fn open(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entry: FileEntry,
@@ -64,7 +66,7 @@ impl Inner {
             Known::Stream(link) if link.size > SMALL_FILE_MAX => {
                 self.open_coming(commit, entry, link, range).await
             }
-            Known::Stream(_) | Known::Unknown => self.open_unproven(repo, commit, entry, range).await,
+            Known::Stream(_) | Known::Unknown => self.open_unproven(caller, repo, commit, entry, range).await,
         }
     }
 
@@ -104,12 +106,13 @@ impl Inner {
 
     async fn open_unproven(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entry: FileEntry,
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
-        let (job, gauge) = self.obtain(repo, commit, &entry)?;
+        let (job, gauge) = self.obtain(caller, repo, commit, &entry)?;
         match tokio::time::timeout(self.config.claimed_wait, job.clone()).await {
             Ok(done) => {
                 let link = done.map_err(MirrorError::Shared)?;

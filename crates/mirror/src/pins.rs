@@ -8,7 +8,7 @@ use hubless_types::{BlobHash, CommitId, Pin, RepoId, Revision};
 
 use crate::mirror::Inner;
 use crate::util::blocking;
-use crate::{Accept, Mirror, MirrorError, PullRequest};
+use crate::{Caller, Mirror, MirrorError, PullRequest};
 
 /// Repositories that are looked at between two looks at the catalogue.
 const REPO_PAGE: usize = 256;
@@ -23,9 +23,10 @@ impl Mirror {
     ///
     /// # Errors
     /// Those of [`Mirror::pull`].
-    pub async fn pin(&self, repo: &RepoId, revision: &Revision, accept: &Accept) -> Result<Pin, MirrorError> {
+    pub async fn pin(&self, repo: &RepoId, revision: &Revision, caller: &Caller) -> Result<Pin, MirrorError> {
         let mut request = PullRequest::all(repo.clone(), revision.clone());
-        request.accept = accept.clone();
+        request.accept = caller.accept.clone();
+        request.token = caller.token.clone();
         request.pin = true;
         let (progress, _unread) = tokio::sync::mpsc::channel(1);
         let pulled = self.pull(request, progress).await;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hubless_types::{NodeId, RepoId, Revision};
+use hubless_types::{NodeId, RepoId, Revision, Token};
 
 /// Whose word about a name is taken for this one request, beside the configured ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -10,6 +10,27 @@ pub struct Accept {
     /// Nodes named by `--accept-from`.
     #[serde(default)]
     pub from: Vec<NodeId>,
+}
+
+/// On whose behalf something is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose word about names counts for this request.
+    pub accept: Accept,
+    /// What an origin is shown, for this request alone.
+    pub token: Option<Token>,
+}
+
+impl Caller {
+    /// Somebody who shows nothing.
+    pub fn anyone() -> Self {
+        Self::default()
+    }
+
+    /// Somebody who takes these nodes' word, beside the configured ones'.
+    pub fn taking(from: impl Into<Vec<NodeId>>) -> Self {
+        Self { accept: Accept { from: from.into() }, token: None }
+    }
 }
 
 /// Where a pull puts files.
@@ -45,6 +66,9 @@ pub struct PullRequest {
     /// Whether the commit is pinned as well.
     #[serde(default)]
     pub pin: bool,
+    /// What an origin is shown; never written anywhere.
+    #[serde(skip)]
+    pub token: Option<Token>,
 }
 
 impl PullRequest {
@@ -58,7 +82,13 @@ impl PullRequest {
             to: PullTo::Store,
             accept: Accept::default(),
             pin: false,
+            token: None,
         }
+    }
+
+    /// On whose behalf it is.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { accept: self.accept.clone(), token: self.token.clone() }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::decide::{Answer, Question, decide, is_timely};
 use crate::mirror::Inner;
 use crate::sources::{ASKED_AT_ONCE, Net};
 use crate::util::locked;
-use crate::{Accept, Mirror, MirrorError, Resolved};
+use crate::{Accept, Caller, Mirror, MirrorError, Resolved};
 
 /// How much longer others are waited for once a usable answer is known.
 const GRACE: Duration = Duration::from_secs(1);
@@ -58,9 +58,9 @@ impl Mirror {
     /// Which commit `revision` of `repo` is.
     ///
     /// A commit id needs nobody's word. A name means what this node published, adopted or accepted before, or
-    /// what a node listed in `trusted` or `accept` signed, whichever is the newest. Peers are waited for at most
+    /// what a node listed in `trusted` or in the caller's `accept` signed, whichever is the newest. Peers are waited for at most
     /// `lookup_timeout`, and about a second where an answer is known already. What is accepted is kept, so that
-    /// it is known here later without `accept`, and with no peer in reach.
+    /// it is known here later without that, and with no peer in reach.
     ///
     /// # Errors
     /// [`MirrorError::Untrusted`] if only others say something; [`MirrorError::RevisionNotFound`] or
@@ -69,9 +69,9 @@ impl Mirror {
         &self,
         repo: &RepoId,
         revision: &Revision,
-        accept: &Accept,
+        caller: &Caller,
     ) -> Result<Resolved, MirrorError> {
-        self.inner.resolve(repo, revision, accept, Ask::Recently).await
+        self.inner.resolve(repo, revision, caller, Ask::Recently).await
     }
 
     /// The names of `repo` that are known here, without those that are commit ids.
@@ -92,13 +92,13 @@ impl Inner {
         &self,
         repo: &RepoId,
         revision: &Revision,
-        accept: &Accept,
+        caller: &Caller,
         ask: Ask,
     ) -> Result<Resolved, MirrorError> {
         if let Some(commit) = revision.as_commit() {
             return self.resolve_commit(repo, revision, commit);
         }
-        let allowed = self.allowed(accept);
+        let allowed = self.allowed(&caller.accept);
         let local = self.store.catalogue().get_ref(repo, revision)?;
         if let Some(net) = self.net_worth_asking(repo, revision, &allowed, local.is_some(), ask) {
             let heard = ask_peers(self, net, repo, Some(revision), &allowed, local.is_some()).await;

@@ -43,7 +43,7 @@ async fn a_cache_is_served_under_its_own_commit() -> TestResult {
 
     let resolved = a.resolve(&[]).await?;
     assert_eq!((resolved.commit, resolved.by), (original, RefSource::Adopted));
-    assert_eq!(a.mirror.manifest(Some(&tiny()), original).await?.commit(), original);
+    assert_eq!(a.mirror.manifest(&Caller::anyone(), Some(&tiny()), original).await?.commit(), original);
     for (path, bytes) in files_of(&dir)? {
         assert_eq!(a.read(original, &path, 0).await?, bytes, "{path}");
     }
@@ -69,7 +69,7 @@ async fn the_real_commit_finds_its_files_here() -> TestResult {
     let report = a.pull_commit(original).await?;
     assert_eq!(report.from, [("here".to_owned(), report.bytes)]);
     assert!(a.store.catalogue().has_manifest(original)?);
-    let resolved = a.mirror.resolve(&tiny(), &Revision::main(), &Accept { from: vec![publisher.id] }).await?;
+    let resolved = a.mirror.resolve(&tiny(), &Revision::main(), &Caller::taking([publisher.id])).await?;
     assert_eq!(resolved.commit, original);
     Ok(())
 }
@@ -108,7 +108,7 @@ async fn what_is_not_shared_is_told_to_nobody() -> TestResult {
     let a = swarm.node()?;
     let report = a.mirror.adopt(request(&cache), ignore()).await?;
     let (_, own) = report.repos[0].snapshots[0];
-    a.mirror.pin(&tiny(), &Revision::main(), &Accept::default()).await?;
+    a.mirror.pin(&tiny(), &Revision::main(), &Caller::anyone()).await?;
     for commit in [original, own] {
         a.pull_commit(commit).await?;
     }

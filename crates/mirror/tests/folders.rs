@@ -105,7 +105,7 @@ async fn what_belongs_to_git_is_left_out() -> TestResult {
     )?;
     symlink("sub/z", dir.join("link"))?;
     let added = a.add(&dir).await?;
-    let manifest = a.mirror.manifest(None, added.commit).await?;
+    let manifest = a.mirror.manifest(&Caller::anyone(), None, added.commit).await?;
     let paths: Vec<&str> = manifest.entries().iter().map(|e| e.path.as_str()).collect();
     assert_eq!(paths, [".gitattributes", "link", "sub/z"]);
     assert_eq!(a.read(added.commit, "link", 0).await?, b"z");

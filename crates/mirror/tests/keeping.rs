@@ -27,7 +27,7 @@ async fn collection_leaves_what_is_pinned() -> TestResult {
         "{listed:?}"
     );
 
-    let manifest = b.mirror.manifest(None, added.commit).await?;
+    let manifest = b.mirror.manifest(&Caller::anyone(), None, added.commit).await?;
     let shard = manifest.entries().iter().find_map(|e| e.lfs).map(|l| l.sha256);
     let shard = DhtKey::Shard(shard.ok_or_else(|| anyhow::anyhow!("an LFS file"))?);
     b.announced(&swarm, &a, shard.clone()).await?;
@@ -91,12 +91,12 @@ async fn a_pin_is_filled_later() -> TestResult {
     let swarm = Swarm::new()?;
     let (a, b) = (swarm.node()?, swarm.node()?);
     let added = a.add(&swarm.folder("repo", &[("w.bin", &noise(1, 2 * MIB))])?).await?;
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     swarm.net.set_faults(a.id, Faults { unreachable: true, ..Faults::default() });
-    let failed = b.mirror.pin(&tiny(), &added.commit.into(), &Accept::default()).await;
+    let failed = b.mirror.pin(&tiny(), &added.commit.into(), &Caller::anyone()).await;
     assert_eq!(failed.map_err(|e| e.kind()), Err(ErrorKind::Unavailable));
     swarm.net.set_faults(a.id, Faults::default());
-    let pin = b.mirror.pin(&tiny(), &added.commit.into(), &Accept::default()).await?;
+    let pin = b.mirror.pin(&tiny(), &added.commit.into(), &Caller::anyone()).await?;
     assert_eq!(pin.commit, added.commit);
     assert_eq!(b.mirror.status()?.files, 1);
     Ok(())
@@ -121,7 +121,10 @@ async fn a_node_without_a_network_does_what_it_can() -> TestResult {
     let unknown: Revision = "0".repeat(40).parse()?;
     let error = mirror.pull(PullRequest::all(tiny(), unknown), ignore()).await.expect_err("no network");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(matches!(mirror.manifest(None, added.commit).await?.entries()[0].digest(), FileDigest::Git(_)));
+    assert!(matches!(
+        mirror.manifest(&Caller::anyone(), None, added.commit).await?.entries()[0].digest(),
+        FileDigest::Git(_)
+    ));
     mirror.shutdown().await;
     Ok(())
 }
@@ -133,7 +136,7 @@ async fn a_shard_that_stays_is_told_of_again() -> TestResult {
     let (a, b) = (swarm.node()?, swarm.node()?);
     let added = a.add(&swarm.folder("repo", &[("w.bin", &noise(1, 9 * MIB))])?).await?;
     b.pull_commit(added.commit).await?;
-    let digest = b.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let digest = b.mirror.manifest(&Caller::anyone(), None, added.commit).await?.entries()[0].digest();
     let FileDigest::Sha256(shard) = digest else { anyhow::bail!("{digest} is no LFS file") };
     b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
     let root = b.store.catalogue().link(&digest)?.ok_or_else(|| anyhow::anyhow!("it is here"))?.hash;

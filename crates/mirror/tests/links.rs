@@ -19,7 +19,7 @@ async fn add_weights(swarm: &Swarm, node: &Node, bytes: &[u8]) -> anyhow::Result
 
 /// Tells a wrong tree for the file of `added`, and holds that tree's bytes.
 async fn make_liar(swarm: &Swarm, liar: &Node, added: &AddReport, seed: u64, size: usize) -> TestResult {
-    let manifest = liar.mirror.manifest(Some(&tiny()), added.commit).await?;
+    let manifest = liar.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     let digest = manifest.entries()[0].digest();
     let path = swarm.folder(&format!("lie{seed}"), &[("x", &noise(seed, size))])?.join("x");
     let lie = liar.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
@@ -37,11 +37,12 @@ async fn a_vouched_file_streams_before_it_is_whole() -> TestResult {
     let weights = noise(1, 10 * MIB);
     let added = add_weights(&swarm, &a, &weights).await?;
     b.resolve(&[]).await?;
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     swarm.net.set_faults(a.id, Faults { bytes_per_second: Some(4 * SLOW), ..Faults::default() });
 
     let whole = ByteRange::whole(10 * MIB as u64);
-    let mut reader = b.mirror.open_file(&tiny(), added.commit, &"w.bin".parse()?, whole).await?;
+    let mut reader =
+        b.mirror.open_file(&Caller::anyone(), &tiny(), added.commit, &"w.bin".parse()?, whole).await?;
     let first = reader.body.next().await.ok_or_else(|| anyhow::anyhow!("no byte"))??;
     assert_eq!(first, weights[..first.len()]);
     let here = b.mirror.status()?;
@@ -54,7 +55,7 @@ async fn a_vouched_file_streams_before_it_is_whole() -> TestResult {
     }
     assert!(rest == weights);
     drop(reader);
-    let digest = b.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let digest = b.mirror.manifest(&Caller::anyone(), None, added.commit).await?.entries()[0].digest();
     eventually("what was shown is proven", async || {
         b.store.catalogue().link(&digest).is_ok_and(|l| l.is_some_and(|l| l.trust == LinkTrust::Proven))
     })
@@ -69,7 +70,7 @@ async fn a_claimed_file_is_whole_before_it_is_shown() -> TestResult {
     let b = swarm.node_with(|config| config.claimed_wait = Duration::from_millis(300))?;
     let weights = noise(1, 9 * MIB);
     let added = add_weights(&swarm, &a, &weights).await?;
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     swarm.net.set_faults(a.id, Faults { bytes_per_second: Some(SLOW), ..Faults::default() });
     let error = b.read(added.commit, "w.bin", 0).await.expect_err("it is not whole");
     assert!(matches!(error, MirrorError::NotYet { .. }) && error.kind() == ErrorKind::Busy, "{error}");
@@ -93,7 +94,7 @@ async fn a_wrong_link_is_struck() -> TestResult {
     make_liar(&swarm, &other, &added, 66, weights.len()).await?;
     assert!(b.pull_commit(added.commit).await.is_ok());
     assert!(b.read(added.commit, "w.bin", 0).await? == weights);
-    let digest = b.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let digest = b.mirror.manifest(&Caller::anyone(), None, added.commit).await?.entries()[0].digest();
     let truth = a.store.catalogue().link(&digest)?.map(|l| l.hash);
     assert_eq!(
         b.store.catalogue().link(&digest)?.map(|l| (l.hash, l.trust)),
@@ -109,7 +110,7 @@ async fn nothing_is_shown_of_a_lie() -> TestResult {
     let (a, liar, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
     let added = add_weights(&swarm, &a, &noise(1, 9 * MIB)).await?;
     make_liar(&swarm, &liar, &added, 66, 9 * MIB).await?;
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     // Of the honest node's table nothing is left.
     b.store.catalogue().put_link_table(added.commit, &hubless_proof::LinkTable::default().encode())?;
     swarm.cut(&a);
@@ -177,15 +178,16 @@ async fn a_struck_link_takes_no_other_file_along() -> TestResult {
     let (a, liar, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
     let (kept, wanted) = (noise(1, 9 * MIB), noise(2, 9 * MIB));
     let first = add_weights(&swarm, &a, &kept).await?;
-    b.mirror.pin(&tiny(), &first.commit.into(), &Default::default()).await?;
-    let digest = b.mirror.manifest(None, first.commit).await?.entries()[0].digest();
+    b.mirror.pin(&tiny(), &first.commit.into(), &Caller::anyone()).await?;
+    let digest = b.mirror.manifest(&Caller::anyone(), None, first.commit).await?.entries()[0].digest();
     let root = b.store.catalogue().link(&digest)?.ok_or_else(|| anyhow::anyhow!("it is here"))?.hash;
 
     let second = a.add(&swarm.folder("second", &[("w.bin", &wanted)])?).await?;
-    let other = liar.mirror.manifest(Some(&tiny()), second.commit).await?.entries()[0].digest();
+    let other =
+        liar.mirror.manifest(&Caller::anyone(), Some(&tiny()), second.commit).await?.entries()[0].digest();
     let lie = Link { digest: other, hash: root, size: wanted.len() as u64, trust: LinkTrust::Proven };
     liar.store.catalogue().put_link(&lie)?;
-    b.mirror.manifest(Some(&tiny()), second.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), second.commit).await?;
     b.store.catalogue().put_link_table(second.commit, &hubless_proof::LinkTable::default().encode())?;
     swarm.cut(&a);
     assert!(b.read(second.commit, "w.bin", 0).await.is_err(), "there is only a lie");
@@ -200,12 +202,13 @@ async fn a_wrong_small_file_is_not_kept() -> TestResult {
     let swarm = Swarm::new()?;
     let (a, liar, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
     let added = add_weights(&swarm, &a, &noise(1, 5000)).await?;
-    let digest = liar.mirror.manifest(Some(&tiny()), added.commit).await?.entries()[0].digest();
+    let digest =
+        liar.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?.entries()[0].digest();
     let junk = noise(66, 5000);
     let lie = liar.store.blobs().import_bytes(&junk, DigestKind::GitBlob)?;
     let link = Link { digest, hash: lie.hash, size: 5000, trust: LinkTrust::Proven };
     liar.store.catalogue().put_link(&link)?;
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
     b.store.catalogue().put_link_table(added.commit, &hubless_proof::LinkTable::default().encode())?;
     swarm.cut(&a);
     assert!(b.read(added.commit, "w.bin", 0).await.is_err());
@@ -226,7 +229,7 @@ async fn any_wrong_size_is_mended() -> TestResult {
             if trusting {
                 b.resolve(&[]).await?;
             }
-            let held = b.mirror.manifest(Some(&tiny()), added.commit).await?;
+            let held = b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
             let bytes = b.store.catalogue().bundle(added.commit)?.unwrap_or_default();
             let mut bundle = hubless_proof::Bundle::decode(&bytes)?;
             // Contents of at most 1,024 bytes travel in the bundle, unless a liar leaves them out.
@@ -278,7 +281,7 @@ async fn a_trusted_signer_speaks_for_one_name() -> TestResult {
     let weights = noise(1, 9 * MIB);
     let added = add_weights(&swarm, &signer, &weights).await?;
     honest.pull_commit(added.commit).await?;
-    let digest = signer.mirror.manifest(None, added.commit).await?.entries()[0].digest();
+    let digest = signer.mirror.manifest(&Caller::anyone(), None, added.commit).await?.entries()[0].digest();
     let elsewhere = FileDigest::Git(BlobId::from_bytes([7; 20]));
     let path = swarm.folder("lie", &[("x", &noise(66, weights.len()))])?.join("x");
     let lie = signer.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
@@ -287,8 +290,11 @@ async fn a_trusted_signer_speaks_for_one_name() -> TestResult {
 
     b.resolve(&[signer.id]).await?;
     swarm.cut(&honest);
-    b.mirror.manifest(Some(&tiny()), added.commit).await?;
-    let taken = b.mirror.open_file(&tiny(), added.commit, &"w.bin".parse()?, ByteRange::new(0, 10)).await;
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
+    let taken = b
+        .mirror
+        .open_file(&Caller::anyone(), &tiny(), added.commit, &"w.bin".parse()?, ByteRange::new(0, 10))
+        .await;
     assert!(taken.is_ok(), "what the signer says of this commit counts: {:?}", taken.err());
     assert_eq!(b.store.catalogue().link(&elsewhere)?, None);
     drop(taken);

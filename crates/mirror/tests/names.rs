@@ -22,7 +22,7 @@ async fn a_changed_folder_makes_a_child_commit() -> TestResult {
     std::fs::write(dir.join("config.json"), b"{\"new\":1}")?;
     let second = a.add(&dir).await?;
     assert_eq!(second.parent, Some(first.commit));
-    let manifest = a.mirror.manifest(None, second.commit).await?;
+    let manifest = a.mirror.manifest(&Caller::anyone(), None, second.commit).await?;
     assert_eq!(manifest.info().parents, [first.commit]);
     assert!(manifest.entry(&"sub/weights.bin".parse()?).is_some_and(|e| e.lfs.is_some()));
     assert_eq!(a.resolve(&[]).await?.commit, second.commit);

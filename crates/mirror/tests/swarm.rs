@@ -55,7 +55,7 @@ async fn added_digest(
     added: &hubless_mirror::AddReport,
     path: &str,
 ) -> anyhow::Result<FileDigest> {
-    let manifest = node.mirror.manifest(None, added.commit).await?;
+    let manifest = node.mirror.manifest(&Caller::anyone(), None, added.commit).await?;
     manifest.entry(&path.parse()?).map(|e| e.digest()).ok_or_else(|| anyhow::anyhow!("no {path}"))
 }
 

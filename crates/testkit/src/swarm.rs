@@ -83,7 +83,8 @@ impl Swarm {
         let peers = self.net.join(id, store.clone());
         let mut config = MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() };
         change(&mut config);
-        let parts = MirrorParts { store: store.clone(), key, clock, config, discovery, peers };
+        let parts =
+            MirrorParts { store: store.clone(), key, clock, config, discovery, peers, origins: Vec::new() };
         Ok(SwarmNode { mirror: Mirror::start(parts), store, id })
     }
 

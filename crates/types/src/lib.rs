@@ -5,6 +5,7 @@
 
 mod addr;
 mod clock;
+mod facts;
 mod ids;
 mod link;
 mod manifest;
@@ -13,9 +14,11 @@ mod pin;
 mod range;
 mod repo;
 mod statement;
+mod token;
 
 pub use addr::{Host, NodeId, PeerAddr, Provider, ProviderSource};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use facts::{Access, RepoFacts};
 pub use ids::{BlobHash, BlobId, CommitId, FileDigest, Sha256, TreeId};
 pub use link::{Link, LinkTrust};
 pub use manifest::{
@@ -27,6 +30,7 @@ pub use pin::Pin;
 pub use range::{ByteRange, GROUP_BYTES, GroupSet};
 pub use repo::{RepoId, RepoKind, Revision};
 pub use statement::{PublicSignature, Statement, StatementBody};
+pub use token::{MAX_TOKEN_BYTES, Token};
 
 /// Why a text is not the identifier it should be; names the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -72,6 +72,7 @@ impl Services {
             config: mirror_config(&config),
             discovery: network.discovery.clone(),
             peers: network.transfer.client(),
+            origins: Vec::new(),
         });
         let (socket, admin) = ListeningSocket::bind(data)?;
         let admin = tokio::net::UnixListener::from_std(admin)

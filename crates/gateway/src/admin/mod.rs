@@ -19,7 +19,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::FutureExt;
-use hubless_mirror::{Accept, AddRequest, ErrorKind, Mirror, MirrorError};
+use hubless_mirror::{AddRequest, Caller, ErrorKind, Mirror, MirrorError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -107,7 +107,7 @@ async fn verify(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, B
 
 async fn pin(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
     let Named { repo, revision, accept_from } = parse(&body)?;
-    Ok(once(async { mirror.pin(&repo, &revision, &Accept { from: accept_from }).await }).await)
+    Ok(once(async { mirror.pin(&repo, &revision, &Caller::taking(accept_from)).await }).await)
 }
 
 async fn unpin(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {

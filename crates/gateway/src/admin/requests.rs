@@ -49,7 +49,7 @@ const fn to_store() -> PullTo {
 impl From<Pull> for PullRequest {
     fn from(asked: Pull) -> Self {
         let Pull { repo, revision, include, exclude, to, accept_from, pin } = asked;
-        Self { repo, revision, include, exclude, to, accept: Accept { from: accept_from }, pin }
+        Self { repo, revision, include, exclude, to, accept: Accept { from: accept_from }, pin, token: None }
     }
 }
 

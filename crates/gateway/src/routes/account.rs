@@ -32,9 +32,9 @@ pub(crate) fn harnesses() -> Response {
 }
 
 /// `GET …/auth-check`: whether the repository can be read.
-pub(crate) async fn auth_check(app: &App, repo: &RepoId) -> Result<Response, Fault> {
+pub(crate) async fn auth_check(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
     if !app.mirror.knows(repo)? {
-        commit_of(&app.mirror, repo, "main").await?;
+        commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
     }
     Ok(json(&serde_json::Map::new()))
 }

@@ -51,7 +51,7 @@ impl Commit {
 
 /// Lists a revision's commit and its first parents, newest first.
 pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str) -> Result<Response, Fault> {
-    let head = manifest_at(app, repo, revision).await?;
+    let head = manifest_at(app, ask, repo, revision).await?;
     let commit = head.commit();
     let all = history(head, |commit| {
         let mirror = app.mirror.clone();

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
+use hubless_mirror::Caller;
 use hubless_types::{ByteRange, CommitId, FileEntry, Manifest, RepoId, RepoPath, Sha256};
 
 use crate::answer::{Fault, header_text};
@@ -32,22 +33,24 @@ struct Meta<'a> {
 
 /// `HEAD` and `GET /{id}/resolve/{rev}/{path}`: the content.
 pub(crate) async fn resolve(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
-    let found = Found::look_up(app, repo, tail).await?;
+    let found = Found::look_up(app, ask, repo, tail).await?;
     let entry = found.entry()?;
     let etag = entry.digest().hex();
     let meta =
         Meta { commit: found.commit, path: &entry.path, size: entry.size, etag, linked: entry.lfs.is_some() };
-    send(ask, &meta, |range| content(app, repo, found.commit, &entry.path, range)).await
+    let caller = ask.caller();
+    send(ask, &meta, |range| content(app, &caller, repo, found.commit, &entry.path, range)).await
 }
 
 /// `HEAD` and `GET /{id}/raw/{rev}/{path}`: the git blob, which for an LFS file is its pointer.
 pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
-    let found = Found::look_up(app, repo, tail).await?;
+    let found = Found::look_up(app, ask, repo, tail).await?;
     let entry = found.entry()?;
     let (commit, path, etag) = (found.commit, &entry.path, entry.blob.to_string());
     let Some(lfs) = entry.lfs else {
         let meta = Meta { commit, path, size: entry.size, etag, linked: false };
-        return send(ask, &meta, |range| content(app, repo, commit, path, range)).await;
+        let caller = ask.caller();
+        return send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await;
     };
     let pointer = pointer(lfs.sha256, entry.size);
     if pointer.len() as u64 != lfs.pointer_size {
@@ -71,10 +74,10 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    async fn look_up(app: &App, repo: &'a RepoId, tail: &[String]) -> Result<Self, Fault> {
+    async fn look_up(app: &App, ask: &Ask, repo: &'a RepoId, tail: &[String]) -> Result<Self, Fault> {
         let (revision, path) = split_known(&app.mirror, repo, tail)?;
-        let commit = commit_of(&app.mirror, repo, &revision).await?;
-        let manifest = manifest_of(app, repo, commit).await?;
+        let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+        let manifest = manifest_of(app, ask, repo, commit).await?;
         Ok(Self { repo, commit, manifest, path })
     }
 
@@ -97,12 +100,13 @@ fn slice(bytes: &Bytes, range: ByteRange) -> Bytes {
 /// Opens the file and waits for its first verified bytes.
 async fn content(
     app: &App,
+    caller: &Caller,
     repo: &RepoId,
     commit: CommitId,
     path: &RepoPath,
     range: ByteRange,
 ) -> Result<Body, Fault> {
-    let mut reader = app.mirror.open_file(repo, commit, path, range).await?;
+    let mut reader = app.mirror.open_file(caller, repo, commit, path, range).await?;
     if reader.range != range {
         // A peer had told a wrong size of a plain file; it was mended while this answer began.
         return Err(Fault::not_yet("the file's size was just corrected; ask again"));

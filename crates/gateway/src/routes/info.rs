@@ -122,7 +122,7 @@ struct Wanted {
 
 /// Tells of `repo` at `revision`.
 pub(crate) async fn info(app: &App, ask: &Ask, repo: &RepoId, revision: &str) -> Result<Response, Fault> {
-    let manifest = manifest_at(app, repo, revision).await?;
+    let manifest = manifest_at(app, ask, repo, revision).await?;
     let wanted = Wanted {
         blobs: ask.query.flag("blobs"),
         security: ask.query.flag("securityStatus"),

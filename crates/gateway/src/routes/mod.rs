@@ -17,24 +17,34 @@ use hubless_mirror::MirrorError;
 use hubless_types::{CommitId, Manifest, RepoId, Timestamp};
 
 use crate::answer::Fault;
-use crate::app::App;
+use crate::app::{App, Ask};
 use crate::revision::commit_of;
 
 /// Finds the commit that `revision` means and its files.
 ///
 /// # Errors
 /// A [`Fault`] that says what is not known.
-pub(crate) async fn manifest_at(app: &App, repo: &RepoId, revision: &str) -> Result<Arc<Manifest>, Fault> {
-    let commit = commit_of(&app.mirror, repo, revision).await?;
-    manifest_of(app, repo, commit).await
+pub(crate) async fn manifest_at(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    revision: &str,
+) -> Result<Arc<Manifest>, Fault> {
+    let commit = commit_of(&app.mirror, &ask.caller(), repo, revision).await?;
+    manifest_of(app, ask, repo, commit).await
 }
 
 /// The files of `commit`.
 ///
 /// # Errors
 /// A [`Fault`] that says what is not known.
-pub(crate) async fn manifest_of(app: &App, repo: &RepoId, commit: CommitId) -> Result<Arc<Manifest>, Fault> {
-    match app.mirror.manifest(Some(repo), commit).await {
+pub(crate) async fn manifest_of(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    commit: CommitId,
+) -> Result<Arc<Manifest>, Fault> {
+    match app.mirror.manifest(&ask.caller(), Some(repo), commit).await {
         Ok(manifest) => Ok(manifest),
         // Without a network, what is not here is not known.
         Err(MirrorError::Offline { .. } | MirrorError::CommitNotFound { .. }) => {

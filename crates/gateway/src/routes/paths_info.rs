@@ -49,7 +49,7 @@ pub(crate) async fn paths_info(
             format!("more than {MAX_PATHS} paths"),
         ));
     }
-    let manifest = manifest_at(app, repo, revision).await?;
+    let manifest = manifest_at(app, ask, repo, revision).await?;
     let listed: Vec<_> =
         wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand)).collect();
     Ok(json(&listed))

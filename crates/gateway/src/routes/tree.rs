@@ -19,8 +19,8 @@ const EXPANDED_PAGE: usize = 50;
 /// Lists a folder.
 pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
     let (revision, path) = split_known(&app.mirror, repo, tail)?;
-    let commit = commit_of(&app.mirror, repo, &revision).await?;
-    let manifest = manifest_of(app, repo, commit).await?;
+    let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+    let manifest = manifest_of(app, ask, repo, commit).await?;
     let no_entry = || Fault::no_entry(repo, commit, &path);
     let folder = match path.trim_matches('/') {
         "" => None,

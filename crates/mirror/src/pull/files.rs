@@ -13,13 +13,13 @@ use hubless_types::{CommitId, FileDigest, FileEntry, Link, Provider, RepoId};
 use tokio::time::Instant;
 
 use super::output::Output;
-use crate::MirrorError;
 use crate::links::Known;
 use crate::meter::{Meter, TELL_EVERY};
 use crate::mirror::Inner;
 use crate::obtain::{Gauge, SMALL_AT_ONCE};
 use crate::sources::Net;
 use crate::util::{blocking, locked};
+use crate::{Caller, MirrorError};
 
 /// Peers that small files are asked of.
 const SMALL_SOURCES: usize = 8;
@@ -40,6 +40,7 @@ enum Job {
 /// One pull's files on their way.
 struct Run<'a> {
     inner: &'a Arc<Inner>,
+    caller: &'a Caller,
     repo: &'a RepoId,
     commit: CommitId,
     output: &'a Output,
@@ -53,6 +54,7 @@ impl Inner {
     /// Gets `entries` here, proven, and hands each to `output`.
     pub(super) async fn get_files(
         self: &Arc<Self>,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entries: Vec<FileEntry>,
@@ -65,7 +67,7 @@ impl Inner {
             (Some(net), true) => some_sources(net, commit).await,
             _ => Vec::new(),
         };
-        let run = Run { inner: self, repo, commit, output, meter, sources, holds: Mutex::default() };
+        let run = Run { inner: self, caller, repo, commit, output, meter, sources, holds: Mutex::default() };
         let mut running =
             stream::iter(jobs).map(|job| run.job(job)).buffer_unordered(self.config.parallel_files.max(1));
         let mut ticks = tokio::time::interval(TELL_EVERY);
@@ -194,7 +196,7 @@ impl Run<'_> {
         if let Some(link) = self.vouched(entry).await? {
             return self.deliver(group, link, here).await;
         }
-        let (job, gauge) = self.inner.obtain(self.repo, self.commit, entry)?;
+        let (job, gauge) = self.inner.obtain(self.caller, self.repo, self.commit, entry)?;
         let digest = entry.digest();
         self.meter.begins(digest, gauge);
         let done = job.await;

@@ -45,11 +45,12 @@ impl Inner {
     async fn pull(self: &Arc<Self>, request: PullRequest, meter: &Meter) -> Result<PullReport, MirrorError> {
         let started = Instant::now();
         let filter = Filter::new(&request.include, &request.exclude)?;
-        let resolved = self.resolve(&request.repo, &request.revision, &request.accept, Ask::Now).await?;
+        let caller = request.caller();
+        let resolved = self.resolve(&request.repo, &request.revision, &caller, Ask::Now).await?;
         meter.tell(Progress::Note {
             text: format!("{} at {} is commit {}", request.repo, request.revision, resolved.commit),
         });
-        let manifest = self.real_manifest(&request.repo, resolved.commit).await?;
+        let manifest = self.real_manifest(&caller, &request.repo, resolved.commit).await?;
         let entries: Vec<FileEntry> =
             manifest.entries().iter().filter(|e| filter.passes(&e.path)).cloned().collect();
         if entries.is_empty() && !manifest.entries().is_empty() {
@@ -59,7 +60,7 @@ impl Inner {
         let output = Output::new(&request, resolved.commit).await?;
         let (files, bytes) = (entries.len() as u64, entries.iter().map(|e| e.size).sum());
         meter.tell(Progress::Total { files, bytes });
-        self.get_files(&request.repo, resolved.commit, entries, &output, meter).await?;
+        self.get_files(&caller, &request.repo, resolved.commit, entries, &output, meter).await?;
         let revision = request.revision.clone();
         let folder = blocking(move || output.finish(&revision)).await?;
         Ok(PullReport {
