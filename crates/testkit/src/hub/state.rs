@@ -26,6 +26,7 @@ struct Inner {
     budget: Option<Budget>,
     xet: bool,
     commits: u64,
+    epoch: u64,
 }
 
 /// Shared by everything; held for moments only.
@@ -122,6 +123,15 @@ impl State {
 
     pub(crate) fn claim_xet(&self, claims: bool) {
         self.inner().xet = claims;
+    }
+
+    pub(crate) fn expire_links(&self) {
+        self.inner().epoch += 1;
+    }
+
+    /// Signed addresses are good for one of these.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.inner().epoch
     }
 
     pub(crate) fn claims_xet(&self) -> bool {
