@@ -83,7 +83,11 @@ async fn files_are_behind_redirects() -> Result<()> {
     ensure!(curl(large.header("location"), &[]).await?.status == 403);
 
     let small = curl(&at("docs/read%20me%2C%2B%25.md"), &[]).await?;
-    ensure!(small.status == 307 && small.header("location").starts_with("/api/resolve-cache/"), "{}", small.headers);
+    ensure!(
+        small.status == 307 && small.header("location").starts_with("/api/resolve-cache/"),
+        "{}",
+        small.headers
+    );
     let followed = curl(&at("docs/read%20me%2C%2B%25.md"), &["--location"]).await?;
     ensure!(followed.status == 200 && followed.body == b"# Tiny\n", "{}", followed.headers);
     let absent = curl(&at("absent"), &[]).await?;
@@ -105,7 +109,11 @@ async fn some_may_read_and_others_may_not() -> Result<()> {
     {
         let header = if token.is_empty() { "X-None: 1".to_owned() } else { bearer(token) };
         let answer = curl(&url, &["--header", &header]).await?;
-        ensure!(answer.status == status && answer.header("x-error-code") == code, "{token}: {}", answer.headers);
+        ensure!(
+            answer.status == status && answer.header("x-error-code") == code,
+            "{token}: {}",
+            answer.headers
+        );
     }
     let info = curl(&format!("{}/api/models/acme/tiny", hub.url()), &[]).await?;
     ensure!(info.json()["gated"] == "auto", "the metadata is public");
@@ -129,10 +137,14 @@ async fn the_api_answers() -> Result<()> {
         .flat_map(|page| page.as_array().cloned().unwrap_or_default())
         .map(|entry| entry["path"].as_str().unwrap_or_default().to_owned())
         .collect();
-    ensure!(paths == ["config.json", "docs", "docs/read me,+%.md", "empty", "model.safetensors"], "{paths:?}");
+    ensure!(
+        paths == ["config.json", "docs", "docs/read me,+%.md", "empty", "model.safetensors"],
+        "{paths:?}"
+    );
     let moved = "acme/renamed".parse()?;
     hub.rename(&repo(), &moved).await?;
-    let info = curl(&format!("{}/api/models/acme/TINY/revision/main?blobs=1", hub.url()), &["--location"]).await?;
+    let info =
+        curl(&format!("{}/api/models/acme/TINY/revision/main?blobs=1", hub.url()), &["--location"]).await?;
     ensure!(info.json()["sha"] == commit.as_str() && info.json()["id"] == "acme/renamed", "{}", info.json());
     hub.point(&moved, "refs/tags/v1", commit.parse()?).await?;
     hub.push(&moved, "refs/pr/1", &[("x", b"x")]).await?;
@@ -148,11 +160,14 @@ async fn the_api_answers() -> Result<()> {
 #[tokio::test]
 async fn git_clones_it() -> Result<()> {
     let (hub, commit) = tiny().await?;
-    hub.push_files(&repo(), "main", vec![HubFile::new("more.bin", b"lfs"), HubFile::new("x", b"x").plain()]).await?;
+    hub.push_files(&repo(), "main", vec![HubFile::new("more.bin", b"lfs"), HubFile::new("x", b"x").plain()])
+        .await?;
     let dir = tempfile::tempdir()?;
-    for (name, args) in
-        [("whole", &[][..]), ("shallow", &["--depth=1"]), ("blobless", &["--filter=blob:none", "--no-checkout"])]
-    {
+    for (name, args) in [
+        ("whole", &[][..]),
+        ("shallow", &["--depth=1"]),
+        ("blobless", &["--filter=blob:none", "--no-checkout"]),
+    ] {
         let to = dir.path().join(name);
         let mut command = Command::new("git");
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_LFS_SKIP_SMUDGE", "1");
@@ -164,7 +179,8 @@ async fn git_clones_it() -> Result<()> {
         }
     }
     let batch = r#"{"operation":"download","objects":[{"oid":"0","size":1}]}"#;
-    let answer = curl(&format!("{}/acme/tiny.git/info/lfs/objects/batch", hub.url()), &["--data", batch]).await?;
+    let answer =
+        curl(&format!("{}/acme/tiny.git/info/lfs/objects/batch", hub.url()), &["--data", batch]).await?;
     ensure!(answer.json()["objects"][0]["error"]["code"] == 404, "{}", answer.json());
     ensure!(commit.len() == 40);
     Ok(())

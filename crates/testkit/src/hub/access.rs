@@ -12,7 +12,9 @@ use super::state::Shown;
 
 /// The token that a request carries: `Bearer`, or as the password of `Basic`.
 pub(crate) fn who(headers: &HeaderMap) -> Who {
-    let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else { return Who::Nobody };
+    let Some(value) = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return Who::Nobody;
+    };
     if let Some(token) = value.strip_prefix("Bearer ") {
         return Who::Token(token.trim().to_owned());
     }

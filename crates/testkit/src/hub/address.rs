@@ -11,8 +11,26 @@ const FILE_VERBS: [&str; 5] = ["resolve", "raw", "info", "git-upload-pack", "git
 
 /// All that must not stand in a path as it is.
 const ESCAPED: AsciiSet = CONTROLS
-    .add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'[').add(b']').add(b'^')
-    .add(b'`').add(b'{').add(b'|').add(b'}').add(b'&').add(b'=').add(b'+').add(b',').add(b';').add(b':');
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}')
+    .add(b'&')
+    .add(b'=')
+    .add(b'+')
+    .add(b',')
+    .add(b';')
+    .add(b':');
 
 /// A path's text, its slashes kept.
 pub(crate) fn escaped(path: &str) -> String {
@@ -115,7 +133,8 @@ fn about(
         after = format!("{after}?{query}");
     }
     let verb = words.get(end).filter(|_| !verbs.is_empty()).map_or("", |verb| verb);
-    let rest = words[(end + usize::from(!verb.is_empty())).min(words.len())..].iter().map(|w| (*w).to_owned());
+    let rest =
+        words[(end + usize::from(!verb.is_empty())).min(words.len())..].iter().map(|w| (*w).to_owned());
     Some(About {
         repo: RepoId::new(kind, &name).ok()?,
         verb: verb.to_owned(),
@@ -159,7 +178,9 @@ mod tests {
 
     #[test]
     fn another_name_keeps_the_rest() {
-        let Some(Ask::File(about)) = parse("/datasets/Acme/Rows/resolve/main/a%20b?download=1") else { panic!() };
+        let Some(Ask::File(about)) = parse("/datasets/Acme/Rows/resolve/main/a%20b?download=1") else {
+            panic!()
+        };
         let to = "datasets/acme/rows".parse().unwrap();
         assert_eq!(about.renamed(&to), "/datasets/acme/rows/resolve/main/a%20b?download=1");
     }

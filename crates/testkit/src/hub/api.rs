@@ -110,10 +110,12 @@ async fn tree(shared: &Shared, repo: &RepoId, rest: &[String], query: &Query) ->
     if !path.is_empty() && !entries.iter().any(|entry| entry.folder && entry.path == path) {
         return Err(Refused::entry_not_found(&commit.to_string()));
     }
-    let get = |name: &str| query.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok());
+    let get =
+        |name: &str| query.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok());
     let (recursive, expand) = (flag(query, "recursive"), flag(query, "expand"));
     let most = if expand { EXPANDED_PAGE } else { PAGE };
-    let (limit, from): (usize, usize) = (get("limit").unwrap_or(most).clamp(1, most), get("cursor").unwrap_or(0));
+    let (limit, from): (usize, usize) =
+        (get("limit").unwrap_or(most).clamp(1, most), get("cursor").unwrap_or(0));
     let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
     let below = |entry: &&Entry| {
         let rest = entry.path.strip_prefix(&prefix);
@@ -148,11 +150,16 @@ async fn paths_info(
     body: &[u8],
 ) -> Handled {
     let (commit, _) = revision(shared, repo, rest).await?;
-    let is_json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json =
+        headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     let (paths, expand) = if is_json {
-        let asked: Value = serde_json::from_slice(body).map_err(|error| Refused::bad_request(error.to_string()))?;
+        let asked: Value =
+            serde_json::from_slice(body).map_err(|error| Refused::bad_request(error.to_string()))?;
         let paths = asked["paths"].as_array().into_iter().flatten();
-        (paths.filter_map(|path| path.as_str().map(str::to_owned)).collect::<Vec<_>>(), asked["expand"] == true)
+        (
+            paths.filter_map(|path| path.as_str().map(str::to_owned)).collect::<Vec<_>>(),
+            asked["expand"] == true,
+        )
     } else {
         let form = pairs(&String::from_utf8_lossy(body));
         let paths = form.iter().filter(|(key, _)| key == "paths").map(|(_, value)| value.clone());

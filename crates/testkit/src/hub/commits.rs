@@ -39,7 +39,8 @@ pub(crate) async fn list(
     commit: CommitId,
     query: &[(String, String)],
 ) -> Handled {
-    let number = |name: &str| query.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok());
+    let number =
+        |name: &str| query.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.parse().ok());
     let (limit, page): (usize, usize) = (number("limit").unwrap_or(PAGE).max(1), number("p").unwrap_or(0));
     let log = read(&shared.git.log(repo, commit, None).await?)?;
     let shown: Vec<Value> = log.iter().skip(page * limit).take(limit).map(tell).collect();

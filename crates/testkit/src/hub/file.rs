@@ -72,7 +72,11 @@ fn describe(shared: &Shared, response: &mut Response<Body>, repo: &RepoId, commi
         let kind = repo.kind().plural();
         let token = format!("{}/api/{kind}/{}/xet-read-token/{commit}", shared.url, repo.name());
         set(response, "x-xet-hash", &etag);
-        set(response, "link", &format!("<{token}>; rel=\"xet-auth\", <{}/xet>; rel=\"xet-reconstruction-info\"", shared.url));
+        set(
+            response,
+            "link",
+            &format!("<{token}>; rel=\"xet-auth\", <{}/xet>; rel=\"xet-reconstruction-info\"", shared.url),
+        );
     }
 }
 

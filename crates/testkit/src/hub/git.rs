@@ -31,7 +31,8 @@ pub(crate) struct Asked<'a> {
 
 /// `info/refs`, `git-upload-pack`, `git-receive-pack` (refused), and the LFS batch API.
 pub(crate) async fn handle(shared: &Shared, about: &About, who: &Who, asked: Asked<'_>) -> Handled {
-    let (repo, shown) = access::enter(shared, &about.repo, who).map_err(|refused| ask_for_token(refused, asked.headers))?;
+    let (repo, shown) =
+        access::enter(shared, &about.repo, who).map_err(|refused| ask_for_token(refused, asked.headers))?;
     if repo != about.repo {
         return Ok(redirect(307, &about.renamed(&repo)));
     }
@@ -41,7 +42,9 @@ pub(crate) async fn handle(shared: &Shared, about: &About, who: &Who, asked: Ask
         ("info", ["lfs", "objects", "batch"]) => return lfs::batch(shared, &repo, &asked.body).await,
         ("info", ["refs"]) => "info/refs",
         ("git-upload-pack", []) => "git-upload-pack",
-        ("git-receive-pack", []) => return Err(Refused::new(403, None, "this hub takes no pushes over HTTP")),
+        ("git-receive-pack", []) => {
+            return Err(Refused::new(403, None, "this hub takes no pushes over HTTP"));
+        }
         _ => return Err(Refused::new(404, None, "no such address")),
     };
     Ok(run(shared, &format!("/{}/{inner}", Git::name(&repo)), &asked).await?)

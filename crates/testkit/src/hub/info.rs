@@ -70,7 +70,9 @@ pub(crate) fn info(
     entries: &[Entry],
     query: &[(String, String)],
 ) -> Value {
-    let flag = |name: &str| query.iter().any(|(key, value)| key == name && matches!(&value[..], "true" | "True" | "1"));
+    let flag = |name: &str| {
+        query.iter().any(|(key, value)| key == name && matches!(&value[..], "true" | "True" | "1"))
+    };
     let mut all = summary(repo, shown, commit);
     let files = entries.iter().filter(|entry| !entry.folder);
     let siblings: Vec<Value> = files.clone().map(|entry| sibling(entry, flag("blobs"))).collect();
@@ -79,8 +81,11 @@ pub(crate) fn info(
     if flag("securityStatus") {
         all.insert("securityRepoStatus".into(), json!({"scansDone": false, "filesWithIssues": []}));
     }
-    let expand: Vec<&str> =
-        query.iter().filter(|(key, _)| key == "expand" || key == "expand[]").map(|(_, value)| &value[..]).collect();
+    let expand: Vec<&str> = query
+        .iter()
+        .filter(|(key, _)| key == "expand" || key == "expand[]")
+        .map(|(_, value)| &value[..])
+        .collect();
     if !expand.is_empty() {
         all.retain(|name, _| matches!(&name[..], "_id" | "id" | "modelId") || expand.contains(&&name[..]));
     }

@@ -8,7 +8,8 @@ use super::answer::{Handled, Refused, whole};
 
 /// Answers a batch; downloads only.
 pub(crate) async fn batch(shared: &Shared, _repo: &RepoId, body: &[u8]) -> Handled {
-    let asked: Value = serde_json::from_slice(body).map_err(|error| Refused::bad_request(error.to_string()))?;
+    let asked: Value =
+        serde_json::from_slice(body).map_err(|error| Refused::bad_request(error.to_string()))?;
     if asked["operation"] != "download" {
         return Err(Refused::new(403, None, "this hub takes no uploads"));
     }
@@ -20,7 +21,8 @@ pub(crate) async fn batch(shared: &Shared, _repo: &RepoId, body: &[u8]) -> Handl
 
 fn answer(shared: &Shared, object: &Value) -> Value {
     let (oid, size) = (object["oid"].as_str().unwrap_or_default(), &object["size"]);
-    let known = oid.len() == 64 && oid.bytes().all(|b| b.is_ascii_hexdigit()) && shared.git.lfs_path(oid).exists();
+    let known =
+        oid.len() == 64 && oid.bytes().all(|b| b.is_ascii_hexdigit()) && shared.git.lfs_path(oid).exists();
     if !known {
         return json!({"oid": oid, "size": size, "error": {"code": 404, "message": "no such object"}});
     }

@@ -70,7 +70,8 @@ async fn talk(shared: Arc<Shared>, stream: TcpStream, port: PortOf) {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&shared, request, port).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A client that goes away is its own affair.
     let _ = connection.await;
 }
@@ -121,7 +122,10 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>, port: PortOf) 
     record.answered(response.status().as_u16());
     let offset = response.extensions_mut().remove::<Offset>();
     // A wrong byte is one of a file, or of whatever else the fault is about.
-    let spoilt = HubFaults { wrong_byte_at: faults.wrong_byte_at.filter(|_| offset.is_some() || scope != Scope::Content), ..faults };
+    let spoilt = HubFaults {
+        wrong_byte_at: faults.wrong_byte_at.filter(|_| offset.is_some() || scope != Scope::Content),
+        ..faults
+    };
     spoil(response, offset.map_or(0, |offset| offset.0), &spoilt, record)
 }
 

@@ -77,18 +77,18 @@ impl State {
     /// The name that a repository has now: it may have been renamed, or be spelled otherwise.
     pub(crate) fn canonical(&self, repo: &RepoId) -> Option<RepoId> {
         let inner = self.inner();
-        let mut name = repo;
-        for _ in 0..=inner.renamed.len() {
-            match inner.renamed.get(name).filter(|_| !inner.repos.contains_key(name)) {
-                Some(next) => name = next,
-                None => break,
-            }
-        }
-        let same = |known: &&RepoId| {
+        let same = |known: &RepoId, name: &RepoId| {
             known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name())
         };
-        let exact = inner.repos.get_key_value(name).map(|(known, _)| known);
-        exact.or_else(|| inner.repos.keys().find(same)).cloned()
+        let mut name = repo;
+        // As many renames as there are; a ring of them ends here.
+        for _ in 0..=inner.renamed.len() {
+            if let Some(known) = inner.repos.keys().find(|known| same(known, name)) {
+                return Some(known.clone());
+            }
+            name = inner.renamed.iter().find(|(from, _)| same(from, name))?.1;
+        }
+        None
     }
 
     pub(crate) fn add_user(&self, token: &str) {
