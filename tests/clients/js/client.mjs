@@ -1,9 +1,11 @@
 // The programs of the client matrix for @huggingface/hub: `node client.mjs OPERATION FIXTURE`.
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, readdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { createRequire } from "node:module";
 import { join, relative } from "node:path";
-import * as hub from "@huggingface/hub";
+
+// Installed by scripts/test, apart from the sources.
+const hub = createRequire(join(process.env.HUBLESS_TEST_CLIENTS, "js", "client.mjs"))("@huggingface/hub");
 
 const [operation, fixture] = process.argv.slice(2);
 const hubUrl = process.env.HF_ENDPOINT;
@@ -55,7 +57,7 @@ const operations = {
 
   async whole() {
     for (const name of ["acme/tiny", "datasets/acme/rows", "spaces/acme/app"]) {
-      const cacheDir = await mkdtemp(join(tmpdir(), "hubless-js-"));
+      const cacheDir = await mkdtemp(join(process.cwd(), "cache-"));
       const folder = await hub.snapshotDownload({ repo: name, cacheDir, hubUrl });
       const [expected, found] = [await files(join(fixture, name)), await files(folder)];
       assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort());
