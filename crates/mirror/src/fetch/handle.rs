@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubless_store::{Hold, PartialBlob};
-use hubless_types::{BlobHash, ByteRange, NodeId};
+use hubless_types::{BlobHash, ByteRange};
 use tokio::sync::{Notify, watch};
 
 use super::{FetchError, Want};
+use crate::plan::Source;
 
 /// How far a fetch is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct FetchProgress {
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
-    /// Bytes that each node sent in this fetch, duplicates and proofs included.
-    pub from: Vec<(NodeId, u64)>,
+    /// Bytes that each node or origin sent in this fetch, duplicates and proofs included.
+    pub from: Vec<(Source, u64)>,
     /// Bytes a second of late.
     pub rate: u64,
 }
@@ -40,6 +41,8 @@ pub(super) struct Job {
     pub(super) partial: PartialBlob,
     pub(super) progress: watch::Sender<FetchProgress>,
     pub(super) state: watch::Sender<State>,
+    /// Whether its tree is here, so that what an origin sends can be checked as it comes.
+    pub(super) treed: watch::Sender<bool>,
     /// How many handles there are. It leaves 0 only under the lock of the fetcher's table.
     pub(super) handles: AtomicUsize,
     readers: Mutex<BTreeMap<u64, ByteRange>>,
@@ -66,6 +69,7 @@ impl Job {
             partial,
             progress: watch::Sender::new(progress),
             state: watch::Sender::new(state),
+            treed: watch::Sender::new(false),
             handles: AtomicUsize::new(0),
             readers: Mutex::default(),
             moved: AtomicBool::new(false),
@@ -168,6 +172,11 @@ impl FetchHandle {
     /// As [`FetchHandle::wait_for`].
     pub async fn wait_done(&self) -> Result<(), FetchError> {
         self.until(|| false).await
+    }
+
+    /// Turns true once the file's whole tree is here and its origins are asked as well.
+    pub fn has_tree(&self) -> watch::Receiver<bool> {
+        self.job.treed.subscribe()
     }
 
     /// How far the fetch is; a few updates a second.
