@@ -19,6 +19,7 @@ mod error;
 mod hash;
 mod key;
 mod links;
+mod pack;
 mod pkt_line;
 mod pointer;
 mod statement;
@@ -33,6 +34,7 @@ pub use error::ProofError;
 pub use hash::{blob_id, commit_id, tree_id};
 pub use key::NodeKey;
 pub use links::{LinkTable, MAX_LINK_TABLE_BYTES};
+pub use pack::{PackKind, PackWriter};
 pub use pkt_line::{
     Band, MAX_PKT_DATA, Packet, PacketBuffer, Packets, put_band, put_delim, put_flush, put_line, put_packet,
     put_response_end, read_packet,
