@@ -24,6 +24,7 @@ mod pkt_line;
 mod pointer;
 mod statement;
 mod tree;
+mod upload_pack;
 mod wire;
 
 pub use bundle::{Bundle, MAX_BUNDLE_BYTES};
@@ -42,3 +43,4 @@ pub use pkt_line::{
 pub use pointer::Pointer;
 pub use statement::{MAX_ORIGIN_BYTES, sign_statement, verify_statement};
 pub use tree::{TreeEntry, parse_tree, write_tree};
+pub use upload_pack::{FetchRequest, GitRequest, INFINITE_DEPTH, LsRefs, MAX_GIT_REQUEST_BYTES, PackFilter};
