@@ -2,5 +2,7 @@
 
 mod delta;
 mod read;
+mod write;
 
 pub use read::{MAX_DELTA_DEPTH, ObjectKind, PackLimits, PackObject, peek_object, read_pack};
+pub use write::{PackKind, PackWriter};
