@@ -6,12 +6,14 @@
 //! **Not here:** bytes of files and their hash trees (`blobs`), whether a statement or a proof is right (`proof`),
 //! the time (callers pass it).
 
+mod aliases;
 mod announce;
 mod batch;
 mod blobs;
 mod codec;
 mod db;
 mod dht;
+mod facts;
 mod keys;
 mod links;
 mod manifest_cache;
@@ -35,6 +37,7 @@ use hubless_types::NodeId;
 pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
 pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
+pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
