@@ -33,6 +33,12 @@ pub struct MirrorParts {
 pub struct MirrorConfig {
     /// Nodes whose statements about names and links are believed (`[names] trusted`).
     pub trusted: Vec<NodeId>,
+    /// Nodes that are believed about what they saw at an origin, if enough of them agree (`[names] witnesses`).
+    pub witnesses: Vec<NodeId>,
+    /// How many of them must agree (`[names] threshold`); at least 1.
+    pub threshold: usize,
+    /// Longest wait for an origin to say what a name means (`[origin] answer_within`).
+    pub answer_within: Duration,
     /// Longest wait for peers to say what a name means, or for the first source of a file.
     pub lookup_timeout: Duration,
     /// Longest wait for an origin to say what a name means, while something else is known.
@@ -55,6 +61,9 @@ impl Default for MirrorConfig {
     fn default() -> Self {
         Self {
             trusted: Vec::new(),
+            witnesses: Vec::new(),
+            threshold: 1,
+            answer_within: Duration::from_secs(3),
             lookup_timeout: Duration::from_secs(5),
             answer_within: Duration::from_secs(3),
             origin_streams: 4,

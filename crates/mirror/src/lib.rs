@@ -15,7 +15,6 @@ mod announce;
 mod body;
 mod config;
 mod counted;
-mod decide;
 mod error;
 pub mod fetch;
 mod gc;
@@ -24,6 +23,7 @@ mod links;
 mod manifests;
 mod meter;
 mod mirror;
+mod names;
 mod obtain;
 mod open_file;
 mod pins;
@@ -41,10 +41,11 @@ mod verify;
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use mirror::Mirror;
+pub use names::{Fork, ForkKind, Resolved, ResolvedBy, age_text};
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
-    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
+    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
 

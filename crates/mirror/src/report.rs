@@ -12,18 +12,7 @@ use hubless_types::{
 };
 use serde::Serialize;
 
-use crate::MirrorError;
-
-/// What a name means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Resolved {
-    /// The commit.
-    pub commit: CommitId,
-    /// On whose word.
-    pub by: RefSource,
-    /// When that was seen so.
-    pub seen: Timestamp,
-}
+use crate::{Fork, MirrorError, ResolvedBy};
 
 /// A file opened for reading.
 pub struct FileReader {
@@ -54,7 +43,9 @@ pub struct PullReport {
     /// What it was.
     pub commit: CommitId,
     /// On whose word.
-    pub by: RefSource,
+    pub by: ResolvedBy,
+    /// The name moved of late to a commit that does not descend from the former.
+    pub fork: Option<Fork>,
     /// Files that are here now, of those asked for.
     pub files: u64,
     /// Their bytes together.

@@ -68,6 +68,7 @@ impl Inner {
             revision: request.revision,
             commit: resolved.commit,
             by: resolved.by,
+            fork: resolved.fork,
             files,
             bytes,
             from: meter.from(),

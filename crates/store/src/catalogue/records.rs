@@ -85,6 +85,13 @@ pub enum RefSource {
     Origin(String),
     /// The commit itself was asked for.
     Commit,
+    /// Nodes that the operator chose saw it at an origin.
+    Witnesses {
+        /// How many said so.
+        agree: u16,
+        /// How many were chosen.
+        of: u16,
+    },
 }
 
 /// Where a name pointed when it was last looked at.
