@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handle::{Job, State};
-use super::segments::{Ended, From, SegmentError, Segments, Step};
+use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
 use super::trees::{GotTree, Trees};
 use super::{FetchConfig, FetchError, FetchProgress, Jobs};
@@ -124,6 +124,7 @@ impl Driver {
                 Some(command) = self.inbox.recv() => self.join(command),
                 () = wake.notified() => {
                     self.move_readers();
+                    self.take_poured();
                     self.sweep();
                 }
                 Some(ended) = self.segments.ended() => self.segment_ended(ended),
@@ -327,6 +328,15 @@ impl Driver {
             run.readers = places.into_keys().collect();
         }
         events.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Tells the plan of bytes that it did not ask for.
+    fn take_poured(&mut self) {
+        let poured = self.running.iter().filter(|(_, run)| run.job.was_poured());
+        let events: Vec<Event> = poured
+            .map(|(file, run)| Event::Verified { file: *file, groups: run.job.partial.have() })
+            .collect();
+        self.tell_all(events);
     }
 
     /// Forgets fetches that were given up before they began: the caller was dropped while it waited for room in

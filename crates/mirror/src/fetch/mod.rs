@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::FetchError;
+pub(crate) use handle::FetchView;
 pub use handle::{FetchHandle, FetchProgress, ReaderGuard};
 
 use driver::{Command, Driver};
