@@ -6,6 +6,7 @@
 //! **Not here:** bytes of files and their hash trees (`blobs`), whether a statement or a proof is right (`proof`),
 //! the time (callers pass it).
 
+mod aliases;
 mod announce;
 mod batch;
 mod blobs;
@@ -13,6 +14,7 @@ mod codec;
 mod db;
 mod dht;
 mod drafts;
+mod facts;
 mod keys;
 mod links;
 mod manifest_cache;
@@ -38,6 +40,7 @@ pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
 pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
 pub(crate) use self::drafts::DraftRecord;
+pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
