@@ -7,6 +7,7 @@ use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +20,7 @@ use crate::links::{Signed, Struck, Tables};
 use crate::obtain::Jobs;
 use crate::resolve::Asked;
 use crate::sources::Net;
+use crate::upstream::{self, Lies};
 use crate::util::{Flights, locked};
 
 /// One node's decisions. Clones share it; [`Mirror::shutdown`] ends what runs for it.
@@ -36,6 +38,10 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Net>,
     /// Upstreams, in the order in which they are asked.
     pub(crate) origins: Vec<Arc<dyn Origin>>,
+    /// Room for bodies from them.
+    pub(crate) origin_slots: Arc<Semaphore>,
+    /// What they sent that was wrong.
+    pub(crate) lies: Lies,
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
@@ -69,7 +75,8 @@ impl Mirror {
     pub fn start(parts: MirrorParts) -> Self {
         let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
         let node = key.id();
-        let fetch = FetchConfig { seed: seed(node), ..FetchConfig::default() };
+        let fetch =
+            FetchConfig { seed: seed(node), origin_streams: config.origin_streams, ..FetchConfig::default() };
         let peers = Arc::new(Counted::new(peers));
         let net = Net {
             node,
@@ -105,6 +112,8 @@ impl Mirror {
             config,
             net,
             origins,
+            origin_slots: upstream::slots(),
+            lies: Lies::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             asked: Mutex::default(),

@@ -11,11 +11,11 @@ use hubless_transfer::PeerClient as _;
 use hubless_types::{CommitId, NodeId, RepoId, Revision, Statement};
 use tokio::time::Instant;
 
-use crate::decide::{Answer, Question, decide, is_timely};
 use crate::mirror::Inner;
+use crate::names::decide::{Answer, Question, decide, is_timely};
 use crate::sources::{ASKED_AT_ONCE, Net};
 use crate::util::locked;
-use crate::{Accept, Caller, Mirror, MirrorError, Resolved};
+use crate::{Accept, Caller, Mirror, MirrorError, Resolved, ResolvedBy};
 
 /// How much longer others are waited for once a usable answer is known.
 const GRACE: Duration = Duration::from_secs(1);
@@ -121,8 +121,14 @@ impl Inner {
         // A row under a commit id is an adopted snapshot (and names the commit that stands for it here), or
         // says since when the commit was asked for.
         let row = self.store.catalogue().get_ref(repo, revision)?;
-        let (by, seen) = row.map_or_else(|| (RefSource::Commit, self.clock.now()), |r| (r.by, r.seen));
-        Ok(Resolved { commit, by, seen })
+        let now = self.clock.now();
+        let seen = row.as_ref().map_or(now, |r| r.seen);
+        let by = match row.map(|r| r.by) {
+            Some(RefSource::Adopted) => ResolvedBy::LastSeen { by: RefSource::Adopted },
+            _ => ResolvedBy::Commit,
+        };
+        let age = now.0.saturating_sub(seen.0);
+        Ok(Resolved { repo: repo.clone(), commit, by, seen, age, fork: None })
     }
 
     /// Whose statements count: the configured ones, this node itself, and those named for this request.
@@ -161,15 +167,33 @@ impl Inner {
         let catalogue = self.store.catalogue();
         statements.extend(catalogue.statements(repo, Some(revision))?);
         let now = self.clock.now();
-        let question = Question { local: local.as_ref(), statements: &statements, allowed, now };
+        let question = Question {
+            origin: None,
+            local: local.as_ref(),
+            statements: &statements,
+            me: self.node,
+            asked: allowed,
+            trusted: &self.config.trusted,
+            witnesses: &self.config.witnesses,
+            threshold: self.config.threshold,
+            now,
+        };
         match decide(&question) {
-            Answer::Is(record) => {
+            Answer::Is(record, by) => {
                 if local.as_ref() != Some(&record) {
                     catalogue.set_ref(repo, revision, record.clone())?;
                     self.announce_repo(repo)?;
                 }
-                Ok(Resolved { commit: record.commit, by: record.by, seen: record.seen })
+                let age = now.0.saturating_sub(record.seen.0);
+                let (repo, commit, seen) = (repo.clone(), record.commit, record.seen);
+                Ok(Resolved { repo, commit, by, seen, age, fork: None })
             }
+            Answer::Split(said) => Err(MirrorError::Split {
+                repo: repo.clone(),
+                revision: revision.clone(),
+                threshold: self.config.threshold,
+                said,
+            }),
             Answer::Untrusted(said) => {
                 Err(MirrorError::Untrusted { repo: repo.clone(), revision: revision.clone(), said })
             }

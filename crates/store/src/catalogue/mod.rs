@@ -6,12 +6,15 @@
 //! **Not here:** bytes of files and their hash trees (`blobs`), whether a statement or a proof is right (`proof`),
 //! the time (callers pass it).
 
+mod aliases;
 mod announce;
 mod batch;
 mod blobs;
 mod codec;
 mod db;
 mod dht;
+mod drafts;
+mod facts;
 mod keys;
 mod links;
 mod manifest_cache;
@@ -22,6 +25,7 @@ mod pins;
 mod records;
 mod refs;
 mod repos;
+mod shared;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,8 @@ use hubless_types::NodeId;
 pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
 pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
+pub(crate) use self::drafts::DraftRecord;
+pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};

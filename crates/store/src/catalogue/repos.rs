@@ -2,10 +2,9 @@
 
 use hubless_types::{CommitId, RepoId};
 
-use super::Catalogue;
 use super::db::Cf;
-use super::keys;
 use super::txn::Txn;
+use super::{Catalogue, aliases, keys};
 use crate::error::Result;
 
 impl Catalogue {
@@ -68,6 +67,7 @@ pub(super) fn drop_commit(txn: &mut Txn<'_>, commit: CommitId) -> Result<()> {
 
 /// Lists the repository.
 pub(super) fn note(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
+    aliases::note_case(txn, repo)?;
     txn.put(Cf::Repos, keys::repo(repo), &())
 }
 
