@@ -141,6 +141,7 @@ impl Inner {
             let catalogue = inner.store.catalogue();
             catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
             locked(&inner.tables).forget(commit);
+            inner.share_manifest(repo.as_ref(), commit)?;
             inner.announce_commit(commit)?;
             tracing::info!(%commit, from = %from.short(), files = manifest.entries().len(), "manifest proven");
             Ok(Arc::new(manifest))
@@ -183,9 +184,14 @@ impl Inner {
         }
         let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
         let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
+        // Whoever may have the bundle has these bytes already.
+        let shared = catalogue.is_commit_shared(commit)?;
         for content in &bundle.blobs {
             if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
-                self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                let taken = self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                if shared {
+                    self.store.blobs().share(&taken.hash)?;
+                }
             }
         }
         Ok(())
