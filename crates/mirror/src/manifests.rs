@@ -141,6 +141,8 @@ impl Inner {
             let catalogue = inner.store.catalogue();
             catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
             locked(&inner.tables).forget(commit);
+            // More is known now of where the repository's names moved.
+            repo.as_ref().map_or_else(Default::default, |repo| locked(&inner.memory).forget(repo));
             inner.announce_commit(commit)?;
             tracing::info!(%commit, from = %from.short(), files = manifest.entries().len(), "manifest proven");
             Ok(Arc::new(manifest))

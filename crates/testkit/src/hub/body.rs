@@ -52,15 +52,16 @@ impl Content {
             Self::File(path, _) => {
                 let mut file = tokio::fs::File::open(path).await?;
                 file.seek(SeekFrom::Start(range.start)).await?;
-                let pieces = stream::try_unfold((file, range.end - range.start), |(mut file, left)| async move {
-                    if left == 0 {
-                        return Ok(None);
-                    }
-                    let mut piece = vec![0; PIECE.min(left as usize)];
-                    file.read_exact(&mut piece).await?;
-                    let left = left - piece.len() as u64;
-                    Ok(Some((Bytes::from(piece), (file, left))))
-                });
+                let pieces =
+                    stream::try_unfold((file, range.end - range.start), |(mut file, left)| async move {
+                        if left == 0 {
+                            return Ok(None);
+                        }
+                        let mut piece = vec![0; PIECE.min(left as usize)];
+                        file.read_exact(&mut piece).await?;
+                        let left = left - piece.len() as u64;
+                        Ok(Some((Bytes::from(piece), (file, left))))
+                    });
                 boxed(pieces)
             }
         })

@@ -159,7 +159,10 @@ impl Hub {
     /// # Errors
     /// If there is none.
     pub fn facts(&self, repo: &RepoId, change: impl FnOnce(&mut RepoFacts)) -> Result<()> {
-        self.shared.state.change(repo, |shown| change(&mut shown.facts)).context("there is no such repository")
+        self.shared
+            .state
+            .change(repo, |shown| change(&mut shown.facts))
+            .context("there is no such repository")
     }
 
     /// Gates a repository's content: only these tokens may read it. Its metadata stays public.
@@ -261,7 +264,8 @@ impl Hub {
     pub async fn resume(&self) -> Result<()> {
         let mut doors = self.doors.lock().await;
         if doors.is_none() {
-            let port = |url: &str| url.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port");
+            let port =
+                |url: &str| url.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port");
             let hub = server::listen(port(&self.shared.url)?).await?;
             let content = server::listen(port(&self.shared.content_url)?).await?;
             *doors = Some(Doors::open(self.shared.clone(), hub, content));

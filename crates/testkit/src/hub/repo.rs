@@ -196,7 +196,8 @@ impl Git {
 
     /// All files and folders of a commit, by path.
     pub(crate) async fn entries(&self, repo: &RepoId, commit: CommitId) -> Result<Arc<Vec<Entry>>> {
-        let known = |git: &Self| git.listings.lock().unwrap_or_else(PoisonError::into_inner).get(&commit).cloned();
+        let known =
+            |git: &Self| git.listings.lock().unwrap_or_else(PoisonError::into_inner).get(&commit).cloned();
         if let Some(entries) = known(self) {
             return Ok(entries);
         }

@@ -12,11 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-
-
-use super::record::{PortOf, Record, Recorded, Who};
 use super::Shared;
-
+use super::record::{PortOf, Record, Recorded, Who};
 
 /// Opens a port of the loopback interface; 0 takes a free one.
 pub(crate) async fn listen(port: u16) -> Result<TcpListener> {

@@ -83,9 +83,8 @@ impl State {
                 None => break,
             }
         }
-        let same = |known: &&RepoId| {
-            known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name())
-        };
+        let same =
+            |known: &&RepoId| known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name());
         let exact = inner.repos.get_key_value(name).map(|(known, _)| known);
         exact.or_else(|| inner.repos.keys().find(same)).cloned()
     }

@@ -13,10 +13,17 @@ use super::{MemoryOrigin, OriginFaults};
 const PIECE: u64 = 64 * 1024;
 
 /// `range` of `content`, piece by piece.
-pub(super) fn send(origin: MemoryOrigin, content: Bytes, range: ByteRange, faults: OriginFaults) -> OriginBody {
+pub(super) fn send(
+    origin: MemoryOrigin,
+    content: Bytes,
+    range: ByteRange,
+    faults: OriginFaults,
+) -> OriginBody {
     let end = range.end.min(content.len() as u64);
-    let sender = Sender { origin, content, start: range.start.min(end), at: range.start.min(end), end, faults };
-    stream::unfold(sender, |mut sender| async move { sender.next().await.map(|piece| (piece, sender)) }).boxed()
+    let sender =
+        Sender { origin, content, start: range.start.min(end), at: range.start.min(end), end, faults };
+    stream::unfold(sender, |mut sender| async move { sender.next().await.map(|piece| (piece, sender)) })
+        .boxed()
 }
 
 struct Sender {
@@ -44,7 +51,8 @@ impl Sender {
             self.at = self.end;
             return Some(Err(OriginError::Length { origin, got: sent, expected }));
         }
-        let len = PIECE.min(left(self.faults.stall_after)).min(left(self.faults.cut_after)).min(self.end - self.at);
+        let len =
+            PIECE.min(left(self.faults.stall_after)).min(left(self.faults.cut_after)).min(self.end - self.at);
         if let Some(rate) = self.faults.bytes_per_second {
             tokio::time::sleep(Duration::from_secs_f64(len as f64 / rate.max(1) as f64)).await;
         }

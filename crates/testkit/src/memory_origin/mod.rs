@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use async_trait::async_trait;
 use bytes::Bytes;
-use hubless_origin::{Breaker, Origin, OriginBody, OriginError, OriginErrorKind, OriginStatus, Seen, SeenRef};
+use hubless_origin::{
+    Breaker, Origin, OriginBody, OriginError, OriginErrorKind, OriginStatus, Seen, SeenRef,
+};
 use hubless_proof::Bundle;
 use hubless_types::{
     Access, ByteRange, CommitId, FileEntry, LFS_MIN_BYTES, RepoFacts, RepoId, Revision, Token,
@@ -205,7 +207,12 @@ impl MemoryOrigin {
     }
 
     /// Notes the question, waits as it is told to, and refuses if it must.
-    async fn hear(&self, what: Question, repo: Option<&RepoId>, token: Option<&Token>) -> Result<(), OriginError> {
+    async fn hear(
+        &self,
+        what: Question,
+        repo: Option<&RepoId>,
+        token: Option<&Token>,
+    ) -> Result<(), OriginError> {
         let faults = {
             let mut state = self.state();
             if state.asked.len() == MAX_ASKED {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hubless_origin::{OriginErrorKind, SeenRef};
 use hubless_proof::{Bundle, CommitMeta, NewContent, NewFile, blob_id};
 use hubless_types::{
-    Access, CommitId, FileDigest, FileEntry, FileMode, POINTER_MAX_BYTES, RepoFacts, RepoId, Revision, Sha256,
-    Timestamp,
+    Access, CommitId, FileDigest, FileEntry, FileMode, POINTER_MAX_BYTES, RepoFacts, RepoId, Revision,
+    Sha256, Timestamp,
 };
 use sha2::{Digest as _, Sha256 as Hasher};
 
@@ -49,8 +49,7 @@ fn new_file(path: &str, bytes: &[u8], lfs_from: u64) -> Result<(NewFile, FileDig
     } else {
         let blob = blob_id(bytes)?;
         let small = size <= POINTER_MAX_BYTES;
-        let content =
-            if small { NewContent::Bytes(bytes.to_vec()) } else { NewContent::Git { blob, size } };
+        let content = if small { NewContent::Bytes(bytes.to_vec()) } else { NewContent::Git { blob, size } };
         (content, FileDigest::Git(blob))
     };
     Ok((NewFile { path: path.parse()?, mode: FileMode::Regular, content }, digest))
@@ -122,9 +121,8 @@ impl Shelf {
             let Some(next) = self.renamed.get(name).filter(|_| !self.repos.contains_key(name)) else { break };
             name = next;
         }
-        let same = |known: &&RepoId| {
-            known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name())
-        };
+        let same =
+            |known: &&RepoId| known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name());
         let known = self.repos.get_key_value(name).map(|(known, _)| known);
         let known = known.or_else(|| self.repos.keys().find(same)).ok_or(OriginErrorKind::RepoNotFound)?;
         let shelf = &self.repos[known];
