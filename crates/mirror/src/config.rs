@@ -41,6 +41,8 @@ pub struct MirrorConfig {
     pub answer_within: Duration,
     /// Longest wait for peers to say what a name means, or for the first source of a file.
     pub lookup_timeout: Duration,
+    /// Parts of one file that are asked of an origin at the same time.
+    pub origin_streams: usize,
     /// Longest wait for the first byte of a file that may be streamed.
     pub first_byte_timeout: Duration,
     /// Longest wait for a file that must be whole before it is shown.
@@ -61,6 +63,7 @@ impl Default for MirrorConfig {
             threshold: 1,
             answer_within: Duration::from_secs(3),
             lookup_timeout: Duration::from_secs(5),
+            origin_streams: 4,
             first_byte_timeout: Duration::from_secs(30),
             claimed_wait: Duration::from_secs(8),
             parallel_files: 4,

@@ -162,6 +162,14 @@ pub enum MirrorError {
     /// An origin refuses, or does not answer, and nobody else can.
     #[error(transparent)]
     Origin(#[from] OriginError),
+    /// Whether the caller may read what is not open to everyone cannot be asked.
+    #[error("`{repo}` is not open to everyone, and whether you may read it cannot be asked{}", because(source.as_ref()))]
+    Unchecked {
+        /// The repository.
+        repo: RepoId,
+        /// Why its origin did not say; none if this node has no origin.
+        source: Option<OriginError>,
+    },
     /// A file whose link is only claimed is not whole yet; the fetch goes on.
     #[error("`{path}` is being fetched and checked; ask again in {} s", retry_after.as_secs())]
     NotYet {
@@ -285,6 +293,10 @@ fn list_said(said: &[Said]) -> String {
     text
 }
 
+fn because(error: Option<&OriginError>) -> String {
+    error.map_or_else(|| ": this node has no origin".to_owned(), |error| format!(": {error}"))
+}
+
 const fn kind_of_origin(kind: OriginErrorKind) -> ErrorKind {
     match kind {
         OriginErrorKind::RepoNotFound => ErrorKind::NotFound(NotFound::Repo),
@@ -310,6 +322,7 @@ impl MirrorError {
             Self::EntryNotFound { .. } => ErrorKind::NotFound(NotFound::Entry),
             Self::Untrusted { .. } | Self::Split { .. } => ErrorKind::Untrusted,
             Self::Origin(error) => kind_of_origin(error.kind()),
+            Self::Unchecked { .. } => ErrorKind::Gated,
             Self::NotYet { .. } => ErrorKind::Busy,
             Self::Shared(error) => error.kind(),
             Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
@@ -345,6 +358,7 @@ impl MirrorError {
                 "a 40-hex commit needs nobody's word; `hubless names` shows who says what and when they saw it"
             }
             Self::Origin(error) => return error.hint().map(Into::into),
+            Self::Unchecked { .. } => "it is served again when its origin answers; see `[origin]` and `hubless status`",
             Self::RepoNotFound { .. } => {
                 "check the spelling, and with `hubless peers` that somebody is reached"
             }

@@ -35,6 +35,7 @@ mod request;
 mod resolve;
 mod sources;
 mod status;
+mod upstream;
 mod util;
 mod verify;
 

@@ -20,6 +20,7 @@ use crate::links::{Signed, Struck, Tables};
 use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
 use crate::obtain::Jobs;
 use crate::sources::Net;
+use crate::upstream::{self, Lies};
 use crate::util::{Flights, locked};
 
 /// One node's decisions. Clones share it; [`Mirror::shutdown`] ends what runs for it.
@@ -37,6 +38,10 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Net>,
     /// Upstreams, in the order in which they are asked.
     pub(crate) origins: Vec<Arc<dyn Origin>>,
+    /// Room for bodies from them.
+    pub(crate) origin_slots: Arc<Semaphore>,
+    /// What they sent that was wrong.
+    pub(crate) lies: Lies,
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
@@ -76,7 +81,11 @@ impl Mirror {
     pub fn start(parts: MirrorParts) -> Self {
         let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
         let node = key.id();
-        let fetch = FetchConfig { seed: seed(node), ..FetchConfig::default() };
+        let fetch = FetchConfig {
+            seed: seed(node),
+            origin_streams: config.origin_streams,
+            ..FetchConfig::default()
+        };
         let peers = Arc::new(Counted::new(peers));
         let net = Net {
             node,
@@ -112,6 +121,8 @@ impl Mirror {
             config,
             net,
             origins,
+            origin_slots: upstream::slots(),
+            lies: Lies::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             memory: Mutex::default(),

@@ -42,6 +42,10 @@ pub struct Usage {
     pub partial: u64,
     /// The bytes of them that are here.
     pub partial_bytes: u64,
+    /// Files that an origin is filling, or was.
+    pub drafts: u64,
+    /// The bytes of them that are here.
+    pub draft_bytes: u64,
 }
 
 impl Blobs {
@@ -62,8 +66,8 @@ impl Blobs {
         Ok(freed)
     }
 
-    /// Drops every blob that is not in `keep` and that nobody holds, and files that no record speaks of. With
-    /// `dry_run` it only counts.
+    /// Drops every blob that is not in `keep` and that nobody holds, every draft that nobody has open, and files that no
+    /// record speaks of. With `dry_run` it only counts.
     pub fn collect(&self, keep: &HashSet<BlobHash>, dry_run: bool) -> Result<GcReport> {
         let mut report = GcReport::default();
         self.for_each(|hash, _| {
@@ -86,7 +90,17 @@ impl Blobs {
             }
             Ok(())
         })?;
-        report.freed += self.0.collect_strays(dry_run)?;
+        self.0.each_draft(|digest, _| {
+            match self.0.evict_draft(&digest, dry_run)? {
+                Some(freed) => {
+                    report.dropped += 1;
+                    report.freed += freed;
+                }
+                None => report.held += 1,
+            }
+            Ok(())
+        })?;
+        report.freed += self.0.collect_strays(dry_run)? + self.0.collect_stray_drafts(dry_run)?;
         Ok(report)
     }
 
@@ -103,6 +117,11 @@ impl Blobs {
             };
             *count += 1;
             *bytes += here;
+            Ok(())
+        })?;
+        self.0.each_draft(|_, record| {
+            usage.drafts += 1;
+            usage.draft_bytes += record.have.bytes(record.size);
             Ok(())
         })?;
         Ok(usage)

@@ -78,6 +78,10 @@ column_families! {
     LinkHashes = "link_hashes",
     /// `hash` to a blob record.
     Blobs = "blobs",
+    /// `digest` to how much is here of a file whose root is not known.
+    Drafts = "drafts",
+    /// `commit`: its manifest may be given to peers.
+    SharedCommits = "shared_commits",
     /// `repo 0 revision` to a pin.
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.
