@@ -358,7 +358,9 @@ impl MirrorError {
                 "a 40-hex commit needs nobody's word; `hubless names` shows who says what and when they saw it"
             }
             Self::Origin(error) => return error.hint().map(Into::into),
-            Self::Unchecked { .. } => "it is served again when its origin answers; see `[origin]` and `hubless status`",
+            Self::Unchecked { .. } => {
+                "it is served again when its origin answers; see `[origin]` and `hubless status`"
+            }
             Self::RepoNotFound { .. } => {
                 "check the spelling, and with `hubless peers` that somebody is reached"
             }

@@ -46,9 +46,10 @@ pub use names::{Fork, ForkKind, Resolved, ResolvedBy, age_text};
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
-    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, VerifyReport,
+    GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
 
 // What callers need to read this crate's results without naming the crates beneath it.
+pub use hubless_origin::{Breaker, OriginStatus};
 pub use hubless_store::{RefRecord, RefSource};

@@ -81,11 +81,8 @@ impl Mirror {
     pub fn start(parts: MirrorParts) -> Self {
         let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
         let node = key.id();
-        let fetch = FetchConfig {
-            seed: seed(node),
-            origin_streams: config.origin_streams,
-            ..FetchConfig::default()
-        };
+        let fetch =
+            FetchConfig { seed: seed(node), origin_streams: config.origin_streams, ..FetchConfig::default() };
         let peers = Arc::new(Counted::new(peers));
         let net = Net {
             node,

@@ -82,7 +82,9 @@ impl Gauge {
         let (had, since) = (draft.have().bytes(size), Instant::now());
         let drafting = Drafting { source, size, had, came: came.clone(), since };
         locked(&self.0).draft = Some(drafting);
-        Arc::new(move |bytes| drop(came.fetch_add(bytes, Ordering::Relaxed)))
+        Arc::new(move |bytes| {
+            came.fetch_add(bytes, Ordering::Relaxed);
+        })
     }
 
     /// The draft is over, whatever became of it; whether there was one.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use hubless_origin::OriginStatus;
 use hubless_store::RefSource;
 use hubless_types::{
     ByteRange, CommitId, FileDigest, FileEntry, NodeId, ProviderSource, RepoId, RepoPath, Revision, Timestamp,
@@ -233,6 +234,20 @@ pub struct NodeStatus {
     pub discovery: Option<DiscoverySummary>,
     /// What is being fetched.
     pub fetches: Vec<FetchSummary>,
+    /// The upstreams, in the order in which they are asked.
+    pub origins: Vec<OriginSummary>,
+}
+
+/// How an upstream is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OriginSummary {
+    /// By its own account.
+    #[serde(flatten)]
+    pub status: OriginStatus,
+    /// How often it sent something else than it should have. None of that was kept.
+    pub wrong: u64,
+    /// The last time: what, and what it was instead.
+    pub last_wrong: Option<String>,
 }
 
 /// One node that is reached.

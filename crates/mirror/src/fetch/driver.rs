@@ -166,7 +166,9 @@ impl Driver {
             self.tell(Event::FileAdded { file: hash, size, held, wanted: GroupSet::whole(size) });
         }
         if let Some(run) = self.running.get_mut(&hash) {
-            remotes.into_iter().for_each(|r| drop(run.remotes.entry(r.source()).or_insert(r)));
+            for remote in remotes {
+                run.remotes.entry(remote.source()).or_insert(remote);
+            }
         }
         self.tell_remotes(&hash);
         self.move_readers();
@@ -223,7 +225,9 @@ impl Driver {
     }
 
     fn want_tree(&mut self, hash: &BlobHash, node: NodeId) {
-        let (Some(run), Some(provider)) = (self.running.get(hash), self.sources.provider(&node)) else { return };
+        let (Some(run), Some(provider)) = (self.running.get(hash), self.sources.provider(&node)) else {
+            return;
+        };
         if !run.job.partial.has_tree() {
             self.trees.ask(&self.peers, provider.clone(), &run.job.partial);
         }

@@ -13,9 +13,9 @@ mod error;
 mod handle;
 mod segments;
 mod sources;
-mod trees;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +33,8 @@ pub use error::FetchError;
 pub(crate) use handle::FetchView;
 pub use handle::{FetchHandle, FetchProgress, ReaderGuard};
 
-use driver::{Command, Driver};
 use crate::upstream::Remote;
+use driver::{Command, Driver};
 use handle::Job;
 
 /// Fetches that may run at once.

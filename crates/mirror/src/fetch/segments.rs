@@ -66,13 +66,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn start(
-        &mut self,
-        request: RequestId,
-        from: From,
-        groups: Range<u64>,
-        into: PartialBlob,
-    ) {
+    pub(super) fn start(&mut self, request: RequestId, from: From, groups: Range<u64>, into: PartialBlob) {
         let meter =
             Arc::new(Meter { sent: Instant::now(), bytes: AtomicU64::new(0), first: OnceLock::new() });
         let (counted, asked) = (meter.clone(), groups.clone());

@@ -43,7 +43,7 @@ impl Trees {
             return;
         }
         let (peers, into) = (peers.clone(), into.clone());
-        let task = self.tasks.spawn(async move { tree(peers, provider, into).await });
+        let task = self.tasks.spawn(async move { peers.tree(&provider, &into).await });
         self.names.insert(task.id(), (hash, node));
     }
 
@@ -67,9 +67,4 @@ impl Trees {
     pub(super) async fn shutdown(&mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-// Until `PeerClient::tree` is here.
-async fn tree(_: Arc<dyn PeerClient>, _: Provider, _: PartialBlob) -> Result<(), TransferError> {
-    Err(TransferError::Stopping)
 }

@@ -346,9 +346,10 @@ impl Plan {
     /// Whether those holders alone would be done soon enough, as far as can be told.
     fn suffice(&self, which: impl Fn(&Source, &Holder) -> bool) -> bool {
         let now = self.now;
-        let them = self.holders.iter().filter(|(id, holder)| {
-            which(id, holder) && holder.usable(now) && !holder.has.is_empty()
-        });
+        let them = self
+            .holders
+            .iter()
+            .filter(|(id, holder)| which(id, holder) && holder.usable(now) && !holder.has.is_empty());
         let mut rate = 0_u64;
         let mut fresh = false;
         for (_, holder) in them {

@@ -25,7 +25,9 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::Origin`] with the origin's refusal.
     pub async fn whoami(&self, caller: &Caller) -> Result<Option<bytes::Bytes>, MirrorError> {
-        let (Some(origin), Some(token)) = (self.inner.origins.first(), &caller.token) else { return Ok(None) };
+        let (Some(origin), Some(token)) = (self.inner.origins.first(), &caller.token) else {
+            return Ok(None);
+        };
         Ok(Some(origin.whoami(token).await?))
     }
 }
@@ -70,10 +72,8 @@ impl Inner {
                 Err(error) => return Err(not_let_in(repo, error)),
             }
         }
-        Err(refused.map_or_else(
-            || MirrorError::Unchecked { repo: repo.clone(), source: None },
-            MirrorError::Origin,
-        ))
+        Err(refused
+            .map_or_else(|| MirrorError::Unchecked { repo: repo.clone(), source: None }, MirrorError::Origin))
     }
 
     /// Remembers that `repo` is not open to everyone, where that was found out by what an origin refused.

@@ -41,10 +41,7 @@ fn wants_token(error: &OriginError) -> bool {
 
 /// Whether another origin may know better.
 pub(super) fn try_next(error: &OriginError) -> bool {
-    !matches!(
-        error.kind(),
-        OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken
-    )
+    !matches!(error.kind(), OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken)
 }
 
 /// Of two refusals the one that tells more: that something exists, rather than that it does not; what an origin
@@ -102,7 +99,8 @@ mod tests {
 
     #[test]
     fn the_more_telling_refusal_is_told() {
-        let (gated, missing) = (refused(OriginErrorKind::Gated, 403), refused(OriginErrorKind::RepoNotFound, 404));
+        let (gated, missing) =
+            (refused(OriginErrorKind::Gated, 403), refused(OriginErrorKind::RepoNotFound, 404));
         for (a, b) in [(gated.clone(), missing.clone()), (missing, gated)] {
             assert_eq!(more_telling(Some(a), b).kind(), OriginErrorKind::Gated);
         }

@@ -43,7 +43,12 @@ impl Inner {
     }
 
     /// Gets all of a draft here, unchecked.
-    pub(super) async fn fill_draft(&self, draft: &Draft, remote: &Remote, tick: &Tick) -> Result<(), FillError> {
+    pub(super) async fn fill_draft(
+        &self,
+        draft: &Draft,
+        remote: &Remote,
+        tick: &Tick,
+    ) -> Result<(), FillError> {
         let patience = Mutex::new(Patience::default());
         let mut given = draft.have();
         let mut running = FuturesUnordered::new();
@@ -62,7 +67,11 @@ impl Inner {
     }
 
     /// Ends a draft that is whole: a proven link, or `None` if it was another file, of which nothing is kept.
-    pub(super) async fn finish_draft(&self, draft: &Draft, remote: &Remote) -> Result<Option<Link>, MirrorError> {
+    pub(super) async fn finish_draft(
+        &self,
+        draft: &Draft,
+        remote: &Remote,
+    ) -> Result<Option<Link>, MirrorError> {
         let (finishing, digest) = (draft.clone(), draft.digest());
         match blocking(move || Ok(finishing.finish()?)).await? {
             Finished::Is(file) => {
@@ -163,11 +172,8 @@ mod tests {
 
     #[test]
     fn an_origin_that_asks_for_patience_gets_some() {
-        let limited = |secs| OriginError::Limited {
-            origin: "o".into(),
-            status: 429,
-            wait: Duration::from_secs(secs),
-        };
+        let limited =
+            |secs| OriginError::Limited { origin: "o".into(), status: 429, wait: Duration::from_secs(secs) };
         let mut patience = Patience::default();
         assert_eq!(patience.after(limited(172), 0).unwrap(), Duration::from_secs(172));
         assert!(patience.after(limited(172), 0).is_err());

@@ -165,7 +165,8 @@ impl Inner {
         let mut tried = None;
         loop {
             let view = gauge.treed_view().await;
-            if let Some(into) = view.partial().filter(|p| tried != Some(p.hash()) && p.size() == draft.size()) {
+            if let Some(into) = view.partial().filter(|p| tried != Some(p.hash()) && p.size() == draft.size())
+            {
                 tried = Some(into.hash());
                 let (draft, target) = (draft.clone(), into.clone());
                 let fits = blocking(move || {

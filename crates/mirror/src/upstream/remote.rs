@@ -1,8 +1,8 @@
 //! One file at one origin.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,11 +37,11 @@ pub(crate) struct Errand {
     pub(crate) by_token: AtomicBool,
     pub(crate) slots: Arc<Semaphore>,
     /// Bytes that did not fit a tree: either the origin's, or the root that somebody claims, is wrong.
-    doubts: Mutex<Vec<Doubt>>,
+    pub(super) doubts: Mutex<Vec<Doubt>>,
 }
 
 /// Bytes of an origin that did not fit a tree.
-struct Doubt {
+pub(super) struct Doubt {
     index: u8,
     hash: BlobHash,
     offset: u64,
@@ -172,8 +172,5 @@ fn stalled(origin: &str) -> OriginError {
 
 /// Whether asking the same origin again may help.
 pub(super) fn may_pass(error: &OriginError) -> bool {
-    matches!(
-        error.kind(),
-        OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong
-    )
+    matches!(error.kind(), OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
 }
