@@ -198,10 +198,12 @@ impl Inner {
         revision: &Revision,
         token: Option<&Token>,
     ) -> Result<Resolved, MirrorError> {
-        match self.ask_origins(repo, revision, token).await? {
-            Some(told) => Ok(of_origin(told)),
-            // As a hub says it: who may not read it is not told that it exists.
-            None => Err(MirrorError::RepoNotFound { repo: repo.clone() }),
+        let unchecked = |source| MirrorError::Unchecked { repo: repo.clone(), source };
+        match self.ask_origins(repo, revision, token).await {
+            Ok(Some(told)) => Ok(of_origin(told)),
+            Ok(None) => Err(unchecked(None)),
+            Err(MirrorError::Origin(error)) if !answers(error.kind()) => Err(unchecked(Some(error))),
+            Err(error) => Err(error),
         }
     }
 
@@ -209,6 +211,11 @@ impl Inner {
         let catalogue = self.store.catalogue();
         Ok(!catalogue.refs(repo)?.is_empty() || !catalogue.commits_of(repo)?.is_empty())
     }
+}
+
+/// Whether an origin that refuses so has at least been reached, and made up its mind.
+const fn answers(kind: OriginErrorKind) -> bool {
+    !matches!(kind, OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
 }
 
 /// The same error again, where it says something of the name.

@@ -14,6 +14,7 @@ use hubless_types::{Access, RepoFacts, RepoId, Revision, StatementBody, Timestam
 use super::decide::Sight;
 use crate::MirrorError;
 use crate::mirror::Inner;
+use crate::upstream::{Got, ask};
 use crate::util::{blocking, locked};
 
 /// How long a sight is not written down and signed anew while the name does not move, in seconds.
@@ -72,34 +73,17 @@ impl Inner {
             return Ok(Err(OriginError::Resting { origin: status.name, wait }));
         }
         let within = self.config.answer_within;
-        let asked = tokio::time::timeout(within, self.ask_with(origin, repo, revision, token)).await;
+        let closed = self.is_private(repo)?;
+        let question = |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };
+        let asked = tokio::time::timeout(within, ask(token, closed, question)).await;
         let stalled = || OriginError::Stalled { origin: origin.name().to_owned(), after: within };
-        let (seen, needed_token) = match asked.unwrap_or_else(|_| Err(stalled())) {
-            Ok(seen) => seen,
+        let got = match asked.unwrap_or_else(|_| Err(stalled())) {
+            Ok(got) => got,
             Err(error) => return Ok(Err(error)),
         };
         let (inner, name) = (Arc::clone(self), origin.name().to_owned());
         let (repo, revision) = (repo.clone(), revision.clone());
-        blocking(move || inner.keep_sight(&repo, &revision, &name, seen, needed_token).map(Ok)).await
-    }
-
-    /// Asks as nobody in particular, and with the token only where that is refused.
-    async fn ask_with(
-        &self,
-        origin: &dyn Origin,
-        repo: &RepoId,
-        revision: &Revision,
-        token: Option<&Token>,
-    ) -> Result<(Seen, bool), OriginError> {
-        let private = self.is_private(repo).unwrap_or(true);
-        if !private || token.is_none() {
-            match (origin.resolve(repo, revision, None).await, token) {
-                (Ok(seen), _) => return Ok((seen, false)),
-                (Err(error), Some(_)) if asks_for_token(error.kind()) => {}
-                (Err(error), _) => return Err(error),
-            }
-        }
-        origin.resolve(repo, revision, token).await.map(|seen| (seen, true))
+        blocking(move || inner.keep_sight(&repo, &revision, &name, got).map(Ok)).await
     }
 
     /// Whether `repo` is known to be private, by whatever name.
@@ -115,12 +99,11 @@ impl Inner {
         asked: &RepoId,
         revision: &Revision,
         origin: &str,
-        seen: Seen,
-        needed_token: bool,
+        got: Got<Seen>,
     ) -> Result<Told, MirrorError> {
-        let Seen { repo, commit, mut facts } = seen;
+        let Seen { repo, commit, mut facts } = got.value;
         // What only a token shows is private, whatever its host says, or does not say, of it.
-        if needed_token && facts.access.is_open() {
+        if got.by_token && facts.access.is_open() {
             facts.access = Access::Private;
         }
         let private = facts.access == Access::Private;
@@ -192,11 +175,6 @@ impl Inner {
         }
         Ok(seen)
     }
-}
-
-/// Whether a token may change the answer.
-const fn asks_for_token(kind: OriginErrorKind) -> bool {
-    matches!(kind, OriginErrorKind::RepoNotFound | OriginErrorKind::Gated | OriginErrorKind::BadToken)
 }
 
 /// The lower, the more it tells.
