@@ -182,6 +182,8 @@ impl Inner {
             let catalogue = inner.store.catalogue();
             catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
             locked(&inner.tables).forget(commit);
+            // More is known now of where the repository's names moved.
+            repo.as_ref().map_or_else(Default::default, |repo| locked(&inner.memory).forget(repo));
             if shared {
                 inner.share_manifest(repo.as_ref(), commit)?;
             }

@@ -149,7 +149,9 @@ impl Inner {
         let record = RefRecord { commit, seen, by: RefSource::Published };
         let mut batch = catalogue.batch();
         batch.set_ref(repo, revision, record).put_statement(&sign_statement(body, &self.key));
-        Ok(batch.commit()?)
+        batch.commit()?;
+        locked(&self.memory).forget(repo);
+        Ok(())
     }
 
     pub(crate) fn pin_commit(
