@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
-use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId};
+use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId, RepoId, Revision};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,8 +17,8 @@ use crate::counted::Counted;
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
 use crate::links::{Signed, Struck, Tables};
+use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
 use crate::obtain::Jobs;
-use crate::resolve::Asked;
 use crate::sources::Net;
 use crate::upstream::{self, Lies};
 use crate::util::{Flights, locked};
@@ -45,8 +45,14 @@ pub(crate) struct Inner {
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
-    /// Names that peers were asked for a moment ago.
-    pub(crate) asked: Mutex<Asked>,
+    /// Names that were looked up a moment ago.
+    pub(crate) memory: Mutex<Memory>,
+    /// Names that are being looked up.
+    pub(crate) looks: Flights<(RepoId, Revision)>,
+    /// When the statements of repositories were last fetched from peers.
+    pub(crate) exchanged: Mutex<Exchanged>,
+    /// Turns of those that are being fetched in the background.
+    pub(crate) exchanges: Arc<Semaphore>,
     /// Commits whose manifest is being fetched.
     pub(crate) manifests: Flights<CommitId>,
     /// Blobs that are being proven.
@@ -116,7 +122,10 @@ impl Mirror {
             lies: Lies::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            asked: Mutex::default(),
+            memory: Mutex::default(),
+            looks: Flights::default(),
+            exchanged: Mutex::default(),
+            exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
             manifests: Flights::default(),
             proofs: Flights::default(),
             jobs: Jobs::default(),

@@ -115,9 +115,11 @@ impl Question<'_> {
         *signer == self.me || self.trusted.contains(signer) || self.asked.contains(signer)
     }
 
-    /// Whether it says more than what was seen here: it is newer, or says the same.
+    /// Whether it says more than what was seen here: it is newer, or says the same. A cache that was taken over
+    /// tells when that was done, not when its names were seen.
     fn tells(&self, statement: &Statement) -> bool {
-        self.local.is_none_or(|l| statement.body.seen > l.seen || statement.body.commit == l.commit)
+        let body = &statement.body;
+        self.local.is_none_or(|l| body.seen > l.seen || body.commit == l.commit || l.by == RefSource::Adopted)
     }
 
     /// The newest word of one of those whose word alone counts.

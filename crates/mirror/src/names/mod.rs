@@ -5,6 +5,15 @@
 //! **Not here:** speaking HTTP to an origin (`origin`), checking signatures (`proof`).
 
 pub(crate) mod decide;
+mod descent;
+mod fork;
+mod memory;
+mod peers;
+mod sight;
 mod words;
+
+pub(crate) use memory::{Exchanged, Memory, Outcome, Remembered};
+pub(crate) use peers::EXCHANGES_AT_ONCE;
+pub(crate) use sight::{Told, is_absent};
 
 pub use words::{Fork, ForkKind, Resolved, ResolvedBy, age_text};

@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use crate::mirror::Inner;
 use crate::{Caller, MirrorError};
 
+pub(crate) use ask::{Got, ask};
 pub(crate) use fill::FillError;
 pub(crate) use manifest::Upstream;
 pub(crate) use race::either;

@@ -70,6 +70,8 @@ column_families! {
     CommitRepos = "commit_repos",
     /// `repo 0 revision` to a ref.
     Refs = "refs",
+    /// `repo 0 revision` to the name's last moves.
+    Moves = "moves",
     /// `digest` to a link.
     Links = "links",
     /// `hash digest`: the links the other way round.

@@ -21,6 +21,7 @@ mod manifest_cache;
 mod manifest_rows;
 mod manifests;
 mod migrate;
+mod moves;
 mod pins;
 mod records;
 mod refs;
@@ -43,6 +44,7 @@ pub(crate) use self::drafts::DraftRecord;
 pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
+pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
 pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
 
