@@ -19,6 +19,7 @@ mod decide;
 mod error;
 pub mod fetch;
 mod gc;
+mod git_serve;
 mod keeper;
 mod links;
 mod manifests;
@@ -40,6 +41,7 @@ mod verify;
 
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
+pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
 pub use mirror::Mirror;
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
