@@ -8,6 +8,7 @@
 //! **Not here:** HTTP; version 0 and 1 of the protocol; pushes.
 
 mod history;
+mod lfs;
 mod objects;
 mod plan;
 mod refs;

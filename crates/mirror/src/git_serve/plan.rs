@@ -218,7 +218,7 @@ fn acknowledge(common: &[CommitId], ready: bool) -> Vec<u8> {
 
 impl Inner {
     /// The commits of `repo` that are here: those that names point at first; at most [`MAX_SEARCHED`].
-    fn newest_first(&self, repo: &RepoId) -> Result<Vec<CommitId>, MirrorError> {
+    pub(super) fn newest_first(&self, repo: &RepoId) -> Result<Vec<CommitId>, MirrorError> {
         let catalogue = self.store.catalogue();
         let main = Revision::main();
         let mut refs = catalogue.refs(repo)?;
