@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::Response;
 use futures::FutureExt;
 use hubless_mirror::{Caller, GitServer, Mirror};
+use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call};
 use crate::answer::Fault;
@@ -34,6 +35,8 @@ pub(crate) struct App {
     pub(crate) mirror: Mirror,
     pub(crate) config: GatewayConfig,
     pub(crate) git: GitServer,
+    /// Who may send a git request's body, which may be large.
+    pub(crate) git_bodies: Semaphore,
     local: Option<SocketAddr>,
 }
 
@@ -73,7 +76,13 @@ impl Ask {
 /// The Hub-compatible endpoint. `local` is the listener's address, for links where a request names no host.
 pub fn router(mirror: Mirror, config: &GatewayConfig, local: Option<SocketAddr>) -> Router {
     let git = GitServer::new(mirror.clone());
-    let app = Arc::new(App { mirror, config: config.clone(), git, local });
+    let app = Arc::new(App {
+        mirror,
+        config: config.clone(),
+        git,
+        git_bodies: Semaphore::new(routes::git::BODIES_AT_ONCE),
+        local,
+    });
     Router::new().fallback(answer_any).with_state((app, Arc::new(Lingering::default())))
 }
 

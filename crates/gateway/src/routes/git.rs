@@ -22,6 +22,8 @@ use crate::revision::commit_of;
 pub(crate) const UPLOAD_PACK: &str = "/git-upload-pack";
 /// Longest wait until an answer to git begins. Git itself waits for ever, and a commit may have to be fetched first.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Most requests whose bodies are read at once.
+pub(crate) const BODIES_AT_ONCE: usize = 16;
 /// Longest wait for a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const GIT_PROTOCOL: HeaderName = HeaderName::from_static("git-protocol");
@@ -59,7 +61,11 @@ async fn refs(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
         Some("git-upload-pack") => {}
         Some("git-receive-pack") => return Err(Fault::new(StatusCode::FORBIDDEN, "ReadOnly", NO_PUSH)),
         _ => {
-            return Err(Fault::new(StatusCode::FORBIDDEN, "Forbidden", "only git's smart protocol is served"));
+            return Err(Fault::new(
+                StatusCode::FORBIDDEN,
+                "Forbidden",
+                "only git's smart protocol is served",
+            ));
         }
     }
     if !app.mirror.knows(repo)? {
@@ -89,7 +95,10 @@ async fn upload_pack(app: &App, ask: &Ask, repo: &RepoId, body: Body) -> Result<
     if !speaks_v2(ask) {
         return Ok(answer(RESULT, Body::from(GitServer::refusal(OLD_PROTOCOL))));
     }
-    let request = read(ask, body).await?;
+    let request = {
+        let _turn = app.git_bodies.acquire().await.map_err(|_| Fault::internal())?;
+        read(ask, body).await?
+    };
     let pieces = app.git.answer(&ask.caller(), repo, request).await?;
     Ok(answer(RESULT, Body::from_stream(pieces)))
 }
