@@ -113,6 +113,9 @@ pub enum StoreError {
         /// The bound, in the same unit.
         limit: u64,
     },
+    /// The work was given up because it is not wanted any more.
+    #[error("it was given up")]
+    Cancelled,
     /// Bytes were asked for that are not here.
     #[error("{hash} is not here, or not that part of it")]
     NotHere {
@@ -169,7 +172,9 @@ impl StoreError {
             Self::Held { .. } => "try again when nobody reads or fetches it",
             Self::Io { source, .. } => return io_hint(source),
             Self::Collision { .. } => "do not keep this file; it was made to deceive git",
-            Self::TooLarge { .. } | Self::NotHere { .. } | Self::SizeClash { .. } => return None,
+            Self::TooLarge { .. } | Self::NotHere { .. } | Self::Cancelled | Self::SizeClash { .. } => {
+                return None;
+            }
         })
     }
 }

@@ -8,6 +8,7 @@ mod blobs;
 mod catalogue;
 mod error;
 mod lock;
+mod shelf;
 mod store;
 
 pub use blobs::*;
@@ -17,4 +18,5 @@ pub use catalogue::{
     RefRecord, RefSource, STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS, TAG_MAX_BYTES, TAGS_MAX,
 };
 pub use error::StoreError;
+pub use shelf::{SHELF_PAGE_MAX, ShelfCursor, ShelfPage, ShelfQuery, ShelfSort, ShelfTerm};
 pub use store::Store;

@@ -24,6 +24,7 @@ mod pins;
 mod records;
 mod refs;
 mod repos;
+mod shelf;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ use self::manifest_cache::ManifestCache;
 use self::txn::Txn;
 use crate::error::Result;
 use crate::lock::FolderLock;
+use crate::shelf::Shelf;
 
 /// Longest key of the announce queue and of the DHT table, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
@@ -71,6 +73,7 @@ struct Inner {
     manifests: ManifestCache,
     node: NodeId,
     dht_limits: DhtLimits,
+    shelf: Shelf,
     /// Let go only after the database is closed: fields are dropped in this order.
     _lock: Option<FolderLock>,
 }
@@ -85,10 +88,12 @@ impl Catalogue {
             manifests: ManifestCache::default(),
             node,
             dht_limits: DhtLimits::default(),
+            shelf: Shelf::open(dir),
             _lock: lock,
         };
         let catalogue = Self { inner: Arc::new(inner) };
         catalogue.migrate(found)?;
+        catalogue.load_shelf()?;
         Ok(catalogue)
     }
 
@@ -101,7 +106,9 @@ impl Catalogue {
         let _writing = lock(&self.inner.write);
         let mut txn = Txn::new(self.db());
         let done = change(&mut txn)?;
+        let touched = shelf::note(&mut txn, &self.inner.shelf)?;
         txn.commit()?;
+        touched.iter().try_for_each(|repo| shelf::tell(self.db(), &self.inner.shelf, repo))?;
         Ok(done)
     }
 
