@@ -62,7 +62,7 @@ fn generate(dir: &Path, count: u64) -> Result<()> {
         }
         batch.commit()?;
         left -= left.min(BATCH as u64);
-        if left % 200_000 == 0 {
+        if left.is_multiple_of(200_000) {
             eprintln!("{} left, {:.0?}", left, begun.elapsed());
         }
     }

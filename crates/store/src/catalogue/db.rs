@@ -64,6 +64,8 @@ column_families! {
     Repos = "repos",
     /// `repo` to what is said of it.
     Facts = "facts",
+    /// `repo`: those that somebody made a statement of, and of which nothing else was known then.
+    Heard = "heard",
     /// `kind name`, the name in lower case, to the repository that is meant by it.
     Aliases = "aliases",
     /// `repo 0 commit`.

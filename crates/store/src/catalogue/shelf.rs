@@ -14,8 +14,8 @@ use crate::error::Result;
 use crate::shelf::{SHELF_LATER_MAX, Shelf, ShelfPage, ShelfQuery};
 
 impl Catalogue {
-    /// Finds repositories: those with a commit or a ref here and those of which facts are known, private ones
-    /// excepted. Blocks for some milliseconds.
+    /// Finds repositories: those with a commit or a ref here, those of which facts are known, and up to
+    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones excepted. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`StoreError::Io`](crate::StoreError::Io) or [`StoreError::Corrupt`](crate::StoreError::Corrupt) if the
@@ -50,29 +50,14 @@ impl Catalogue {
         let walk = |visit: &mut dyn FnMut(&RepoId, &RepoFacts) -> Result<()>| {
             let rows =
                 |cf| Ok::<_, crate::StoreError>(snapshot.raw_iterator_cf_opt(db.handle(cf)?, passing()));
-            let (mut facts, mut repos) = (rows(Cf::Facts)?, rows(Cf::Repos)?);
-            facts.seek_to_first();
-            repos.seek_to_first();
-            let unknown = RepoFacts::default();
-            loop {
-                let (told, listed) = (facts.item(), repos.key());
-                let listed = listed.map(|key| (key, told.map(|(k, _)| key.cmp(k))));
-                match (told, listed) {
-                    (None, None) => break,
-                    (None, Some((key, _))) | (Some(_), Some((key, Some(std::cmp::Ordering::Less)))) => {
-                        visit(&keys::read_repo(key)?, &unknown)?;
-                        repos.next();
-                    }
-                    (Some((key, value)), both) => {
-                        visit(&keys::read_repo(key)?, &codec::decode(value)?)?;
-                        facts.next();
-                        if matches!(both, Some((_, Some(std::cmp::Ordering::Equal)))) {
-                            repos.next();
-                        }
-                    }
-                }
+            let mut tables = [rows(Cf::Facts)?, rows(Cf::Repos)?, rows(Cf::Heard)?];
+            tables.iter_mut().for_each(|table| table.seek_to_first());
+            while let Some(key) = tables.iter().filter_map(|table| table.key()).min().map(<[u8]>::to_vec) {
+                let told = tables[0].item().filter(|(k, _)| *k == key).map(|(_, value)| codec::decode(value));
+                visit(&keys::read_repo(&key)?, &told.transpose()?.unwrap_or_default())?;
+                tables.iter_mut().filter(|table| table.key() == Some(&key)).for_each(|table| table.next());
             }
-            facts.status().and_then(|()| repos.status()).map_err(|e| db.fail(e))
+            tables.iter().try_for_each(|table| table.status()).map_err(|e| db.fail(e))
         };
         self.inner.shelf.write_segment(covers, cancel, walk)?;
         self.change(|txn| {
@@ -88,7 +73,7 @@ impl Catalogue {
         let mut later: Vec<Vec<u8>> = Vec::new();
         match shelf.covers() {
             None => {
-                for cf in [Cf::Repos, Cf::Facts] {
+                for cf in [Cf::Repos, Cf::Facts, Cf::Heard] {
                     later.extend(db.page(cf, &[], None, SHELF_LATER_MAX + 1, |key, _| Ok(key.to_vec()))?);
                 }
             }
@@ -108,6 +93,11 @@ impl Catalogue {
         later.iter().try_for_each(|repo| tell(db, shelf, repo))
     }
 }
+
+/// Most repositories that are listed only because somebody made a statement of them.
+pub const HEARD_MAX: usize = 100_000;
+/// Counts them.
+const HEARD: &[u8] = b"heard";
 
 /// A scan of everything must not push out what is kept in memory.
 fn passing() -> ReadOptions {
@@ -132,7 +122,75 @@ pub(super) fn note(txn: &mut Txn<'_>, shelf: &Shelf) -> Result<Vec<Vec<u8>>> {
 pub(super) fn tell(db: &Db, shelf: &Shelf, key: &[u8]) -> Result<()> {
     let repo = keys::read_repo(key)?;
     let facts: Option<RepoFacts> = db.get(Cf::Facts, key)?;
-    let listed = facts.is_some() || db.has(Cf::Repos, key)?;
+    let listed = facts.is_some() || db.has(Cf::Repos, key)? || db.has(Cf::Heard, key)?;
     let facts = facts.unwrap_or_default();
     shelf.tell(&repo, listed.then_some(&facts))
+}
+
+/// Lists a repository of which somebody made a statement, if there is room.
+pub(super) fn note_heard(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
+    let key = keys::repo(repo);
+    let known = txn.has(Cf::Heard, &key)? || txn.has(Cf::Repos, &key)? || txn.has(Cf::Facts, &key)?;
+    let heard: u64 = if known { 0 } else { txn.get(Cf::Counters, HEARD)?.unwrap_or(0) };
+    if !known && heard < HEARD_MAX as u64 {
+        txn.count(HEARD, 1)?;
+        txn.touch(key.clone());
+        txn.put(Cf::Heard, key, &())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use hubless_types::{CommitId, RepoKind, Revision, Timestamp};
+
+    use super::super::records::{RefRecord, RefSource};
+    use super::super::tests::{Fixture, fixture};
+    use super::*;
+    use crate::shelf::ShelfSort;
+
+    fn names(f: &Fixture) -> Vec<String> {
+        let query =
+            ShelfQuery { sort: ShelfSort::Downloads, descending: true, ..ShelfQuery::all(RepoKind::Model) };
+        let page = f.catalogue.find_repos(&query).unwrap();
+        page.repos.iter().map(|r| r.name().to_owned()).collect()
+    }
+
+    fn put(f: &Fixture, name: &str, downloads: u64) {
+        let facts = RepoFacts { downloads, ..RepoFacts::default() };
+        f.catalogue.put_facts(&name.parse().unwrap(), &facts).unwrap();
+    }
+
+    /// What came before a segment, and what came after it, is found again after a restart.
+    #[test]
+    fn the_index_follows_the_tables_over_restarts() {
+        let f = fixture();
+        let held: RepoId = "acme/held".parse().unwrap();
+        let record =
+            RefRecord { commit: CommitId::from_bytes([1; 20]), seen: Timestamp(1), by: RefSource::Commit };
+        f.catalogue.set_ref(&held, &Revision::main(), record.clone()).unwrap();
+        put(&f, "acme/first", 5);
+        assert_eq!(names(&f), ["acme/first", "acme/held"]);
+        let f = f.reopened();
+        assert_eq!(names(&f), ["acme/first", "acme/held"]);
+
+        assert!(f.catalogue.settle_shelf(&AtomicBool::new(false)).unwrap());
+        assert_eq!(names(&f), ["acme/first", "acme/held"]);
+        put(&f, "acme/second", 9);
+        put(&f, "acme/first", 1);
+        f.catalogue.remove_ref(&held, &Revision::main()).unwrap();
+        let f = f.reopened();
+        assert_eq!(
+            (names(&f), f.catalogue.repo_count()),
+            (vec!["acme/second".into(), "acme/first".into()], 2)
+        );
+        assert!(f.catalogue.settle_shelf(&AtomicBool::new(false)).unwrap());
+        let left = f.catalogue.db().page(Cf::ShelfLater, &[], None, 10, |_, _| Ok(())).unwrap();
+        assert_eq!(left.len(), 0, "the segment has them");
+        put(&f, "acme/third", 2);
+        let f = f.reopened();
+        assert_eq!(names(&f), ["acme/second", "acme/third", "acme/first"]);
+    }
 }

@@ -92,7 +92,7 @@ impl<'a> Builder<'a> {
 
     /// Adds the next repository, in the order of kinds and names.
     pub(super) fn add(&mut self, repo: &RepoId, facts: &RepoFacts) -> Result<()> {
-        if self.docs % 1024 == 0 {
+        if self.docs.is_multiple_of(1024) {
             self.check_cancelled()?;
         }
         let length = repo.name().len() as u32 + 1;

@@ -110,7 +110,7 @@ impl Part {
     /// The numbers at `places`, each of four bytes.
     pub(super) fn numbers(&self, from: u32, to: u32) -> Result<Vec<u32>> {
         let bytes = self.bytes(u64::from(from) * 4, u64::from(to.saturating_sub(from)) * 4)?;
-        Ok(bytes.chunks_exact(4).map(|four| number(four)).collect())
+        Ok(bytes.chunks_exact(4).map(number).collect())
     }
 }
 
