@@ -49,6 +49,11 @@ impl Extra {
     }
 }
 
+/// The code of a gated repository: its status depends on whether a token came along.
+const GATED_REPO: &str = "GatedRepo";
+/// What clients compare, to the letter.
+const DISABLED: &str = "Access to this resource is disabled.";
+const BAD_TOKEN: &str = "Invalid credentials in Authorization header";
 /// The code of a repository that nobody knows: its status depends on whether a token came along.
 const REPO_NOT_FOUND: &str = "RepoNotFound";
 
@@ -121,7 +126,11 @@ impl Fault {
 
     /// The status; `token` tells whether the request carried one.
     pub(crate) fn status(&self, token: bool) -> StatusCode {
-        if self.code == REPO_NOT_FOUND && token { StatusCode::NOT_FOUND } else { self.status }
+        match self.code {
+            REPO_NOT_FOUND if token => StatusCode::NOT_FOUND,
+            GATED_REPO if token => StatusCode::FORBIDDEN,
+            _ => self.status,
+        }
     }
 
     /// What it says, with what can be done about it.
@@ -177,6 +186,9 @@ impl From<MirrorError> for Fault {
             ErrorKind::NotFound(NotFound::Entry) => Self::new(StatusCode::NOT_FOUND, "EntryNotFound", text),
             // To the client there is no such revision; the message says whom the operator might trust.
             ErrorKind::Untrusted => Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", text),
+            ErrorKind::Gated => Self::new(StatusCode::UNAUTHORIZED, GATED_REPO, text),
+            ErrorKind::Disabled => Self::new(StatusCode::FORBIDDEN, "Disabled", DISABLED),
+            ErrorKind::BadToken => Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", BAD_TOKEN),
             ErrorKind::BadInput => Self::new(StatusCode::BAD_REQUEST, "BadRequest", text),
             ErrorKind::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text)
                 .retry(error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)),

@@ -15,7 +15,6 @@ mod announce;
 mod body;
 mod config;
 mod counted;
-mod decide;
 mod error;
 pub mod fetch;
 mod gc;
@@ -25,6 +24,7 @@ mod links;
 mod manifests;
 mod meter;
 mod mirror;
+mod names;
 mod obtain;
 mod open_file;
 mod pins;
@@ -34,8 +34,10 @@ mod pull;
 mod report;
 mod request;
 mod resolve;
+mod sharing;
 mod sources;
 mod status;
+mod upstream;
 mod util;
 mod verify;
 
@@ -43,12 +45,14 @@ pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
 pub use mirror::Mirror;
+pub use names::{Fork, ForkKind, Resolved, ResolvedBy, age_text};
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
-    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
+    GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
 
 // What callers need to read this crate's results without naming the crates beneath it.
+pub use hubless_origin::{Breaker, OriginStatus};
 pub use hubless_store::{RefRecord, RefSource};

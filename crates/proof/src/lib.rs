@@ -16,6 +16,7 @@ mod check;
 mod commit;
 mod compose;
 mod error;
+mod fetch_pack;
 mod hash;
 mod key;
 mod links;
@@ -32,10 +33,16 @@ pub use check::{MAX_PATH_TEXT_BYTES, MAX_TREE_DEPTH};
 pub use commit::{MAX_COMMIT_BYTES, NewCommit, parse_commit, write_commit};
 pub use compose::{CommitMeta, NewContent, NewFile};
 pub use error::ProofError;
+pub use fetch_pack::{
+    FetchAnswer, FetchState, GitRef, GitServer, MAX_REFS, RefsAnswer, parse_ls_refs, write_fetch,
+    write_ls_refs,
+};
 pub use hash::{blob_id, commit_id, tree_id};
 pub use key::NodeKey;
 pub use links::{LinkTable, MAX_LINK_TABLE_BYTES};
-pub use pack::{PackKind, PackWriter};
+pub use pack::{
+    MAX_DELTA_DEPTH, ObjectKind, PackKind, PackLimits, PackObject, PackWriter, peek_object, read_pack,
+};
 pub use pkt_line::{
     Band, MAX_PKT_DATA, Packet, PacketBuffer, Packets, put_band, put_delim, put_flush, put_line, put_packet,
     put_response_end, read_packet,

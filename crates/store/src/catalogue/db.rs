@@ -54,24 +54,38 @@ macro_rules! column_families {
 column_families! {
     /// `commit 0` to its head; `commit 1 path` and `commit 2 path` to chunks of its files and folders.
     Manifests = "manifests",
+    /// `generation repo`: repositories that the index of repositories does not have as they are now.
+    ShelfLater = "shelf_later",
     /// `commit` to its bundle.
     Bundles = "bundles",
     /// `commit` to its link table.
     LinkTables = "link_tables",
     /// `repo`: every repository of which anything is known.
     Repos = "repos",
+    /// `repo` to what is said of it.
+    Facts = "facts",
+    /// `repo`: those that somebody made a statement of, and of which nothing else was known then.
+    Heard = "heard",
+    /// `kind name`, the name in lower case, to the repository that is meant by it.
+    Aliases = "aliases",
     /// `repo 0 commit`.
     RepoCommits = "repo_commits",
     /// `commit repo`.
     CommitRepos = "commit_repos",
     /// `repo 0 revision` to a ref.
     Refs = "refs",
+    /// `repo 0 revision` to the name's last moves.
+    Moves = "moves",
     /// `digest` to a link.
     Links = "links",
     /// `hash digest`: the links the other way round.
     LinkHashes = "link_hashes",
     /// `hash` to a blob record.
     Blobs = "blobs",
+    /// `digest` to how much is here of a file whose root is not known.
+    Drafts = "drafts",
+    /// `commit`: its manifest may be given to peers.
+    SharedCommits = "shared_commits",
     /// `repo 0 revision` to a pin.
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.
@@ -242,7 +256,7 @@ fn cf_options(cf: Cf, cache: &Cache) -> Options {
     options.set_arena_block_size(ARENA_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
     // Keys and rows are mostly digests, which do not shrink; paths and commit messages do.
-    let text = matches!(cf, Cf::Manifests | Cf::Bundles | Cf::LinkTables | Cf::Statements);
+    let text = matches!(cf, Cf::Manifests | Cf::Bundles | Cf::LinkTables | Cf::Statements | Cf::Facts);
     options.set_compression_type(if text { DBCompressionType::Lz4 } else { DBCompressionType::None });
     if matches!(cf, Cf::Bundles | Cf::LinkTables) {
         options.set_enable_blob_files(true);
