@@ -37,6 +37,7 @@ pub(crate) struct App {
     pub(crate) git: GitServer,
     /// Who may send a git request's body, which may be large.
     pub(crate) git_bodies: Semaphore,
+    pub(crate) models: routes::ollama::Remembered,
     local: Option<SocketAddr>,
 }
 
@@ -81,6 +82,7 @@ pub fn router(mirror: Mirror, config: &GatewayConfig, local: Option<SocketAddr>)
         config: config.clone(),
         git,
         git_bodies: Semaphore::new(routes::git::BODIES_AT_ONCE),
+        models: routes::ollama::Remembered::default(),
         local,
     });
     Router::new().fallback(answer_any).with_state((app, Arc::new(Lingering::default())))

@@ -203,8 +203,11 @@ impl StoreError {
             Self::DraftSizeClash { .. }
             | Self::DraftGone { .. }
             | Self::DraftNotWhole { .. }
-            | Self::NoTree { .. } => return None,
-            Self::TooLarge { .. } | Self::NotHere { .. } | Self::Cancelled | Self::SizeClash { .. } => return None,
+            | Self::NoTree { .. }
+            | Self::TooLarge { .. }
+            | Self::NotHere { .. }
+            | Self::Cancelled
+            | Self::SizeClash { .. } => return None,
         })
     }
 }

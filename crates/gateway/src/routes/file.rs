@@ -45,6 +45,22 @@ pub(crate) async fn resolve(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]
     send(ask, &meta, |range| content(app, &caller, repo, found.commit, &entry.path, range)).await
 }
 
+/// A file of a commit under the name that another door gives it.
+pub(crate) async fn at(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    commit: CommitId,
+    path: &RepoPath,
+) -> Result<Response, Fault> {
+    let manifest = manifest_of(app, ask, repo, commit).await?;
+    let entry = manifest.entry(path).ok_or_else(|| Fault::no_entry(repo, commit, path.as_str()))?;
+    let (etag, linked) = (entry.digest().hex(), entry.lfs.is_some());
+    let meta = Meta { commit, path, size: entry.size, etag, linked, xet: None };
+    let caller = ask.caller();
+    send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await
+}
+
 /// `HEAD` and `GET /{id}/raw/{rev}/{path}`: the git blob, which for an LFS file is its pointer.
 pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
     let found = Found::look_up(app, ask, repo, tail).await?;

@@ -11,6 +11,7 @@ pub(crate) mod lfs;
 pub(crate) mod list;
 pub(crate) mod ollama;
 pub(crate) mod paths_info;
+pub(crate) mod quant;
 pub(crate) mod refs;
 pub(crate) mod tree;
 pub(crate) mod xet;
