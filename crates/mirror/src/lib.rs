@@ -13,6 +13,7 @@ mod add;
 mod adopt;
 mod announce;
 mod body;
+mod card;
 mod config;
 mod counted;
 mod decide;
@@ -33,6 +34,7 @@ mod pull;
 mod report;
 mod request;
 mod resolve;
+mod shelf;
 mod sources;
 mod status;
 mod util;
@@ -47,6 +49,9 @@ pub use report::{
     GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
+pub use shelf::{Found, FoundPage};
 
 // What callers need to read this crate's results without naming the crates beneath it.
-pub use hubless_store::{RefRecord, RefSource};
+pub use hubless_store::{
+    RefRecord, RefSource, SHELF_PAGE_MAX, ShelfCursor, ShelfQuery, ShelfSort, ShelfTerm,
+};
