@@ -171,6 +171,7 @@ fn refuse(error: &MirrorError) -> Response {
         ErrorKind::BadInput => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound(_) => StatusCode::NOT_FOUND,
         ErrorKind::Untrusted => StatusCode::CONFLICT,
+        ErrorKind::Gated | ErrorKind::Disabled | ErrorKind::BadToken => StatusCode::FORBIDDEN,
         ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Integrity => StatusCode::BAD_GATEWAY,

@@ -51,6 +51,7 @@ impl Inner {
             text: format!("{} at {} is commit {}", request.repo, request.revision, resolved.commit),
         });
         let manifest = self.real_manifest(&caller, &request.repo, resolved.commit).await?;
+        self.check_content(&caller, &request.repo).await?;
         let entries: Vec<FileEntry> =
             manifest.entries().iter().filter(|e| filter.passes(&e.path)).cloned().collect();
         if entries.is_empty() && !manifest.entries().is_empty() {
@@ -68,6 +69,7 @@ impl Inner {
             revision: request.revision,
             commit: resolved.commit,
             by: resolved.by,
+            fork: resolved.fork,
             files,
             bytes,
             from: meter.from(),

@@ -7,7 +7,7 @@ use hubless_types::{
 use super::manifests::EncodedManifest;
 use super::records::{BlobRecord, RefRecord};
 use super::txn::Txn;
-use super::{Catalogue, announce, blobs, facts, links, pins, refs, repos, statements};
+use super::{Catalogue, announce, blobs, facts, links, pins, refs, repos, shared, statements};
 use crate::error::Result;
 
 type Step = Box<dyn FnOnce(&mut Txn<'_>) -> Result<()> + Send>;
@@ -85,6 +85,11 @@ impl<'a> Batch<'a> {
     pub fn remove_blob(&mut self, hash: &BlobHash) -> &mut Self {
         let hash = *hash;
         self.step(move |txn| blobs::remove(txn, &hash))
+    }
+
+    /// Lets peers have a manifest.
+    pub fn share_commit(&mut self, commit: CommitId) -> &mut Self {
+        self.step(move |txn| shared::share_commit(txn, commit))
     }
 
     /// Stores a pin.

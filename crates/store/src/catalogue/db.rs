@@ -74,12 +74,18 @@ column_families! {
     CommitRepos = "commit_repos",
     /// `repo 0 revision` to a ref.
     Refs = "refs",
+    /// `repo 0 revision` to the name's last moves.
+    Moves = "moves",
     /// `digest` to a link.
     Links = "links",
     /// `hash digest`: the links the other way round.
     LinkHashes = "link_hashes",
     /// `hash` to a blob record.
     Blobs = "blobs",
+    /// `digest` to how much is here of a file whose root is not known.
+    Drafts = "drafts",
+    /// `commit`: its manifest may be given to peers.
+    SharedCommits = "shared_commits",
     /// `repo 0 revision` to a pin.
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.

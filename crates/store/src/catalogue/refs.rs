@@ -11,6 +11,12 @@ use crate::error::Result;
 
 impl Record for RefRecord {
     const NAME: &'static str = "ref";
+    const VERSION: u8 = 2;
+
+    /// Version 1 knew no witnesses; all else was the same.
+    fn upgrade(version: u8, body: &[u8]) -> Option<Self> {
+        (version == 1).then(|| codec::parse(body).ok()).flatten()
+    }
 }
 
 impl Catalogue {
