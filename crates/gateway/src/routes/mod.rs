@@ -7,8 +7,10 @@ pub(crate) mod file;
 pub(crate) mod health;
 pub(crate) mod info;
 pub(crate) mod list;
+pub(crate) mod moved;
 pub(crate) mod paths_info;
 pub(crate) mod refs;
+pub(crate) mod summary;
 pub(crate) mod tree;
 
 use std::sync::Arc;
