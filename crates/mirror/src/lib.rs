@@ -33,6 +33,7 @@ mod pull;
 mod report;
 mod request;
 mod resolve;
+mod sharing;
 mod sources;
 mod status;
 mod upstream;

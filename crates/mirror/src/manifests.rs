@@ -185,7 +185,7 @@ impl Inner {
             // More is known now of where the repository's names moved.
             repo.as_ref().map_or_else(Default::default, |repo| locked(&inner.memory).forget(repo));
             if shared {
-                catalogue.share_commit(commit)?;
+                inner.share_manifest(repo.as_ref(), commit)?;
                 inner.announce_commit(commit)?;
             }
             tracing::info!(%commit, from, files = manifest.entries().len(), "manifest proven");
@@ -229,9 +229,14 @@ impl Inner {
         }
         let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
         let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
+        // Whoever may have the bundle has these bytes already.
+        let shared = catalogue.is_commit_shared(commit)?;
         for content in &bundle.blobs {
             if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
-                self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                let taken = self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                if shared {
+                    self.store.blobs().share(&taken.hash)?;
+                }
             }
         }
         Ok(())

@@ -292,7 +292,7 @@ impl Inner {
 
     /// Joins or begins the fetch of a blob.
     pub(crate) async fn begin_fetch(
-        &self,
+        self: &Arc<Self>,
         link: &Link,
         commit: CommitId,
         entry: &FileEntry,
@@ -302,6 +302,8 @@ impl Inner {
         if link.trust == LinkTrust::Vouched {
             self.note_fetched(link)?;
         }
+        let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
+        blocking(move || inner.share_what_comes(hash, size)).await?;
         let want = Want { hash: link.hash, size: link.size };
         let feed = net.feed(keys_of(commit, entry));
         Ok(net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?)
@@ -319,7 +321,7 @@ impl Inner {
 
     /// Gets every byte of a blob here, checked against its root.
     pub(crate) async fn fetch_whole(
-        &self,
+        self: &Arc<Self>,
         link: &Link,
         commit: CommitId,
         entry: &FileEntry,
@@ -356,7 +358,10 @@ impl Inner {
                 // Nothing is stored before it is known to be the file: a stranger would choose what lies here.
                 let taken = blocking(move || {
                     let right = digest_bytes(&bytes, kind) == Some(digest);
-                    Ok(right.then(|| blobs.import_bytes(&bytes, kind)).transpose()?)
+                    let taken = right.then(|| blobs.import_bytes(&bytes, kind)).transpose()?;
+                    // It came from a peer, so that others may have it as well.
+                    taken.map(|taken| blobs.share(&taken.hash)).transpose()?;
+                    Ok(taken)
                 })
                 .await?;
                 let Some(taken) = taken else {

@@ -65,8 +65,11 @@ fn emit_frame(body: impl Into<Bytes>, emit: Emit<'_>) -> bool {
     wanted
 }
 
+/// Of a repository that not everybody may read nobody hears even that it is known here.
 fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Result<Vec<u8>, Refusal> {
-    let mut told: Vec<Statement> = store.catalogue().statements(repo, revision)?;
+    let open = store.catalogue().facts(repo)?.is_none_or(|facts| facts.access.is_open());
+    let mut told: Vec<Statement> =
+        if open { store.catalogue().statements(repo, revision)? } else { Vec::new() };
     told.truncate(MAX_STATEMENTS);
     loop {
         let packed = pack(&told).map_err(|_| Refusal::Failed)?;

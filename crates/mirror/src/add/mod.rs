@@ -166,12 +166,14 @@ impl Inner {
         Ok(pin)
     }
 
+    /// Others may have all of it, and are told so.
     pub(crate) fn announce_all(
         &self,
         repo: &RepoId,
         commit: CommitId,
         taken: &[Taken],
     ) -> Result<(), MirrorError> {
+        self.share_all(commit, taken)?;
         self.announce_commit(commit)?;
         self.announce_repo(repo)?;
         taken.iter().try_for_each(|t| self.announce_file(&t.link.0, t.link.2))

@@ -74,7 +74,8 @@ impl Inner {
         }
         let within = self.config.answer_within;
         let closed = self.is_private(repo)?;
-        let question = |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };
+        let question =
+            |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };
         let asked = tokio::time::timeout(within, ask(token, closed, question)).await;
         let stalled = || OriginError::Stalled { origin: origin.name().to_owned(), after: within };
         let got = match asked.unwrap_or_else(|_| Err(stalled())) {

@@ -14,6 +14,8 @@ mod collect;
 mod decode;
 mod draft;
 mod draft_table;
+#[cfg(test)]
+mod draft_tests;
 mod draft_writer;
 mod encode;
 mod file;

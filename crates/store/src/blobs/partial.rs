@@ -115,6 +115,23 @@ impl PartialBlob {
         Ok(buffer.into())
     }
 
+    /// Lets peers have it if nothing of it is here yet: all that comes from now on then comes from where it may be given
+    /// on. Says whether peers may have it.
+    ///
+    /// Whoever goes on with a shared blob from where it may not be given on calls [`Blobs::unshare`] first.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn share_if_empty(&self) -> Result<bool> {
+        let state = self.0.state();
+        let blobs = Blobs(Arc::clone(&self.0.blobs));
+        if state.have.is_empty() && !state.settled {
+            blobs.share(&self.0.hash)
+        } else {
+            blobs.is_shared(&self.0.hash)
+        }
+    }
+
     /// Whether the tree above all groups is here, so that bytes from anywhere can be checked.
     pub fn has_tree(&self) -> bool {
         let state = self.0.state();
