@@ -186,8 +186,8 @@ impl Inner {
             repo.as_ref().map_or_else(Default::default, |repo| locked(&inner.memory).forget(repo));
             if shared {
                 inner.share_manifest(repo.as_ref(), commit)?;
-                inner.announce_commit(commit)?;
             }
+            inner.announce_commit(commit)?;
             tracing::info!(%commit, from, files = manifest.entries().len(), "manifest proven");
             Ok(Arc::new(manifest))
         })

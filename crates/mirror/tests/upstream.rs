@@ -149,6 +149,7 @@ async fn gated_content_is_asked_for_each_time() -> TestResult {
         .put_facts(&tiny(), &RepoFacts { access: Access::GatedManual, ..RepoFacts::default() })?;
     assert_eq!(read_as(&node, &caller("hf_good"), commit, "w.bin").await?, large);
 
+    origin.user("hf_other");
     for stranger in [Caller::anyone(), caller("hf_other")] {
         let error = read_as(&node, &stranger, commit, "w.bin").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Gated, "{error}");

@@ -8,10 +8,13 @@
 //! one budget a host is shared by all who ask.
 //! **Not here:** whether what came is right (`mirror`, `store`), when to ask an origin rather than a peer (`mirror`).
 
+mod assemble;
 mod config;
 mod error;
 mod git;
+mod http;
 mod hub;
+mod pace;
 mod seen;
 
 use async_trait::async_trait;

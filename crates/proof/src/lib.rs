@@ -16,6 +16,7 @@ mod check;
 mod commit;
 mod compose;
 mod error;
+mod fetch_pack;
 mod hash;
 mod key;
 mod links;
@@ -33,6 +34,10 @@ pub use check::{MAX_PATH_TEXT_BYTES, MAX_TREE_DEPTH};
 pub use commit::{MAX_COMMIT_BYTES, NewCommit, parse_commit, write_commit};
 pub use compose::{CommitMeta, NewContent, NewFile};
 pub use error::ProofError;
+pub use fetch_pack::{
+    FetchAnswer, FetchState, GitRef, GitServer, MAX_REFS, RefsAnswer, parse_ls_refs, write_fetch,
+    write_ls_refs,
+};
 pub use hash::{blob_id, commit_id, tree_id};
 pub use key::NodeKey;
 pub use links::{LinkTable, MAX_LINK_TABLE_BYTES};

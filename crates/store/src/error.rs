@@ -141,6 +141,9 @@ pub enum StoreError {
         /// The bound, in the same unit.
         limit: u64,
     },
+    /// The work was given up because it is not wanted any more.
+    #[error("it was given up")]
+    Cancelled,
     /// Bytes were asked for that are not here.
     #[error("{hash} is not here, or not that part of it")]
     NotHere {
@@ -200,8 +203,11 @@ impl StoreError {
             Self::DraftSizeClash { .. }
             | Self::DraftGone { .. }
             | Self::DraftNotWhole { .. }
-            | Self::NoTree { .. } => return None,
-            Self::TooLarge { .. } | Self::NotHere { .. } | Self::SizeClash { .. } => return None,
+            | Self::NoTree { .. }
+            | Self::TooLarge { .. }
+            | Self::NotHere { .. }
+            | Self::Cancelled
+            | Self::SizeClash { .. } => return None,
         })
     }
 }

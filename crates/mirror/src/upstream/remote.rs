@@ -110,8 +110,12 @@ impl Remote {
         &self.errand
     }
 
-    /// Asks for `range` of the file. Waits for room among all bodies.
+    /// Asks for `range` of the file, by the token too where the origin wants one. Waits for room among all bodies.
     pub(super) async fn open(&self, range: ByteRange) -> Result<Body, OriginError> {
+        self.open_by(range, self.errand.token.as_ref()).await
+    }
+
+    async fn open_by(&self, range: ByteRange, token: Option<&Token>) -> Result<Body, OriginError> {
         let errand = &*self.errand;
         let slot = errand.slots.clone().acquire_owned().await.map_err(|_| self.closing())?;
         let closed = errand.is_private();
@@ -123,7 +127,7 @@ impl Remote {
                 tokio::time::timeout(SILENCE, opened).await.unwrap_or_else(|_| Err(stalled(origin.name())))
             }
         };
-        let got = ask(errand.token.as_ref(), closed, question).await?;
+        let got = ask(token, closed, question).await?;
         if got.by_token {
             errand.by_token.store(true, Ordering::Release);
         }
@@ -131,6 +135,8 @@ impl Remote {
     }
 
     /// Fetches `groups` into a blob whose tree is here; each group is checked before it is written.
+    ///
+    /// No token is shown: peers get what is in such a blob as soon as it is verified.
     pub(crate) async fn fill(
         &self,
         into: &PartialBlob,
@@ -138,7 +144,7 @@ impl Remote {
         tick: Tick,
     ) -> Result<(), FillError> {
         let range = ByteRange::of_groups(groups.clone(), into.size());
-        let body = self.open(range).await?;
+        let body = self.open_by(range, None).await?;
         let filled = into_partial(body, into, groups, tick).await;
         if let Err(FillError::Wrong { offset }) = &filled {
             let mut doubts = locked(&self.errand.doubts);

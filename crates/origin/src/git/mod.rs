@@ -1,9 +1,13 @@
 //! An origin that speaks git and LFS over HTTP.
 
+mod upload_pack;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use hubless_proof::Bundle;
 use hubless_types::{ByteRange, CommitId, FileEntry, RepoId, Revision, Token};
+
+pub(crate) use upload_pack::{ABOVE_POINTERS, UploadPack};
 
 use crate::{Breaker, Origin, OriginBody, OriginConfig, OriginError, OriginStatus, Seen, SeenRef};
 

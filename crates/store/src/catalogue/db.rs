@@ -54,6 +54,8 @@ macro_rules! column_families {
 column_families! {
     /// `commit 0` to its head; `commit 1 path` and `commit 2 path` to chunks of its files and folders.
     Manifests = "manifests",
+    /// `generation repo`: repositories that the index of repositories does not have as they are now.
+    ShelfLater = "shelf_later",
     /// `commit` to its bundle.
     Bundles = "bundles",
     /// `commit` to its link table.
@@ -62,6 +64,8 @@ column_families! {
     Repos = "repos",
     /// `repo` to what is said of it.
     Facts = "facts",
+    /// `repo`: those that somebody made a statement of, and of which nothing else was known then.
+    Heard = "heard",
     /// `kind name`, the name in lower case, to the repository that is meant by it.
     Aliases = "aliases",
     /// `repo 0 commit`.

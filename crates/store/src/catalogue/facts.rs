@@ -51,8 +51,13 @@ impl Catalogue {
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, repo: &RepoId, facts: &RepoFacts) -> Result<()> {
+    let (key, facts) = (keys::repo(repo), bounded(facts));
+    if txn.get::<RepoFacts>(Cf::Facts, &key)?.as_ref() == Some(&facts) {
+        return Ok(());
+    }
     aliases::note_case(txn, repo)?;
-    txn.put(Cf::Facts, keys::repo(repo), &bounded(facts))
+    txn.touch(key.clone());
+    txn.put(Cf::Facts, key, &facts)
 }
 
 fn bounded(facts: &RepoFacts) -> RepoFacts {

@@ -27,6 +27,9 @@ const PIECE: usize = 256 * 1024;
 /// Bytes of a piece where the rate is held down.
 const SLOW_PIECE: usize = 16 * 1024;
 
+/// How long a connection has for what was sent before it is cut.
+const CUT_AFTER: Duration = Duration::from_millis(50);
+
 /// Where the bytes of a file are.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
@@ -118,6 +121,8 @@ impl Spoiler {
             return Ok(None);
         }
         if cut == 0 {
+            // What was given to the connection goes out first.
+            tokio::time::sleep(CUT_AFTER).await;
             return Err(io::Error::other("a fault cuts it here"));
         }
         if stall == 0 {

@@ -7,18 +7,18 @@
 //! **Invariant:** a request is recorded before it is answered.
 //! **Not here:** Xet (its headers can be sent, to see that nobody follows them), writing over HTTP.
 
-//mod access;
-//mod address;
+mod access;
+mod address;
 mod answer;
-//mod api;
+mod api;
 mod body;
-//mod commits;
+mod commits;
 mod entries;
 mod faults;
-//mod file;
-//mod git;
-//mod info;
-//mod lfs;
+mod file;
+mod git;
+mod info;
+mod lfs;
 mod record;
 mod repo;
 mod server;
@@ -233,6 +233,11 @@ impl Hub {
     /// Whether it tells clients that large files are in Xet too, as the Hub does. They are not.
     pub fn claim_xet(&self, claims: bool) {
         self.shared.state.claim_xet(claims);
+    }
+
+    /// Makes every signed address of a large file that was given out a 403 from now on.
+    pub fn expire_links(&self) {
+        self.shared.state.expire_links();
     }
 
     /// What it was asked so far, both hosts together, in order.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use super::entries::{Entry, listing};
 
 /// Files of this size and more are kept by LFS, unless the test says otherwise.
 const LFS_FROM: usize = 1024 * 1024;
+/// Most small blobs that are remembered.
+const MAX_REMEMBERED: usize = 20_000;
 /// Files that the Hub's own `.gitattributes` gives to LFS whatever their size.
 const LFS_ENDINGS: [&str; 8] =
     [".safetensors", ".bin", ".gguf", ".parquet", ".onnx", ".arrow", ".tar.gz", ".zip"];
@@ -56,11 +58,16 @@ impl HubFile {
     }
 }
 
+/// Full names and commits.
+type Refs = Arc<Vec<(String, CommitId)>>;
+
 /// All repositories of a hub.
 pub(crate) struct Git {
     root: PathBuf,
     lfs: PathBuf,
     listings: Mutex<HashMap<CommitId, Arc<Vec<Entry>>>>,
+    refs: Mutex<HashMap<RepoId, Refs>>,
+    blobs: Mutex<HashMap<String, Bytes>>,
 }
 
 impl Git {
@@ -68,7 +75,7 @@ impl Git {
         let (root, lfs) = (dir.join("git"), dir.join("lfs"));
         std::fs::create_dir_all(&root)?;
         std::fs::create_dir_all(&lfs)?;
-        Ok(Self { root, lfs, listings: Mutex::default() })
+        Ok(Self { root, lfs, listings: Mutex::default(), refs: Mutex::default(), blobs: Mutex::default() })
     }
 
     /// The folder over all of them, as `git http-backend` wants it.
@@ -106,6 +113,7 @@ impl Git {
     }
 
     pub(crate) async fn rename(&self, from: &RepoId, to: &RepoId) -> Result<()> {
+        locked(&self.refs).clear();
         let (from, to) = (self.dir(from), self.dir(to));
         ensure!(from == to || !to.exists(), "the name is taken");
         std::fs::create_dir_all(to.parent().context("a repository's folder has one above it")?)?;
@@ -140,6 +148,7 @@ impl Git {
             script.push(b'\n');
         }
         run(&dir, &["fast-import", "--quiet", "--force"], &script).await?;
+        locked(&self.refs).remove(repo);
         self.resolve(repo, &name).await?.context("the commit was just made")
     }
 
@@ -161,28 +170,32 @@ impl Git {
                 run(&dir, &["update-ref", &name, &commit], b"").await?;
             }
         }
+        locked(&self.refs).remove(repo);
         Ok(())
     }
 
     /// The commit that a revision names, tags peeled; short ids that are unique count.
     pub(crate) async fn resolve(&self, repo: &RepoId, rev: &str) -> Result<Option<CommitId>> {
-        let dir = self.dir(repo);
         let head = if rev == "HEAD" { "refs/heads/main" } else { rev };
-        let ids = (head.len() >= 7 && head.bytes().all(|b| b.is_ascii_hexdigit())).then(|| head.to_owned());
-        let names = [format!("refs/heads/{head}"), format!("refs/tags/{head}")];
-        let full = head.starts_with("refs/").then(|| head.to_owned());
-        for name in full.iter().chain(&names).chain(&ids) {
-            let wanted = format!("{name}^{{commit}}");
-            let args = ["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted];
-            if let Ok(out) = run(&dir, &args, b"").await {
-                return Ok(Some(text(&out).trim().parse()?));
-            }
+        let refs = self.refs(repo).await?;
+        let names = [head.to_owned(), format!("refs/heads/{head}"), format!("refs/tags/{head}")];
+        let named = |name: &String| refs.iter().find(|(known, _)| known == name).map(|(_, commit)| *commit);
+        if let Some(commit) = names.iter().find_map(named) {
+            return Ok(Some(commit));
         }
-        Ok(None)
+        if !(7..=40).contains(&head.len()) || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let wanted = format!("{head}^{{commit}}");
+        let found = run(&self.dir(repo), &["rev-parse", "--verify", "--quiet", &wanted], b"").await;
+        found.ok().map(|out| Ok(text(&out).trim().parse()?)).transpose()
     }
 
-    /// Every ref: its full name and its commit.
-    pub(crate) async fn refs(&self, repo: &RepoId) -> Result<Vec<(String, CommitId)>> {
+    /// Every ref: its full name and its commit. Remembered until a ref is written here.
+    pub(crate) async fn refs(&self, repo: &RepoId) -> Result<Refs> {
+        if let Some(refs) = locked(&self.refs).get(repo) {
+            return Ok(refs.clone());
+        }
         let format = "--format=%(refname) %(objectname) %(*objectname)";
         let out = run(&self.dir(repo), &["for-each-ref", format], b"").await?;
         let mut refs = Vec::new();
@@ -191,32 +204,44 @@ impl Git {
             let [name, .., commit] = words[..] else { bail!("git says `{line}`") };
             refs.push((name.to_owned(), commit.parse()?));
         }
+        let refs = Arc::new(refs);
+        locked(&self.refs).insert(repo.clone(), refs.clone());
         Ok(refs)
     }
 
     /// All files and folders of a commit, by path.
     pub(crate) async fn entries(&self, repo: &RepoId, commit: CommitId) -> Result<Arc<Vec<Entry>>> {
-        let known =
-            |git: &Self| git.listings.lock().unwrap_or_else(PoisonError::into_inner).get(&commit).cloned();
-        if let Some(entries) = known(self) {
-            return Ok(entries);
+        if let Some(entries) = locked(&self.listings).get(&commit) {
+            return Ok(entries.clone());
         }
         let entries = Arc::new(listing(&self.dir(repo), commit).await?);
-        self.listings.lock().unwrap_or_else(PoisonError::into_inner).insert(commit, entries.clone());
+        locked(&self.listings).insert(commit, entries.clone());
         Ok(entries)
     }
 
     /// A git blob, whole.
     pub(crate) async fn blob(&self, repo: &RepoId, id: &str) -> Result<Bytes> {
-        let bytes = run(&self.dir(repo), &["cat-file", "blob", id], b"").await?;
+        if let Some(bytes) = locked(&self.blobs).get(id) {
+            return Ok(bytes.clone());
+        }
+        let bytes = Bytes::from(run(&self.dir(repo), &["cat-file", "blob", id], b"").await?);
         ensure!(blob_id(&bytes)?.to_string() == id, "git gave another blob");
-        Ok(bytes.into())
+        let mut blobs = locked(&self.blobs);
+        if blobs.len() < MAX_REMEMBERED && bytes.len() < LFS_FROM {
+            blobs.insert(id.to_owned(), bytes.clone());
+        }
+        Ok(bytes)
     }
 
-    /// `git log`, with its fields behind NUL and its commits behind a record separator.
-    pub(crate) async fn log(&self, repo: &RepoId, commit: CommitId) -> Result<String> {
+    /// `git log`, with its fields behind NUL and its commits behind a record separator; with a path, only the last
+    /// commit that touched it.
+    pub(crate) async fn log(&self, repo: &RepoId, commit: CommitId, path: Option<&str>) -> Result<String> {
         let commit = commit.to_string();
-        let args = ["log", "--format=%H%x00%an%x00%cI%x00%B%x1e", &commit];
+        let mut args = vec!["log", "--format=%H%x00%an%x00%cI%x00%B%x1e"];
+        match path {
+            Some(path) => args.extend(["-1", &commit, "--", path]),
+            None => args.push(&commit),
+        }
         Ok(text(&run(&self.dir(repo), &args, b"").await?))
     }
 }
@@ -229,6 +254,10 @@ fn full_name(rev: &str) -> String {
 /// A path as `git fast-import` reads it.
 fn quoted(path: &str) -> String {
     format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

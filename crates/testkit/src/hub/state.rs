@@ -26,6 +26,7 @@ struct Inner {
     budget: Option<Budget>,
     xet: bool,
     commits: u64,
+    epoch: u64,
 }
 
 /// Shared by everything; held for moments only.
@@ -76,17 +77,18 @@ impl State {
     /// The name that a repository has now: it may have been renamed, or be spelled otherwise.
     pub(crate) fn canonical(&self, repo: &RepoId) -> Option<RepoId> {
         let inner = self.inner();
+        let same = |known: &RepoId, name: &RepoId| {
+            known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name())
+        };
         let mut name = repo;
+        // As many renames as there are; a ring of them ends here.
         for _ in 0..=inner.renamed.len() {
-            match inner.renamed.get(name).filter(|_| !inner.repos.contains_key(name)) {
-                Some(next) => name = next,
-                None => break,
+            if let Some(known) = inner.repos.keys().find(|known| same(known, name)) {
+                return Some(known.clone());
             }
+            name = inner.renamed.iter().find(|(from, _)| same(from, name))?.1;
         }
-        let same =
-            |known: &&RepoId| known.kind() == name.kind() && known.name().eq_ignore_ascii_case(name.name());
-        let exact = inner.repos.get_key_value(name).map(|(known, _)| known);
-        exact.or_else(|| inner.repos.keys().find(same)).cloned()
+        None
     }
 
     pub(crate) fn add_user(&self, token: &str) {
@@ -121,6 +123,15 @@ impl State {
 
     pub(crate) fn claim_xet(&self, claims: bool) {
         self.inner().xet = claims;
+    }
+
+    pub(crate) fn expire_links(&self) {
+        self.inner().epoch += 1;
+    }
+
+    /// Signed addresses are good for one of these.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.inner().epoch
     }
 
     pub(crate) fn claims_xet(&self) -> bool {
