@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::*;
-use hubless_mirror::{Accept, AdoptRequest, PullTo, RefSource};
+use hubless_mirror::{AdoptRequest, PullTo, RefSource, ResolvedBy};
 use hubless_types::{CommitId, Revision};
 
 /// A cache as the Hub's client leaves it: written by a pull, with the commit's id.
@@ -42,7 +42,7 @@ async fn a_cache_is_served_under_its_own_commit() -> TestResult {
     assert!(named == original && own != original);
 
     let resolved = a.resolve(&[]).await?;
-    assert_eq!((resolved.commit, resolved.by), (original, RefSource::Adopted));
+    assert_eq!((resolved.commit, resolved.by), (original, ResolvedBy::LastSeen { by: RefSource::Adopted }));
     assert_eq!(a.mirror.manifest(&Caller::anyone(), Some(&tiny()), original).await?.commit(), original);
     for (path, bytes) in files_of(&dir)? {
         assert_eq!(a.read(original, &path, 0).await?, bytes, "{path}");

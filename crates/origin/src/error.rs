@@ -116,6 +116,20 @@ pub enum OriginError {
         #[source]
         source: ProofError,
     },
+    /// A configured address that is none.
+    #[error("the address of an origin cannot be used: {why}")]
+    BadUrl {
+        /// What is wrong with it; not the address itself, which may hold a password.
+        why: String,
+    },
+    /// This machine lacks what it takes to ask it.
+    #[error("{origin} cannot be asked from this machine: {why}")]
+    Unusable {
+        /// Its address.
+        origin: String,
+        /// What is lacking.
+        why: String,
+    },
     /// It cannot do that.
     #[error("{origin} cannot {what}")]
     Unsupported {
@@ -135,6 +149,8 @@ impl OriginError {
             Self::Unreachable { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
+            | Self::BadUrl { .. }
+            | Self::Unusable { .. }
             | Self::Unsupported { .. } => OriginErrorKind::Unavailable,
             Self::Length { .. } | Self::Malformed { .. } | Self::Proof { .. } => OriginErrorKind::Wrong,
         }
@@ -158,6 +174,13 @@ impl OriginError {
 
     /// What a person can do about it.
     pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::BadUrl { .. } => {
+                return Some("in `[origin] urls`, write an address such as `https://huggingface.co`");
+            }
+            Self::Unusable { .. } => return Some("install the package `ca-certificates`"),
+            _ => {}
+        }
         match self.kind() {
             OriginErrorKind::Gated => {
                 Some("accept the terms on the repository's own page, and send a token that may read it")

@@ -8,7 +8,13 @@
 //! one budget a host is shared by all who ask.
 //! **Not here:** whether what came is right (`mirror`, `store`), when to ask an origin rather than a peer (`mirror`).
 
+mod assemble;
+mod config;
 mod error;
+mod git;
+mod http;
+mod hub;
+mod pace;
 mod seen;
 
 use async_trait::async_trait;
@@ -17,7 +23,10 @@ use futures::stream::BoxStream;
 use hubless_proof::Bundle;
 use hubless_types::{ByteRange, CommitId, FileEntry, RepoId, Revision, Token};
 
+pub use config::{OriginConfig, OriginKind, Patience, build};
 pub use error::{MAX_SAID_CHARS, OriginError, OriginErrorKind};
+pub use git::GitOrigin;
+pub use hub::HubOrigin;
 pub use seen::{Breaker, OriginStatus, Seen, SeenRef};
 
 /// Bytes as they arrive; nothing of them is checked yet but their number.

@@ -30,7 +30,7 @@ pub fn blob_id(content: &[u8]) -> Result<BlobId, ProofError> {
     object_id("blob", content).map(BlobId::from_bytes)
 }
 
-fn object_id(kind: &'static str, content: &[u8]) -> Result<[u8; 20], ProofError> {
+pub(crate) fn object_id(kind: &'static str, content: &[u8]) -> Result<[u8; 20], ProofError> {
     let mut sha1 = Sha1::new();
     sha1.update(kind);
     sha1.update(format!(" {}\0", content.len()));

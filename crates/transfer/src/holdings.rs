@@ -192,6 +192,10 @@ enum Growth {
 
 impl Seen {
     fn of(store: &Store, hash: &BlobHash) -> Result<Option<Self>, StoreError> {
+        // What peers may not have is not here, as far as they can tell.
+        if !store.blobs().is_shared(hash)? {
+            return Ok(None);
+        }
         let (size, have) = match store.blobs().status(hash)? {
             BlobStatus::Absent => return Ok(None),
             BlobStatus::Complete { size } => (size, GroupSet::whole(size)),

@@ -506,6 +506,10 @@ impl PeerClient for FullDisk {
         }
         self.net.segment(peer, groups, into, tick).await
     }
+
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
+        self.net.tree(peer, into).await
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,9 @@ pub(super) const PIECE_GROUPS: u64 = MIB / GROUP_BYTES;
 /// Shortest segment to a holder that is not slow, in groups.
 pub(super) const MIN_SEGMENT: u64 = PIECE_GROUPS;
 
+/// Shortest ordinary segment to an origin, in groups: 4 MiB. Each costs it a request, of which it allows so many.
+pub(super) const ORIGIN_SEGMENT: u64 = 4 * PIECE_GROUPS;
+
 /// Longest segment, in groups: 16 MiB.
 pub(super) const MAX_SEGMENT: u64 = 16 * PIECE_GROUPS;
 

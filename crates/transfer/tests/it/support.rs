@@ -54,8 +54,11 @@ impl Disk {
         Ok(Self { store: Store::open(dir.path(), node_id(seed), clock)?, dir })
     }
 
+    /// Takes bytes in, for others to have.
     pub(crate) fn add(&self, bytes: &[u8]) -> Result<Imported> {
-        Ok(self.store.blobs().import_bytes(bytes, DigestKind::Sha256)?)
+        let taken = self.store.blobs().import_bytes(bytes, DigestKind::Sha256)?;
+        self.store.blobs().share(&taken.hash)?;
+        Ok(taken)
     }
 
     pub(crate) fn partial(&self, of: &Imported) -> Result<PartialBlob> {

@@ -1,0 +1,348 @@
+//! One origin over HTTP: requests within its budget, redirects by hand, refusals by their meaning.
+//!
+//! **Invariants:** a token goes to the origin's own scheme, host and port and is dropped for good at the first
+//! redirect that leaves them; every answer is bounded in bytes and in time; errors name no query, header or token.
+//! **Not here:** what is asked (`hub`, `git`), how often (`pace`).
+
+mod answer;
+mod body;
+mod guard;
+mod hop;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hubless_types::Token;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Request, Response, StatusCode};
+use url::Url;
+
+pub(crate) use answer::{Answer, Limited};
+pub(crate) use refusal::words;
+
+use self::guard::{Guard, GuardedResolver, Shut};
+use self::refusal::Refusal;
+use crate::pace::{Gauge, Lane, LaneKind, pause, roll};
+use crate::{OriginConfig, OriginError, OriginErrorKind, OriginStatus};
+
+/// Longest wait that a request sits out by itself; longer ones are the caller's to decide.
+const LONGEST_SAT_OUT: Duration = Duration::from_secs(3);
+/// Connections that are kept for later, a host.
+const IDLE_CONNECTIONS: usize = 16;
+/// How long one is kept.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// Most of a refusal's body that is read, in bytes.
+const MAX_REFUSAL_BYTES: usize = 8 * 1024;
+/// How long a refusal's body is waited for.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+
+/// How a token is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Auth<'a> {
+    /// `Bearer`.
+    Bearer(Option<&'a Token>),
+    /// As the password of git's Basic scheme.
+    Basic(Option<&'a Token>),
+}
+
+impl<'a> Auth<'a> {
+    /// The token itself.
+    pub(crate) const fn token(self) -> Option<&'a Token> {
+        match self {
+            Self::Bearer(token) | Self::Basic(token) => token,
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask<'a> {
+    pub(crate) url: Url,
+    pub(crate) auth: Auth<'a>,
+    pub(crate) kind: LaneKind,
+    /// What a bare 404 means.
+    pub(crate) missing: OriginErrorKind,
+    /// These go wherever the request goes.
+    pub(crate) headers: HeaderMap,
+    /// These go no further than the scheme, host and port of `url`.
+    pub(crate) secrets: HeaderMap,
+    /// A body and its type make it a POST.
+    pub(crate) body: Option<(Bytes, &'static str)>,
+}
+
+impl<'a> Ask<'a> {
+    /// A GET.
+    pub(crate) fn get(url: Url, auth: Auth<'a>, kind: LaneKind, missing: OriginErrorKind) -> Self {
+        Self { url, auth, kind, missing, headers: HeaderMap::new(), secrets: HeaderMap::new(), body: None }
+    }
+
+    /// A POST of `body`.
+    pub(crate) fn post(self, body: impl Into<Bytes>, content_type: &'static str) -> Self {
+        Self { body: Some((body.into(), content_type)), ..self }
+    }
+
+    /// With one more header, which goes wherever the request goes.
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// With `Accept`.
+    pub(crate) fn accept(self, value: &'static str) -> Self {
+        self.header(ACCEPT, HeaderValue::from_static(value))
+    }
+
+    const fn lane(&self) -> Lane {
+        Lane { kind: self.kind, token: self.auth.token().is_some() }
+    }
+}
+
+/// What a request may show where it is.
+#[derive(Debug, Clone, Copy)]
+struct Trust {
+    /// It has not left the origin's own host.
+    own: bool,
+    /// It has not left the host where it began.
+    first: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Http {
+    base: Url,
+    client: Client,
+    guard: Arc<Guard>,
+    gauge: Arc<Gauge>,
+    config: OriginConfig,
+}
+
+impl Http {
+    /// For the origin of `config`.
+    ///
+    /// # Errors
+    /// [`OriginError::Unusable`].
+    pub(crate) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+        // An error says that one is installed already, which serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let guard = Arc::new(Guard::new(&config.url));
+        let client = Client::builder()
+            .user_agent(&config.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            // Ranges of one file are to have windows of their own, not to share one connection's.
+            .http1_only()
+            .connect_timeout(config.patience.connect)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_TIME)
+            .tcp_nodelay(true)
+            .dns_resolver(GuardedResolver(Arc::clone(&guard)))
+            .build()
+            .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
+        let gauge = Arc::new(Gauge::new(config.name()));
+        Ok(Self { base: config.url.clone(), client, guard, gauge, config: config.clone() })
+    }
+
+    /// The origin's name.
+    pub(crate) fn name(&self) -> &str {
+        self.gauge.name()
+    }
+
+    /// How it names this node to it.
+    pub(crate) fn agent(&self) -> &str {
+        &self.config.user_agent
+    }
+
+    /// How it is doing.
+    pub(crate) fn status(&self) -> OriginStatus {
+        self.gauge.status()
+    }
+
+    /// The address that `segments` have below the origin's; each is one segment, whatever it holds.
+    pub(crate) fn url<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Whether a token may go to `url`.
+    pub(crate) fn is_own(&self, url: &Url) -> bool {
+        hop::same_host(&self.base, url)
+    }
+
+    /// That the origin cannot do something.
+    pub(crate) fn cannot(&self, what: &'static str) -> OriginError {
+        OriginError::Unsupported { origin: self.name().to_owned(), what }
+    }
+
+    /// That it sent what makes no sense.
+    pub(crate) fn malformed(&self, what: &'static str, why: impl Into<String>) -> OriginError {
+        OriginError::Malformed { origin: self.name().to_owned(), what, why: why.into() }
+    }
+
+    /// Sends `ask`, again where the failure may pass, and gives the answer if it is a success.
+    pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<Answer, OriginError> {
+        for attempt in 1.. {
+            let error = match self.once(ask).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let pause = match &error {
+                OriginError::Limited { wait, .. } => wait.saturating_add(pause(1, roll())),
+                OriginError::Unreachable { .. } => pause(attempt, roll()),
+                OriginError::Refused { status: 500.. | 408, .. } => pause(attempt, roll()),
+                _ => return Err(error),
+            };
+            if attempt >= self.config.attempts || pause > LONGEST_SAT_OUT {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Err(self.cannot("be asked no times"))
+    }
+
+    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, OriginError> {
+        let permit = self.gauge.admit(ask.lane())?;
+        match self.follow(ask).await {
+            Ok(response) if response.status().is_success() => {
+                permit.answered();
+                Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience))
+            }
+            Ok(response) => {
+                let error = self.refused(ask, response).await;
+                permit.failed(&error);
+                Err(error)
+            }
+            Err(error) => {
+                permit.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the request along its redirects.
+    async fn follow(&self, ask: &Ask<'_>) -> Result<Response, OriginError> {
+        let astray = |why| OriginError::Redirect { origin: self.name().to_owned(), why };
+        let mut url = ask.url.clone();
+        hop::check(&self.base, &url, &self.guard).map_err(astray)?;
+        let mut trust = Trust { own: true, first: true };
+        for _ in 0..=self.config.max_redirects {
+            // Dropped for good: what left the origin's host may lead back with somebody else's words.
+            trust.own &= self.is_own(&url);
+            trust.first &= hop::same_host(&ask.url, &url);
+            let response = self.execute(self.request(ask, &url, trust)?).await?;
+            if trust.own
+                && let Some(header) = text(response.headers(), "ratelimit")
+            {
+                self.gauge.learn(ask.lane(), header);
+            }
+            if !is_redirect(response.status(), ask.body.is_some()) {
+                return Ok(response);
+            }
+            let next = hop::next(&url, response.headers(), &self.guard).map_err(astray)?;
+            if ask.body.is_some() && !hop::same_host(&url, &next) {
+                return Err(astray(format!("a POST to {}", hop::shown(&next))));
+            }
+            url = next;
+        }
+        Err(astray(format!("more than {} times", self.config.max_redirects)))
+    }
+
+    fn request(&self, ask: &Ask<'_>, url: &Url, trust: Trust) -> Result<Request, OriginError> {
+        let method = if ask.body.is_some() { Method::POST } else { Method::GET };
+        let mut request = self.client.request(method, url.clone()).headers(ask.headers.clone());
+        request = request.header(ACCEPT_ENCODING, "identity");
+        if let Some((body, content_type)) = &ask.body {
+            request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
+        }
+        if trust.first {
+            request = request.headers(ask.secrets.clone());
+        }
+        if trust.own {
+            request = match ask.auth {
+                Auth::Bearer(Some(token)) => request.bearer_auth(token.reveal()),
+                Auth::Basic(Some(token)) => request.basic_auth("hubless", Some(token.reveal())),
+                _ => request,
+            };
+        }
+        request.build().map_err(|error| self.unreachable(&error))
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, OriginError> {
+        self.gauge.count_request();
+        let after = self.config.patience.head;
+        match tokio::time::timeout(after, self.client.execute(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => Err(OriginError::Stalled { origin: self.name().to_owned(), after }),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> OriginError {
+        unreachable(self.name(), error)
+    }
+
+    async fn refused(&self, ask: &Ask<'_>, response: Response) -> OriginError {
+        let origin = self.name().to_owned();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let retry_after = text(&headers, "retry-after");
+        if status == 429 || (status == 503 && retry_after.is_some()) {
+            let wait = self.gauge.refused(ask.lane(), text(&headers, "ratelimit"), retry_after);
+            return OriginError::Limited { origin, status, wait };
+        }
+        let said = match text(&headers, "x-error-message") {
+            Some(said) => words(said),
+            None => refusal::said(&answer::front(response, MAX_REFUSAL_BYTES, REFUSAL_TIME).await),
+        };
+        let code = text(&headers, "x-error-code");
+        let refusal = Refusal { status, code, said: &said, token: ask.auth.token().is_some() };
+        OriginError::Refused { kind: refusal.kind(ask.missing), origin, status, said }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pretend_public(&self) {
+        self.guard.pretend_public();
+    }
+}
+
+/// A redirect that is followed; a POST keeps its method and body or is not followed.
+const fn is_redirect(status: StatusCode, post: bool) -> bool {
+    match status.as_u16() {
+        307 | 308 => true,
+        301..=303 => !post,
+        _ => false,
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What a failed request means; a name that leads into a private network is one that was led to.
+fn unreachable(origin: &str, error: &reqwest::Error) -> OriginError {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(source) = cause {
+        if let Some(shut) = source.downcast_ref::<Shut>() {
+            return OriginError::Redirect { origin: origin.to_owned(), why: shut.to_string() };
+        }
+        cause = source.source();
+    }
+    OriginError::Unreachable { origin: origin.to_owned(), why: root_cause(error) }
+}
+
+/// The innermost reason, which names no address.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if cause.is::<reqwest::Error>() { "the request failed".to_owned() } else { words(&cause.to_string()) }
+}
+
+#[cfg(test)]
+mod tests;

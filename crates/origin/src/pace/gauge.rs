@@ -1,0 +1,201 @@
+//! One origin's switch, budget and counters, shared by all who ask it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::{Budget, Lane, Switch, roll};
+use crate::{OriginError, OriginStatus};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    name: String,
+    inner: Mutex<Inner>,
+    requests: AtomicU64,
+    failures: AtomicU64,
+    bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    switch: Switch,
+    budget: Budget,
+    last_error: Option<String>,
+}
+
+impl Gauge {
+    /// Of the origin that is called `name`.
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// The origin's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that is done under the lock leaves it half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request may go out.
+    ///
+    /// # Errors
+    /// [`OriginError::Resting`] or [`OriginError::Limited`].
+    pub(crate) fn admit(&self, lane: Lane) -> Result<Permit<'_>, OriginError> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let origin = || self.name.clone();
+        inner.budget.admit(lane, now).map_err(|wait| OriginError::Limited {
+            origin: origin(),
+            status: 429,
+            wait,
+        })?;
+        let probe =
+            inner.switch.admit(now).map_err(|wait| OriginError::Resting { origin: origin(), wait })?;
+        Ok(Permit { gauge: self, probe, open: true })
+    }
+
+    /// One request goes out; redirects are requests too.
+    pub(crate) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes of a body came.
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What an answer says of the budget.
+    pub(crate) fn learn(&self, lane: Lane, header: &str) {
+        self.lock().budget.learn(lane, header, Instant::now());
+    }
+
+    /// A refusal that asks for patience; how long.
+    pub(crate) fn refused(
+        &self,
+        lane: Lane,
+        rate_limit: Option<&str>,
+        retry_after: Option<&str>,
+    ) -> std::time::Duration {
+        self.lock().budget.refused(lane, rate_limit, retry_after, Instant::now())
+    }
+
+    /// Notes an error: where it is the origin's fault, the switch hears of it.
+    pub(crate) fn note(&self, error: &OriginError) {
+        if matches!(error, OriginError::Resting { .. }) {
+            return;
+        }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let mut inner = self.lock();
+        inner.last_error = Some(error.to_string());
+        if is_outage(error) {
+            inner.switch.failed(Instant::now(), roll());
+        }
+    }
+
+    /// How the origin is doing.
+    pub(crate) fn status(&self) -> OriginStatus {
+        let now = Instant::now();
+        let inner = self.lock();
+        let (breaker, rest) = inner.switch.seen(now);
+        let (budget, wait) = inner.budget.seen(now);
+        OriginStatus {
+            name: self.name.clone(),
+            breaker,
+            wait: rest.max(wait),
+            budget,
+            requests: self.requests.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            last_error: inner.last_error.clone(),
+        }
+    }
+}
+
+/// Whether an error tells that the origin is down, rather than that it does not want to or cannot.
+const fn is_outage(error: &OriginError) -> bool {
+    match error {
+        OriginError::Unreachable { .. } | OriginError::Stalled { .. } => true,
+        OriginError::Refused { status, .. } => *status >= 500,
+        _ => false,
+    }
+}
+
+/// Leave for one request. Dropped without a word, it leaves things as they were.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    gauge: &'a Gauge,
+    probe: bool,
+    open: bool,
+}
+
+impl Permit<'_> {
+    /// The origin answered, if only to refuse.
+    pub(crate) fn answered(mut self) {
+        self.open = false;
+        self.gauge.lock().switch.answered();
+    }
+
+    /// The request failed.
+    pub(crate) fn failed(mut self, error: &OriginError) {
+        self.open = false;
+        self.gauge.note(error);
+        if self.probe && !is_outage(error) {
+            self.gauge.lock().switch.answered();
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.open && self.probe {
+            self.gauge.lock().switch.given_up(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pace::LaneKind;
+
+    const LANE: Lane = Lane { kind: LaneKind::Api, token: false };
+
+    fn broken() -> OriginError {
+        OriginError::Unreachable { origin: "o".into(), why: "refused".into() }
+    }
+
+    #[test]
+    fn an_origin_that_fails_is_left_alone() {
+        let gauge = Gauge::new("o".into());
+        while let Ok(permit) = gauge.admit(LANE) {
+            permit.failed(&broken());
+        }
+        let status = gauge.status();
+        assert_eq!((status.breaker, status.failures), (crate::Breaker::Open, 5));
+        assert_eq!(status.last_error.as_deref(), Some("o cannot be reached: refused"));
+        assert!(matches!(gauge.admit(LANE), Err(OriginError::Resting { .. })));
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_lets_the_next_one_try() {
+        let gauge = Gauge::new("o".into());
+        drop(Permit { gauge: &gauge, probe: true, open: true });
+        assert_eq!(gauge.admit(LANE).map(|permit| permit.probe).ok(), Some(false));
+    }
+
+    #[test]
+    fn a_refusal_is_no_reason_to_leave_it_alone() {
+        let gauge = Gauge::new("o".into());
+        for _ in 0..20 {
+            let error = OriginError::Length { origin: "o".into(), got: 1, expected: 2 };
+            gauge.admit(LANE).unwrap().failed(&error);
+        }
+        assert_eq!(gauge.status().breaker, crate::Breaker::Closed);
+    }
+}

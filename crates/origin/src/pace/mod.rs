@@ -1,0 +1,13 @@
+//! How often an origin is asked: its own budget, a switch that rests when it fails, and pauses before trying again.
+//!
+//! **Invariant:** decisions here are pure; they are given the time and the dice.
+
+mod backoff;
+mod budget;
+mod gauge;
+mod switch;
+
+pub(crate) use backoff::{pause, roll};
+pub(crate) use budget::{Budget, Lane, LaneKind};
+pub(crate) use gauge::Gauge;
+pub(crate) use switch::Switch;
