@@ -58,8 +58,7 @@ async fn what_nobody_knows_is_not_found() -> TestResult {
     assert_eq!(no_repo.kind(), ErrorKind::NotFound(NotFound::Repo));
     a.add(&swarm.folder("repo", &[("a.txt", b"hello")])?).await?;
     let dev: Revision = "dev".parse()?;
-    let accept = hubless_mirror::Accept { from: vec![a.id] };
-    let no_name = b.mirror.resolve(&tiny(), &dev, &accept).await.expect_err("there is none");
+    let no_name = b.mirror.resolve(&tiny(), &dev, &Caller::taking([a.id])).await.expect_err("there is none");
     assert_eq!(no_name.kind(), ErrorKind::NotFound(NotFound::Revision));
     assert!(no_name.to_string().contains("`dev` of `acme/tiny`"), "{no_name}");
     Ok(())
