@@ -18,7 +18,7 @@ use hubless_types::{CommitId, Manifest, RepoId, Timestamp};
 
 use crate::answer::Fault;
 use crate::app::{App, Ask};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 
 /// Finds the commit that `revision` means and its files.
 ///
@@ -30,7 +30,7 @@ pub(crate) async fn manifest_at(
     repo: &RepoId,
     revision: &str,
 ) -> Result<Arc<Manifest>, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, revision).await?;
+    let commit = commit_for(app, ask, repo, revision).await?;
     manifest_of(app, ask, repo, commit).await
 }
 
