@@ -124,13 +124,35 @@ impl Fault {
         Self { commit: Some(commit), ..self }
     }
 
-    /// The answer; `token` tells whether the request carried one.
-    pub(crate) fn into_response(self, token: bool) -> Response {
-        let status = match self.code {
+    /// The status; `token` tells whether the request carried one.
+    pub(crate) fn status(&self, token: bool) -> StatusCode {
+        match self.code {
             REPO_NOT_FOUND if token => StatusCode::NOT_FOUND,
             GATED_REPO if token => StatusCode::FORBIDDEN,
             _ => self.status,
-        };
+        }
+    }
+
+    /// What it says, with what can be done about it.
+    pub(crate) fn text(&self) -> String {
+        self.hint
+            .as_deref()
+            .map_or_else(|| self.message.to_string(), |hint| format!("{} ({hint})", self.message))
+    }
+
+    /// The answer in another form than JSON, for clients that show no other: `body` of the type `content_type`.
+    pub(crate) fn into_form(self, token: bool, content_type: &'static str, body: Vec<u8>) -> Response {
+        let mut answer = self.into_response(token);
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *answer.body_mut() = Body::from(body);
+        answer
+    }
+
+    /// The answer; `token` tells whether the request carried one.
+    pub(crate) fn into_response(self, token: bool) -> Response {
+        let status = self.status(token);
         let mut answer = json(&Refusal { error: &self.message, hint: self.hint.as_deref() });
         *answer.status_mut() = status;
         let headers = answer.headers_mut();

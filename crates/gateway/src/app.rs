@@ -13,14 +13,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, Mirror, Resolved};
-use hubless_types::Token;
+use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
+use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
-use crate::{GatewayConfig, paging, routes};
+use crate::{GatewayConfig, auth, paging, routes};
 
 /// What scripts in a browser may read of an answer.
 const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Link, Retry-After, X-Error-Code, \
@@ -34,6 +34,10 @@ const READ: &str = "GET, HEAD, OPTIONS";
 pub(crate) struct App {
     pub(crate) mirror: Mirror,
     pub(crate) config: GatewayConfig,
+    pub(crate) git: GitServer,
+    /// Who may send a git request's body, which may be large.
+    pub(crate) git_bodies: Semaphore,
+    pub(crate) models: routes::ollama::Remembered,
     local: Option<SocketAddr>,
 }
 
@@ -73,16 +77,22 @@ impl Ask {
     /// On whose behalf the request is. What is no token counts as none; an origin is shown it for this request
     /// alone, and this node itself has no users.
     pub(crate) fn caller(&self) -> Caller {
-        let sent = self.header(header::AUTHORIZATION);
-        let token =
-            sent.and_then(|text| text.strip_prefix("Bearer ")).and_then(|t| Token::new(t.trim()).ok());
+        let token = self.header(header::AUTHORIZATION).and_then(auth::token);
         Caller { token, ..Caller::anyone() }
     }
 }
 
 /// The Hub-compatible endpoint. `local` is the listener's address, for links where a request names no host.
 pub fn router(mirror: Mirror, config: &GatewayConfig, local: Option<SocketAddr>) -> Router {
-    let app = Arc::new(App { mirror, config: config.clone(), local });
+    let git = GitServer::new(mirror.clone());
+    let app = Arc::new(App {
+        mirror,
+        config: config.clone(),
+        git,
+        git_bodies: Semaphore::new(routes::git::BODIES_AT_ONCE),
+        models: routes::ollama::Remembered::default(),
+        local,
+    });
     Router::new().fallback(answer_any).with_state((app, Arc::new(Lingering::default())))
 }
 
@@ -97,7 +107,10 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         headers: parts.headers,
         resolved: OnceLock::new(),
     });
-    let limit = app.config.answer_timeout;
+    let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
+        true => routes::git::ANSWER_TIMEOUT,
+        false => app.config.answer_timeout,
+    };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
     let work = async move { dispatch(&app, &asked, uri.path(), body).await };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
@@ -114,7 +127,11 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
 
 async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
     let address = address::parse(path);
-    let takes_post = matches!(address, Address::Repo(_, Call::PathsInfo(_)));
+    let takes_post = match &address {
+        Address::Repo(_, call) => matches!(call, Call::PathsInfo(_)),
+        Address::Door(_, door) => door.takes_post(),
+        _ => false,
+    };
     match ask.method {
         Method::OPTIONS => return Ok(preflight(takes_post)),
         Method::GET | Method::HEAD if !takes_post => {}
@@ -126,6 +143,8 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
         Address::Health => Ok(routes::health::health(app)),
         Address::WhoAmI => Err(routes::account::whoami(ask)),
         Address::Harnesses => Ok(routes::account::harnesses()),
+        Address::Registry => Ok(routes::ollama::registry()),
+        Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,
         Address::List(kind) => routes::list::list(app, ask, kind).await,
         Address::NoRepo(name) => Err(Fault::no_repo(&name)),
         Address::Unknown => {

@@ -260,6 +260,12 @@ pub enum MirrorError {
         /// What is wrong with it.
         source: ProofError,
     },
+    /// What a git client sent is no request, or asks for something that is not served.
+    #[error(transparent)]
+    GitRequest(ProofError),
+    /// More packs are asked for than are made at once.
+    #[error("too many packs are being made for others")]
+    TooManyPacks,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -323,7 +329,7 @@ impl MirrorError {
             Self::Untrusted { .. } | Self::Split { .. } => ErrorKind::Untrusted,
             Self::Origin(error) => kind_of_origin(error.kind()),
             Self::Unchecked { .. } => ErrorKind::Gated,
-            Self::NotYet { .. } => ErrorKind::Busy,
+            Self::NotYet { .. } | Self::TooManyPacks => ErrorKind::Busy,
             Self::Shared(error) => error.kind(),
             Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
             Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
@@ -333,6 +339,7 @@ impl MirrorError {
             }
             Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
             Self::Parse(_)
+            | Self::GitRequest(_)
             | Self::Glob { .. }
             | Self::BadFile { .. }
             | Self::NoBranch { .. }

@@ -18,6 +18,7 @@ mod counted;
 mod error;
 pub mod fetch;
 mod gc;
+mod git_serve;
 mod keeper;
 mod links;
 mod manifests;
@@ -42,6 +43,7 @@ mod verify;
 
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
+pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
 pub use mirror::Mirror;
 pub use names::{
     Fork, ForkKind, MoveReport, NameReport, NamesReport, Resolved, ResolvedBy, Role, Word, age_text,

@@ -29,7 +29,8 @@ pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -
     let walk = Walk::new(&manifest, folder.as_ref()).ok_or_else(no_entry)?;
     let page = Page::of(ask);
     let (items, next) = walk.page(page.cursor, page.limit, page.recursive);
-    let listed: Vec<_> = items.into_iter().map(|item| item.listed(&manifest, page.expand)).collect();
+    let listed: Vec<_> =
+        items.into_iter().map(|item| item.listed(&manifest, page.expand, app.config.xet_above)).collect();
     let mut answer = json(&listed);
     if let Some(cursor) = next {
         // The link names the commit, so that all pages are of one state though the branch moves.
@@ -96,10 +97,10 @@ enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn listed(self, manifest: &'a Manifest, expand: bool) -> Listed<'a> {
+    fn listed(self, manifest: &'a Manifest, expand: bool, xet_above: u64) -> Listed<'a> {
         match self {
             Self::Folder(folder) => Listed::folder(manifest, folder, expand),
-            Self::File(entry) => Listed::file(manifest, entry, expand),
+            Self::File(entry) => Listed::file(manifest, entry, expand, xet_above),
         }
     }
 }
