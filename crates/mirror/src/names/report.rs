@@ -177,7 +177,8 @@ impl Inner {
                 .collect();
             said.sort_by_key(|word| (std::cmp::Reverse(word.seen), word.signer));
             let moves = catalogue.moves(&repo, &revision)?;
-            let moves = moves.into_iter().rev().map(|moved| inner.move_report(moved)).collect::<Result<_, _>>()?;
+            let moves =
+                moves.into_iter().rev().map(|moved| inner.move_report(moved)).collect::<Result<_, _>>()?;
             let by = resolved.as_ref().map(Resolved::by_text);
             Ok(NameReport { revision, resolved, by, error, said, moves })
         })
