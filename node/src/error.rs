@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use hubless_discovery::DiscoveryError;
 use hubless_mirror::{ErrorKind, MirrorError};
+use hubless_proof::ProofError;
 use hubless_store::StoreError;
 use hubless_transfer::TransferError;
+use hubless_types::{CommitId, RepoPath};
 
 use crate::admin::SocketError;
 use crate::config::ConfigError;
@@ -45,6 +47,12 @@ pub(crate) enum NodeError {
     Refused { exit: Exit, kind: String, error: String, hint: Option<String> },
     #[error("this version knows no origins: it cannot use `{url}`")]
     OriginsNotYet { url: String },
+    #[error("{whose} proves nothing")]
+    Unproven { whose: String, source: ProofError },
+    #[error("this is a proof of `{found}`, not of `{wanted}`")]
+    OtherProof { found: String, wanted: String },
+    #[error("`{path}` is not in commit {commit}")]
+    NotInCommit { path: RepoPath, commit: CommitId },
     #[error("{message}")]
     Unusable { message: String, hint: Option<String> },
     #[error("cannot {doing}: {source}")]
@@ -72,7 +80,10 @@ impl NodeError {
             Self::OriginsNotYet { .. } => fixed(
                 "leave `--origin` out, or say `--no-origin`, which is the default; origins come with a later version",
             ),
+            Self::Unproven { source, .. } => source.hint().map(Into::into),
+            Self::NotInCommit { .. } => fixed("paths are told apart by case"),
             Self::Refused { hint, .. } | Self::Unusable { hint, .. } => hint.clone(),
+            Self::OtherProof { .. } => fixed("leave the name out to see what it proves"),
             Self::HungUp(_) => Some("start the node and ask again; what was verified is kept".into()),
             Self::Socket(_) | Self::Listen { .. } | Self::Admin(_) | Self::Io { .. } => None,
         }
@@ -92,6 +103,8 @@ impl NodeError {
             }
             Self::Discovery(_) | Self::Transfer(_) | Self::Admin(_) => Exit::Internal,
             Self::PortInUse { .. } => Exit::Busy,
+            Self::Unproven { .. } | Self::OtherProof { .. } => Exit::Integrity,
+            Self::NotInCommit { .. } => Exit::NotFound,
             Self::Listen { .. } => Exit::Usage,
             Self::NotRunning { .. } | Self::HungUp(_) => Exit::Unavailable,
             Self::Refused { exit, .. } => *exit,
