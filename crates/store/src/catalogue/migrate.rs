@@ -145,7 +145,7 @@ mod tests {
         {
             c.put_manifest(Some(repo), manifest, b"bundle", None).unwrap();
             let record = RefRecord { commit: manifest.commit(), seen: Timestamp(1), by };
-            c.set_ref(repo, &Revision::main(), &record).unwrap();
+            c.set_ref(repo, &Revision::main(), record).unwrap();
         }
         // Both have the first two files; the others were in the cache alone.
         for (entry, n) in adopted.entries().iter().zip(1..) {
