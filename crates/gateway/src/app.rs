@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,18 +13,19 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, GitServer, Mirror};
+use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
 use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call};
-use crate::answer::Fault;
+use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
 use crate::{GatewayConfig, auth, paging, routes};
 
 /// What scripts in a browser may read of an answer.
 const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
-                       X-Error-Code, X-Error-Message, X-Linked-ETag, X-Linked-Size, X-Repo-Commit, X-Total-Count, \
+                       X-Error-Code, X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, \
+                       X-Linked-Size, X-Repo-Commit, X-Total-Count, \
                        X-Xet-Access-Token, X-Xet-Cas-Url, X-Xet-Hash, X-Xet-Token-Expiration";
 /// What scripts in a browser may send.
 const ALLOWED_HEADERS: &str = "Accept, Authorization, Content-Encoding, Content-Type, Git-Protocol, If-None-Match, \
@@ -50,6 +51,8 @@ pub(crate) struct Ask {
     pub(crate) query: Query,
     /// This host, as the client reached it.
     pub(crate) base: String,
+    /// What the name that was asked for means, once that is known.
+    resolved: OnceLock<Resolved>,
 }
 
 impl Ask {
@@ -66,6 +69,12 @@ impl Ask {
     /// Whether the client showed a token, of whatever form.
     pub(crate) fn has_token(&self) -> bool {
         self.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    /// Has the answer's headers tell on whose word the name means what it does.
+    pub(crate) fn note_resolved(&self, resolved: Resolved) {
+        // One request names one revision.
+        let _ = self.resolved.set(resolved);
     }
 
     /// On whose behalf the request is. What is no token counts as none; an origin is shown it for this request
@@ -99,6 +108,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         method: parts.method,
         headers: parts.headers,
+        resolved: OnceLock::new(),
     });
     let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
         true => routes::git::ANSWER_TIMEOUT,
@@ -177,6 +187,12 @@ fn finish(ask: &Ask, mut answer: Response) -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(resolved) = ask.resolved.get() {
+        headers.insert("x-hubless-resolved-by", header_text(&resolved.by_text()));
+        if let Some(fork) = &resolved.fork {
+            headers.insert("x-hubless-fork", header_text(&fork.to_string()));
+        }
+    }
     if ask.is_head() {
         *answer.body_mut() = Body::empty();
     }

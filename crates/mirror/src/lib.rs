@@ -45,7 +45,9 @@ pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
 pub use mirror::Mirror;
-pub use names::{Fork, ForkKind, Resolved, ResolvedBy, age_text};
+pub use names::{
+    Fork, ForkKind, MoveReport, NameReport, NamesReport, Resolved, ResolvedBy, Role, Word, age_text,
+};
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::answer::{Fault, json};
 use crate::app::{App, Ask};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 
 /// `GET /api/whoami-v2`: nobody.
 pub(crate) fn whoami(ask: &Ask) -> Fault {
@@ -34,7 +34,7 @@ pub(crate) fn harnesses() -> Response {
 /// `GET …/auth-check`: whether the repository can be read.
 pub(crate) async fn auth_check(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
     if !app.mirror.knows(repo)? {
-        commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
+        commit_for(app, ask, repo, "main").await?;
     }
     Ok(json(&serde_json::Map::new()))
 }

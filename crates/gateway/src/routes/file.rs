@@ -18,7 +18,7 @@ use crate::app::{App, Ask};
 use crate::body::FileBody;
 use crate::paging::encode;
 use crate::range::{Span, span};
-use crate::revision::{commit_of, split_known};
+use crate::revision::{commit_for, split_known};
 use crate::routes::manifest_of;
 use crate::routes::xet::{self, Advert};
 
@@ -95,7 +95,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     async fn look_up(app: &App, ask: &Ask, repo: &'a RepoId, tail: &[String]) -> Result<Self, Fault> {
         let (revision, path) = split_known(&app.mirror, repo, tail)?;
-        let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+        let commit = commit_for(app, ask, repo, &revision).await?;
         let manifest = manifest_of(app, ask, repo, commit).await?;
         Ok(Self { repo, commit, manifest, path })
     }

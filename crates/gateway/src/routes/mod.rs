@@ -26,7 +26,7 @@ use hubless_types::{CommitId, Manifest, RepoId, Timestamp};
 use crate::address::Door;
 use crate::answer::Fault;
 use crate::app::{App, Ask};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 
 /// Answers what is asked through another door than the Hub's.
 ///
@@ -64,7 +64,7 @@ pub(crate) async fn manifest_at(
     repo: &RepoId,
     revision: &str,
 ) -> Result<Arc<Manifest>, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, revision).await?;
+    let commit = commit_for(app, ask, repo, revision).await?;
     manifest_of(app, ask, repo, commit).await
 }
 

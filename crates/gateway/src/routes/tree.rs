@@ -7,7 +7,7 @@ use hubless_types::{FileEntry, Manifest, RepoId, RepoPath, TreeId};
 use crate::answer::{Fault, header_text, json};
 use crate::app::{App, Ask};
 use crate::paging::{encode_path, next_link};
-use crate::revision::{commit_of, split_known};
+use crate::revision::{commit_for, split_known};
 use crate::routes::entry::Listed;
 use crate::routes::{manifest_of, xet};
 
@@ -19,7 +19,7 @@ const EXPANDED_PAGE: usize = 50;
 /// Lists a folder.
 pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
     let (revision, path) = split_known(&app.mirror, repo, tail)?;
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+    let commit = commit_for(app, ask, repo, &revision).await?;
     let manifest = manifest_of(app, ask, repo, commit).await?;
     let no_entry = || Fault::no_entry(repo, commit, &path);
     let folder = match path.trim_matches('/') {

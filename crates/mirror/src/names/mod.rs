@@ -9,6 +9,8 @@ mod descent;
 mod fork;
 mod memory;
 mod peers;
+mod prove;
+mod report;
 mod sight;
 mod words;
 
@@ -16,4 +18,5 @@ pub(crate) use memory::{Exchanged, Memory, Outcome, Remembered};
 pub(crate) use peers::EXCHANGES_AT_ONCE;
 pub(crate) use sight::{Told, is_absent};
 
+pub use report::{MoveReport, NameReport, NamesReport, Role, Word};
 pub use words::{Fork, ForkKind, Resolved, ResolvedBy, age_text};

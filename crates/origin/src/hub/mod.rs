@@ -151,18 +151,13 @@ impl HubOrigin {
     fn proof(&self, source: ProofError) -> OriginError {
         OriginError::Proof { origin: self.http.name().to_owned(), source }
     }
-
-    #[cfg(test)]
-    pub(crate) const fn http(&self) -> &Http {
-        &self.http
-    }
 }
 
 /// Whether an error may come of a filter that the server does not know; git has no code for that.
 const fn may_be_the_filter(error: &OriginError) -> bool {
     match error {
         OriginError::Refused { kind, status, .. } => {
-            matches!(kind, OriginErrorKind::Unavailable) && (*status < 500 || *status == 500)
+            matches!(kind, OriginErrorKind::Unavailable) && *status <= 500
         }
         OriginError::Proof { .. } => true,
         OriginError::Malformed { .. } => true,
