@@ -57,6 +57,16 @@ impl Python {
         outcome_of(command).await
     }
 
+    /// Runs a Python file.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn file(&self, path: &str, args: &[&str]) -> Result<Outcome> {
+        let mut command = self.command("python");
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(path).args(args);
+        outcome_of(command).await
+    }
+
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
         command
@@ -75,7 +85,8 @@ impl Python {
     }
 }
 
-fn environment() -> PathBuf {
+/// The main environment's folder.
+pub(crate) fn environment() -> PathBuf {
     let folder = |name| std::env::var_os(name).map(PathBuf::from);
     folder("HUBLESS_TEST_VENV").unwrap_or_else(|| {
         let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));

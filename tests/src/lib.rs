@@ -9,12 +9,15 @@ mod clients;
 mod files;
 mod home;
 mod http;
+mod line;
+pub mod matrix;
 mod node;
 
 pub use clients::Python;
 pub use files::{MIB, Tree, random_bytes, same_files};
 pub use home::{Home, Outcome, hubless_binary};
 pub use http::{Answer, get, get_range, head};
+pub use line::Line;
 pub use node::{Node, RunOptions};
 
 /// What a story returns.

@@ -65,7 +65,10 @@ impl Node {
     pub(crate) async fn start(data: &Path, log: &Path, options: RunOptions) -> Result<Self> {
         let mut command = Command::new(hubless_binary()?);
         command.arg("--data").arg(data);
-        command.args("run --http 127.0.0.1:0 --listen 127.0.0.1:0 --no-mdns --no-origin --json".split(' '));
+        command.args("run --http 127.0.0.1:0 --listen 127.0.0.1:0 --no-mdns --json".split(' '));
+        if !options.args.iter().any(|arg| arg == "--origin") {
+            command.arg("--no-origin");
+        }
         for peer in &options.bootstrap {
             command.args(["--bootstrap", peer]);
         }

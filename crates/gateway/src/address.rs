@@ -5,8 +5,12 @@
 //!
 //! **Not here:** where a revision ends and a file's path begins ([`crate::revision`]): that needs known refs.
 
+mod doors;
+
 use hubless_types::{RepoId, RepoKind};
 use percent_encoding::percent_decode_str;
+
+pub(crate) use doors::{Door, XET, XetVersion};
 
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,10 @@ pub(crate) enum Address {
     List(RepoKind),
     /// Something of one repository.
     Repo(RepoId, Call),
+    /// Something of one repository, asked through another door than the Hub's.
+    Door(RepoId, Door),
+    /// `/v2/`: whether this is a registry.
+    Registry,
     /// Something of a repository whose name cannot be one; with that name.
     NoRepo(String),
     /// Nothing that is served here.
@@ -61,11 +69,14 @@ pub(crate) fn parse(raw_path: &str) -> Address {
         [""] => Address::Root,
         ["healthz"] => Address::Health,
         ["api", ref rest @ ..] => parse_api(trim_end(rest)),
-        _ => parse_file(&segments),
+        _ => match parse_file(&segments) {
+            Address::Unknown => doors::parse(&segments).unwrap_or(Address::Unknown),
+            found => found,
+        },
     }
 }
 
-fn decode(segment: &str) -> String {
+pub(crate) fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
@@ -100,7 +111,7 @@ fn parse_repo_api(kind: RepoKind, segments: &[&str]) -> Address {
             return repo(kind, name, call);
         }
     }
-    Address::Unknown
+    doors::parse_token(kind, segments).unwrap_or(Address::Unknown)
 }
 
 /// Whether `name/verb` was read as `owner/name`: `/api/models/gpt2/refs` asks for the refs of `gpt2`.

@@ -49,6 +49,11 @@ impl Extra {
     }
 }
 
+/// The code of a gated repository: its status depends on whether a token came along.
+const GATED_REPO: &str = "GatedRepo";
+/// What clients compare, to the letter.
+const DISABLED: &str = "Access to this resource is disabled.";
+const BAD_TOKEN: &str = "Invalid credentials in Authorization header";
 /// The code of a repository that nobody knows: its status depends on whether a token came along.
 const REPO_NOT_FOUND: &str = "RepoNotFound";
 
@@ -119,11 +124,37 @@ impl Fault {
         Self { commit: Some(commit), ..self }
     }
 
+    /// The status; `token` tells whether the request carried one.
+    pub(crate) fn status(&self, token: bool) -> StatusCode {
+        match self.code {
+            REPO_NOT_FOUND if token => StatusCode::NOT_FOUND,
+            GATED_REPO if token => StatusCode::FORBIDDEN,
+            _ => self.status,
+        }
+    }
+
+    /// What it says, with what can be done about it.
+    pub(crate) fn text(&self) -> String {
+        self.hint
+            .as_deref()
+            .map_or_else(|| self.message.to_string(), |hint| format!("{} ({hint})", self.message))
+    }
+
+    /// The answer in another form than JSON, for clients that show no other: `body` of the type `content_type`.
+    pub(crate) fn into_form(self, token: bool, content_type: &'static str, body: Vec<u8>) -> Response {
+        let mut answer = self.into_response(token);
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *answer.body_mut() = Body::from(body);
+        answer
+    }
+
     /// The answer; `token` tells whether the request carried one.
     pub(crate) fn into_response(self, token: bool) -> Response {
-        let hidden = self.code == REPO_NOT_FOUND && token;
+        let status = self.status(token);
         let mut answer = json(&Refusal { error: &self.message, hint: self.hint.as_deref() });
-        *answer.status_mut() = if hidden { StatusCode::NOT_FOUND } else { self.status };
+        *answer.status_mut() = status;
         let headers = answer.headers_mut();
         headers.insert("x-error-code", HeaderValue::from_static(self.code));
         headers.insert("x-error-message", header_text(&self.message));
@@ -155,6 +186,9 @@ impl From<MirrorError> for Fault {
             ErrorKind::NotFound(NotFound::Entry) => Self::new(StatusCode::NOT_FOUND, "EntryNotFound", text),
             // To the client there is no such revision; the message says whom the operator might trust.
             ErrorKind::Untrusted => Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", text),
+            ErrorKind::Gated => Self::new(StatusCode::UNAUTHORIZED, GATED_REPO, text),
+            ErrorKind::Disabled => Self::new(StatusCode::FORBIDDEN, "Disabled", DISABLED),
+            ErrorKind::BadToken => Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", BAD_TOKEN),
             ErrorKind::BadInput => Self::new(StatusCode::BAD_REQUEST, "BadRequest", text),
             ErrorKind::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text)
                 .retry(error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)),

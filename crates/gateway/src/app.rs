@@ -5,28 +5,31 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, Mirror};
-use hubless_types::Token;
+use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
+use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call};
-use crate::answer::Fault;
+use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
-use crate::{GatewayConfig, paging, routes};
+use crate::{GatewayConfig, auth, paging, routes};
 
 /// What scripts in a browser may read of an answer.
-const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Link, Retry-After, X-Error-Code, \
-                       X-Error-Message, X-Linked-ETag, X-Linked-Size, X-Repo-Commit, X-Total-Count";
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
+                       X-Error-Code, X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, \
+                       X-Linked-Size, X-Repo-Commit, X-Total-Count, \
+                       X-Xet-Access-Token, X-Xet-Cas-Url, X-Xet-Hash, X-Xet-Token-Expiration";
 /// What scripts in a browser may send.
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, If-Range, Range";
+const ALLOWED_HEADERS: &str = "Accept, Authorization, Content-Encoding, Content-Type, Git-Protocol, If-None-Match, \
+                               If-Range, Range";
 /// Methods of most addresses.
 const READ: &str = "GET, HEAD, OPTIONS";
 
@@ -34,6 +37,10 @@ const READ: &str = "GET, HEAD, OPTIONS";
 pub(crate) struct App {
     pub(crate) mirror: Mirror,
     pub(crate) config: GatewayConfig,
+    pub(crate) git: GitServer,
+    /// Who may send a git request's body, which may be large.
+    pub(crate) git_bodies: Semaphore,
+    pub(crate) models: routes::ollama::Remembered,
     local: Option<SocketAddr>,
 }
 
@@ -44,6 +51,8 @@ pub(crate) struct Ask {
     pub(crate) query: Query,
     /// This host, as the client reached it.
     pub(crate) base: String,
+    /// What the name that was asked for means, once that is known.
+    resolved: OnceLock<Resolved>,
 }
 
 impl Ask {
@@ -62,19 +71,31 @@ impl Ask {
         self.headers.contains_key(header::AUTHORIZATION)
     }
 
+    /// Has the answer's headers tell on whose word the name means what it does.
+    pub(crate) fn note_resolved(&self, resolved: Resolved) {
+        // One request names one revision.
+        let _ = self.resolved.set(resolved);
+    }
+
     /// On whose behalf the request is. What is no token counts as none; an origin is shown it for this request
     /// alone, and this node itself has no users.
     pub(crate) fn caller(&self) -> Caller {
-        let sent = self.header(header::AUTHORIZATION);
-        let token =
-            sent.and_then(|text| text.strip_prefix("Bearer ")).and_then(|t| Token::new(t.trim()).ok());
+        let token = self.header(header::AUTHORIZATION).and_then(auth::token);
         Caller { token, ..Caller::anyone() }
     }
 }
 
 /// The Hub-compatible endpoint. `local` is the listener's address, for links where a request names no host.
 pub fn router(mirror: Mirror, config: &GatewayConfig, local: Option<SocketAddr>) -> Router {
-    let app = Arc::new(App { mirror, config: config.clone(), local });
+    let git = GitServer::new(mirror.clone());
+    let app = Arc::new(App {
+        mirror,
+        config: config.clone(),
+        git,
+        git_bodies: Semaphore::new(routes::git::BODIES_AT_ONCE),
+        models: routes::ollama::Remembered::default(),
+        local,
+    });
     Router::new().fallback(answer_any).with_state((app, Arc::new(Lingering::default())))
 }
 
@@ -87,10 +108,14 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         method: parts.method,
         headers: parts.headers,
+        resolved: OnceLock::new(),
     });
-    let limit = app.config.answer_timeout;
+    let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
+        true => routes::git::ANSWER_TIMEOUT,
+        false => app.config.answer_timeout,
+    };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, uri.path(), body).await };
+    let work = async move { dispatch(&app, &asked, &uri, body).await };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
@@ -103,20 +128,32 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
     finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
-async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
-    let address = address::parse(path);
-    let takes_post = matches!(address, Address::Repo(_, Call::PathsInfo(_)));
+async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Response, Fault> {
+    let address = address::parse(uri.path());
+    let takes_post = match &address {
+        Address::Repo(_, call) => matches!(call, Call::PathsInfo(_)),
+        Address::Door(_, door) => door.takes_post(),
+        _ => false,
+    };
     match ask.method {
         Method::OPTIONS => return Ok(preflight(takes_post)),
         Method::GET | Method::HEAD if !takes_post => {}
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
+    if let Address::Repo(repo, _) = &address
+        && let Some(to) = app.mirror.canonical(repo)?
+        && let Some(answer) = routes::moved::moved(uri, repo, &to)
+    {
+        return Ok(answer);
+    }
     match address {
         Address::Root => Ok(routes::health::root()),
         Address::Health => Ok(routes::health::health(app)),
-        Address::WhoAmI => Err(routes::account::whoami(ask)),
+        Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
+        Address::Registry => Ok(routes::ollama::registry()),
+        Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,
         Address::List(kind) => routes::list::list(app, ask, kind).await,
         Address::NoRepo(name) => Err(Fault::no_repo(&name)),
         Address::Unknown => {
@@ -156,6 +193,12 @@ fn finish(ask: &Ask, mut answer: Response) -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(resolved) = ask.resolved.get() {
+        headers.insert("x-hubless-resolved-by", header_text(&resolved.by_text()));
+        if let Some(fork) = &resolved.fork {
+            headers.insert("x-hubless-fork", header_text(&fork.to_string()));
+        }
+    }
     if ask.is_head() {
         *answer.body_mut() = Body::empty();
     }

@@ -7,6 +7,9 @@ pub(crate) const MAX_CONNECTIONS: usize = 256;
 /// Longest time from a request's arrival to the beginning of its answer. Hub clients give up after 10 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(9_500);
 
+/// Files above this many bytes are offered by Xet as well: Python clients refuse to take them by plain HTTP.
+pub(crate) const XET_ABOVE: u64 = 50 * 1_000_000_000;
+
 /// How the Hub-compatible endpoint behaves.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -16,6 +19,8 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// Longest wait before an answer begins; then the client is told to come again.
     pub answer_timeout: Duration,
+    /// Files above this many bytes are offered by Xet as well.
+    pub xet_above: u64,
 }
 
 impl Default for GatewayConfig {
@@ -24,6 +29,7 @@ impl Default for GatewayConfig {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_connections: MAX_CONNECTIONS,
             answer_timeout: ANSWER_TIMEOUT,
+            xet_above: XET_ABOVE,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Tells a revision from the path that follows it, and finds the commit it means.
 
-use hubless_mirror::{Caller, Mirror, MirrorError};
+use hubless_mirror::{Mirror, MirrorError};
 use hubless_types::{CommitId, RepoId, Revision};
 
 use crate::answer::Fault;
+use crate::app::{App, Ask};
 
 /// Most segments that an unencoded revision may have.
 const MAX_REF_SEGMENTS: usize = 16;
@@ -51,26 +52,34 @@ pub(crate) fn split_known(
     Ok(split(tail, |name| refs.iter().any(|(known, _)| known.as_str() == plain_name(name))))
 }
 
-/// Finds the commit that `text` means.
+/// Finds the commit that `text` means, and notes for the answer's headers on whose word.
 ///
 /// # Errors
 /// A [`Fault`] that says what is not known.
-pub(crate) async fn commit_of(
-    mirror: &Mirror,
-    caller: &Caller,
-    repo: &RepoId,
-    text: &str,
-) -> Result<CommitId, Fault> {
+pub(crate) async fn commit_for(app: &App, ask: &Ask, repo: &RepoId, text: &str) -> Result<CommitId, Fault> {
     if let Ok(commit) = text.parse() {
         return Ok(commit);
     }
-    let revision: Revision = plain_name(text).parse().map_err(|_| Fault::no_revision(repo, text))?;
-    match mirror.resolve(repo, &revision, caller).await {
-        Ok(resolved) => Ok(resolved.commit),
-        Err(error) => match short_id(mirror, repo, text)? {
-            Some(commit) => Ok(commit),
-            None => Err(unresolved(mirror, repo, text, error)),
-        },
+    let (revision, caller) = (named(repo, text)?, ask.caller());
+    match app.mirror.resolve(repo, &revision, &caller).await {
+        Ok(resolved) => {
+            let commit = resolved.commit;
+            ask.note_resolved(resolved);
+            Ok(commit)
+        }
+        Err(error) => otherwise(&app.mirror, repo, text, error),
+    }
+}
+
+fn named(repo: &RepoId, text: &str) -> Result<Revision, Fault> {
+    plain_name(text).parse().map_err(|_| Fault::no_revision(repo, text))
+}
+
+/// What is no name may be a shortened commit id.
+fn otherwise(mirror: &Mirror, repo: &RepoId, text: &str, error: MirrorError) -> Result<CommitId, Fault> {
+    match short_id(mirror, repo, text)? {
+        Some(commit) => Ok(commit),
+        None => Err(unresolved(mirror, repo, text, error)),
     }
 }
 

@@ -136,7 +136,7 @@ impl Shared {
     /// Announces one key; `false` if nobody is reached.
     async fn announce(&self, queued: Vec<u8>) -> Result<bool, MirrorError> {
         let catalogue = self.store.catalogue();
-        let Some(key) = read_key(catalogue, &queued)? else {
+        let Some(key) = read_key(&self.store, &queued)? else {
             catalogue.unschedule(&queued)?;
             return Ok(true);
         };
@@ -163,20 +163,28 @@ enum Round {
 }
 
 impl Inner {
-    /// Others are told of a commit whose manifest is here.
+    /// Others are told of a commit whose manifest is here, if they may have it.
     pub(crate) fn announce_commit(&self, commit: CommitId) -> Result<(), MirrorError> {
+        if !self.store.catalogue().is_commit_shared(commit)? {
+            return Ok(());
+        }
         self.announce_key(&commit_key(commit))
     }
 
-    /// Others are told that this node knows what names of `repo` mean.
+    /// Others are told that this node knows what names of `repo` mean, if everybody may read it.
     pub(crate) fn announce_repo(&self, repo: &RepoId) -> Result<(), MirrorError> {
+        if !self.is_open(repo)? {
+            return Ok(());
+        }
         self.announce_key(&repo_key(repo))
     }
 
-    /// Others are told of a file that is here and proven, if it is a shard.
+    /// Others are told of a file that is here and proven, if it is a shard and they may have it.
     pub(crate) fn announce_file(&self, digest: &FileDigest, size: u64) -> Result<(), MirrorError> {
         match digest {
-            FileDigest::Sha256(sha256) if size >= SHARD_MIN_BYTES => self.announce_key(&shard_key(*sha256)),
+            FileDigest::Sha256(sha256) if size >= SHARD_MIN_BYTES && is_shared(&self.store, digest)? => {
+                self.announce_key(&shard_key(*sha256))
+            }
             _ => Ok(()),
         }
     }
@@ -224,15 +232,25 @@ fn repo_key(repo: &RepoId) -> Vec<u8> {
     [vec![REPO], DhtKey::Repo(repo.clone()).to_bytes()].concat()
 }
 
-/// What a key of the queue means; `None` if what it names is no longer here.
-fn read_key(catalogue: &Catalogue, queued: &[u8]) -> Result<Option<DhtKey>, MirrorError> {
+/// Whether peers may have the file; never if nothing of it is here.
+fn is_shared(store: &Store, digest: &FileDigest) -> Result<bool, MirrorError> {
+    let link = store.catalogue().link(digest)?;
+    Ok(link.map(|link| store.blobs().is_shared(&link.hash)).transpose()?.unwrap_or(false))
+}
+
+/// What a key of the queue means; `None` if what it names is no longer here, or no longer for others.
+fn read_key(store: &Store, queued: &[u8]) -> Result<Option<DhtKey>, MirrorError> {
+    let catalogue = store.catalogue();
     let Some((kind, rest)) = queued.split_first() else { return Ok(None) };
     Ok(match *kind {
         COMMIT => match CommitId::from_slice(rest) {
-            Some(commit) if catalogue.has_manifest(commit)? => Some(DhtKey::Commit(commit)),
+            Some(commit) if catalogue.is_commit_shared(commit)? => Some(DhtKey::Commit(commit)),
             _ => None,
         },
-        SHARD => Sha256::from_slice(rest).map(DhtKey::Shard),
+        SHARD => match Sha256::from_slice(rest) {
+            Some(shard) if is_shared(store, &FileDigest::Sha256(shard))? => Some(DhtKey::Shard(shard)),
+            _ => None,
+        },
         REPO => find_repo(catalogue, rest)?.map(DhtKey::Repo),
         _ => None,
     })

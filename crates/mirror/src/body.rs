@@ -8,12 +8,12 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use hubless_store::{BlobFile, MAX_READ_BYTES, Store};
-use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, Link, LinkTrust};
+use hubless_types::{BlobHash, ByteRange, CommitId, FileEntry, GROUP_BYTES, Link, LinkTrust, RepoId};
 
-use crate::MirrorError;
-use crate::fetch::{FetchHandle, ReaderGuard};
+use crate::fetch::{FetchError, FetchHandle, ReaderGuard};
 use crate::mirror::Inner;
 use crate::util::blocking;
+use crate::{Caller, MirrorError};
 
 /// The first piece is short, so that it is soon there.
 const FIRST_PIECE_BYTES: u64 = 4 * GROUP_BYTES;
@@ -70,6 +70,15 @@ struct Coming {
     range: ByteRange,
     at: u64,
     inner: Arc<Inner>,
+    rescue: Option<Rescue>,
+}
+
+/// How a file is had when its peers are gone in the middle of it.
+pub(crate) struct Rescue {
+    pub(crate) caller: Caller,
+    pub(crate) repo: RepoId,
+    pub(crate) commit: CommitId,
+    pub(crate) entry: FileEntry,
 }
 
 impl Drop for Coming {
@@ -86,9 +95,10 @@ pub(crate) fn of_coming(
     link: Link,
     range: ByteRange,
     inner: Arc<Inner>,
+    rescue: Option<Rescue>,
 ) -> BoxStream<'static, Result<Bytes, MirrorError>> {
     let guard = handle.want_range(range);
-    let coming = Coming { handle, guard, link, range, at: range.start, inner };
+    let coming = Coming { handle, guard, link, range, at: range.start, inner, rescue };
     let body = stream::unfold(coming, |mut coming| async move {
         if coming.at >= coming.range.end {
             return None;
@@ -105,9 +115,27 @@ pub(crate) fn of_coming(
 
 impl Coming {
     async fn read(&self, piece: ByteRange) -> Result<Bytes, MirrorError> {
-        self.handle.wait_for(piece).await?;
-        let partial = self.handle.partial();
-        blocking(move || Ok(partial.read(piece)?)).await
+        match (self.handle.wait_for(piece).await, &self.rescue) {
+            (Ok(()), _) => {
+                let partial = self.handle.partial();
+                blocking(move || Ok(partial.read(piece)?)).await
+            }
+            (Err(FetchError::NoSource { .. }), Some(rescue)) => self.read_whole(rescue, piece).await,
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    /// Gets all of the file from an origin before it goes on.
+    async fn read_whole(&self, rescue: &Rescue, piece: ByteRange) -> Result<Bytes, MirrorError> {
+        let Rescue { caller, repo, commit, entry } = rescue;
+        let (job, _) = self.inner.obtain(caller, repo, *commit, entry)?;
+        let link = job.await.map_err(MirrorError::Shared)?;
+        // Under another root it would be another file than what was shown so far.
+        let right = link.hash == self.link.hash;
+        let blobs = self.inner.store.blobs().clone();
+        let file = blocking(move || Ok(if right { blobs.open(&link.hash)? } else { None })).await?;
+        let file = file.ok_or(hubless_store::StoreError::NotHere { hash: self.link.hash })?;
+        read_piece(Arc::new(file), piece).await
     }
 }
 

@@ -33,8 +33,16 @@ pub struct MirrorParts {
 pub struct MirrorConfig {
     /// Nodes whose statements about names and links are believed (`[names] trusted`).
     pub trusted: Vec<NodeId>,
+    /// Nodes that are believed about what they saw at an origin, if enough of them agree (`[names] witnesses`).
+    pub witnesses: Vec<NodeId>,
+    /// How many of them must agree (`[names] threshold`); at least 1.
+    pub threshold: usize,
+    /// Longest wait for an origin to say what a name means (`[origin] answer_within`).
+    pub answer_within: Duration,
     /// Longest wait for peers to say what a name means, or for the first source of a file.
     pub lookup_timeout: Duration,
+    /// Parts of one file that are asked of an origin at the same time.
+    pub origin_streams: usize,
     /// Longest wait for the first byte of a file that may be streamed.
     pub first_byte_timeout: Duration,
     /// Longest wait for a file that must be whole before it is shown.
@@ -51,7 +59,11 @@ impl Default for MirrorConfig {
     fn default() -> Self {
         Self {
             trusted: Vec::new(),
+            witnesses: Vec::new(),
+            threshold: 1,
+            answer_within: Duration::from_secs(3),
             lookup_timeout: Duration::from_secs(5),
+            origin_streams: 4,
             first_byte_timeout: Duration::from_secs(30),
             claimed_wait: Duration::from_secs(8),
             parallel_files: 4,

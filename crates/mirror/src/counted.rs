@@ -97,4 +97,8 @@ impl PeerClient for Counted {
         });
         self.peers.segment(peer, groups, into, both).await
     }
+
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
+        self.peers.tree(peer, into).await
+    }
 }

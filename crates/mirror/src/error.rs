@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::fetch::FetchError;
 use hubless_discovery::DiscoveryError;
+use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_proof::ProofError;
 use hubless_store::StoreError;
 use hubless_types::{CommitId, FileDigest, NodeId, ParseError, RepoId, RepoPath, Revision, Timestamp};
@@ -32,6 +33,12 @@ pub enum ErrorKind {
     NotFound(NotFound),
     /// Somebody answers, but nobody whom this node's operator chose.
     Untrusted,
+    /// The content needs a token that may read it.
+    Gated,
+    /// Its origin has switched the repository off.
+    Disabled,
+    /// The token is not one.
+    BadToken,
     /// No source answers now; later one may.
     Unavailable,
     /// It is being fetched; ask again after [`MirrorError::retry_after`].
@@ -53,6 +60,9 @@ impl ErrorKind {
             Self::NotFound(NotFound::Revision) => "revision-not-found",
             Self::NotFound(NotFound::Entry) => "entry-not-found",
             Self::Untrusted => "untrusted",
+            Self::Gated => "gated",
+            Self::Disabled => "disabled",
+            Self::BadToken => "bad-token",
             Self::Unavailable => "unavailable",
             Self::Busy => "busy",
             Self::Integrity => "integrity",
@@ -133,6 +143,32 @@ pub enum MirrorError {
         revision: Revision,
         /// Who says what, newest first.
         said: Vec<Said>,
+    },
+    /// Enough witnesses speak of the name, and too few of them agree.
+    #[error(
+        "the witnesses do not agree what `{revision}` of `{repo}` is ({threshold} must); {}",
+        list_said(said)
+    )]
+    Split {
+        /// The repository.
+        repo: RepoId,
+        /// The name.
+        revision: Revision,
+        /// How many must agree.
+        threshold: usize,
+        /// Who says what, newest first.
+        said: Vec<Said>,
+    },
+    /// An origin refuses, or does not answer, and nobody else can.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// Whether the caller may read what is not open to everyone cannot be asked.
+    #[error("`{repo}` is not open to everyone, and whether you may read it cannot be asked{}", because(source.as_ref()))]
+    Unchecked {
+        /// The repository.
+        repo: RepoId,
+        /// Why its origin did not say; none if this node has no origin.
+        source: Option<OriginError>,
     },
     /// A file whose link is only claimed is not whole yet; the fetch goes on.
     #[error("`{path}` is being fetched and checked; ask again in {} s", retry_after.as_secs())]
@@ -224,6 +260,12 @@ pub enum MirrorError {
         /// What is wrong with it.
         source: ProofError,
     },
+    /// What a git client sent is no request, or asks for something that is not served.
+    #[error(transparent)]
+    GitRequest(ProofError),
+    /// More packs are asked for than are made at once.
+    #[error("too many packs are being made for others")]
+    TooManyPacks,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -257,6 +299,24 @@ fn list_said(said: &[Said]) -> String {
     text
 }
 
+fn because(error: Option<&OriginError>) -> String {
+    error.map_or_else(|| ": this node has no origin".to_owned(), |error| format!(": {error}"))
+}
+
+const fn kind_of_origin(kind: OriginErrorKind) -> ErrorKind {
+    match kind {
+        OriginErrorKind::RepoNotFound => ErrorKind::NotFound(NotFound::Repo),
+        OriginErrorKind::RevisionNotFound => ErrorKind::NotFound(NotFound::Revision),
+        OriginErrorKind::EntryNotFound => ErrorKind::NotFound(NotFound::Entry),
+        OriginErrorKind::Gated => ErrorKind::Gated,
+        OriginErrorKind::Disabled => ErrorKind::Disabled,
+        OriginErrorKind::BadToken => ErrorKind::BadToken,
+        OriginErrorKind::Busy => ErrorKind::Busy,
+        OriginErrorKind::Unavailable => ErrorKind::Unavailable,
+        OriginErrorKind::Wrong => ErrorKind::Integrity,
+    }
+}
+
 impl MirrorError {
     /// Who must act.
     pub fn kind(&self) -> ErrorKind {
@@ -266,8 +326,10 @@ impl MirrorError {
                 ErrorKind::NotFound(NotFound::Revision)
             }
             Self::EntryNotFound { .. } => ErrorKind::NotFound(NotFound::Entry),
-            Self::Untrusted { .. } => ErrorKind::Untrusted,
-            Self::NotYet { .. } => ErrorKind::Busy,
+            Self::Untrusted { .. } | Self::Split { .. } => ErrorKind::Untrusted,
+            Self::Origin(error) => kind_of_origin(error.kind()),
+            Self::Unchecked { .. } => ErrorKind::Gated,
+            Self::NotYet { .. } | Self::TooManyPacks => ErrorKind::Busy,
             Self::Shared(error) => error.kind(),
             Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
             Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
@@ -277,6 +339,7 @@ impl MirrorError {
             }
             Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
             Self::Parse(_)
+            | Self::GitRequest(_)
             | Self::Glob { .. }
             | Self::BadFile { .. }
             | Self::NoBranch { .. }
@@ -297,6 +360,13 @@ impl MirrorError {
                 return Some(format!(
                     "if you trust one of them, give `--accept-from {id}`, or list it in `[names] trusted`"
                 ));
+            }
+            Self::Split { .. } => {
+                "a 40-hex commit needs nobody's word; `hubless names` shows who says what and when they saw it"
+            }
+            Self::Origin(error) => return error.hint().map(Into::into),
+            Self::Unchecked { .. } => {
+                "it is served again when its origin answers; see `[origin]` and `hubless status`"
             }
             Self::RepoNotFound { .. } => {
                 "check the spelling, and with `hubless peers` that somebody is reached"
@@ -329,6 +399,7 @@ impl MirrorError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotYet { retry_after, .. } => Some(*retry_after),
+            Self::Origin(error) => error.retry_after(),
             Self::Shared(error) => error.retry_after(),
             _ => None,
         }

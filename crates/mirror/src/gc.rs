@@ -36,7 +36,7 @@ impl Inner {
     fn collect(&self, dry_run: bool) -> Result<hubless_store::GcReport, MirrorError> {
         let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let keep = self.kept_blobs()?;
-        Ok(self.store.blobs().collect(&keep, dry_run)?)
+        Ok(self.store.blobs().collect(&keep, &self.kept_drafts()?, dry_run)?)
     }
 
     /// The shards that a collection will take.

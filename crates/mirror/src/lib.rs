@@ -13,17 +13,19 @@ mod add;
 mod adopt;
 mod announce;
 mod body;
+mod card;
 mod config;
 mod counted;
-mod decide;
 mod error;
 pub mod fetch;
 mod gc;
+mod git_serve;
 mod keeper;
 mod links;
 mod manifests;
 mod meter;
 mod mirror;
+mod names;
 mod obtain;
 mod open_file;
 mod pins;
@@ -33,20 +35,31 @@ mod pull;
 mod report;
 mod request;
 mod resolve;
+mod sharing;
+mod shelf;
 mod sources;
 mod status;
+mod upstream;
 mod util;
 mod verify;
 
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
+pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
 pub use mirror::Mirror;
+pub use names::{
+    Fork, ForkKind, MoveReport, NameReport, NamesReport, Resolved, ResolvedBy, Role, Word, age_text,
+};
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
-    GcReport, NodeStatus, PeerSummary, PullReport, RepoSummary, Resolved, VerifyReport,
+    GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
+pub use shelf::{Found, FoundPage};
 
 // What callers need to read this crate's results without naming the crates beneath it.
-pub use hubless_store::{RefRecord, RefSource};
+pub use hubless_origin::{Breaker, OriginStatus};
+pub use hubless_store::{
+    RefRecord, RefSource, SHELF_PAGE_MAX, ShelfCursor, ShelfQuery, ShelfSort, ShelfTerm,
+};

@@ -1,6 +1,7 @@
 //! Which files a commit has: from the catalogue, else from peers, whose git objects must hash up to the commit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use hubless_discovery::DhtKey;
@@ -13,6 +14,7 @@ use hubless_types::{
 
 use crate::mirror::Inner;
 use crate::sources::Net;
+use crate::upstream::{Upstream, either};
 use crate::util::{blocking, locked};
 use crate::{Caller, Mirror, MirrorError};
 
@@ -21,12 +23,18 @@ const MANIFESTS_AT_ONCE: usize = 2;
 /// Right manifests that are looked at for the link table that a trusted signer named.
 const MAX_TABLES_TRIED: usize = 4;
 
-/// A peer's answer whose git objects hash up to the commit.
+/// How much earlier peers are asked where they may have a link table that counts.
+const TABLE_HEAD_START: Duration = Duration::from_secs(1);
+
+/// An answer whose git objects hash up to the commit.
 struct Checked {
     manifest: Manifest,
     bundle: Vec<u8>,
     table: Option<LinkTable>,
-    from: NodeId,
+    /// A node's short id, or an origin's address.
+    from: String,
+    /// Whether it is given to peers, and told of.
+    shared: bool,
 }
 
 impl Mirror {
@@ -61,6 +69,9 @@ impl Inner {
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
+        if let Some(repo) = repo {
+            self.check_existence(caller, repo).await?;
+        }
         if let Some(held) = self.manifest_here(repo, commit).await? {
             return Ok(held);
         }
@@ -74,6 +85,7 @@ impl Inner {
         repo: &RepoId,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
+        self.check_existence(caller, repo).await?;
         if let Some(held) = self.proven_manifest(commit).await? {
             return Ok(held);
         }
@@ -112,7 +124,7 @@ impl Inner {
 
     async fn fetch_manifest(
         self: &Arc<Self>,
-        _caller: &Caller,
+        caller: &Caller,
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
@@ -124,8 +136,37 @@ impl Inner {
             return Ok(held);
         }
         let roots = self.vouched_roots(repo, commit)?;
-        let checked = ask_for(net, repo, commit, &roots).await?;
+        let peers = ask_for(net, repo, commit, &roots);
+        let Some(named) = repo.filter(|_| self.has_origins()) else {
+            return self.keep_manifest(repo, peers.await?).await;
+        };
+        let origin = async {
+            // Peers may have the link table that a trusted signer named; an origin never has.
+            let head_start = if roots.is_empty() { self.head_start() } else { TABLE_HEAD_START };
+            tokio::time::sleep(head_start).await;
+            self.checked_by_origin(caller, named, commit).await
+        };
+        let checked = if self.access(named)?.is_open() {
+            either(peers, origin).await?
+        } else {
+            self.checked_by_origin(caller, named, commit).await?
+        };
         self.keep_manifest(repo, checked).await
+    }
+
+    async fn checked_by_origin(
+        self: &Arc<Self>,
+        caller: &Caller,
+        repo: &RepoId,
+        commit: CommitId,
+    ) -> Result<Checked, MirrorError> {
+        let Upstream { manifest, bundle, from, by_token } =
+            self.manifest_by_origin(caller, repo, commit).await?;
+        if by_token {
+            self.note_closed(repo).await?;
+        }
+        let shared = !by_token && self.access(repo)?.is_open();
+        Ok(Checked { manifest, bundle, table: None, from, shared })
     }
 
     async fn keep_manifest(
@@ -135,14 +176,19 @@ impl Inner {
     ) -> Result<Arc<Manifest>, MirrorError> {
         let (inner, repo) = (Arc::clone(self), repo.cloned());
         blocking(move || {
-            let Checked { manifest, bundle, table, from } = checked;
+            let Checked { manifest, bundle, table, from, shared } = checked;
             let commit = manifest.commit();
             let encoded = table.as_ref().map(LinkTable::encode);
             let catalogue = inner.store.catalogue();
             catalogue.put_manifest(repo.as_ref(), &manifest, &bundle, encoded.as_deref())?;
             locked(&inner.tables).forget(commit);
+            // More is known now of where the repository's names moved.
+            repo.as_ref().map_or_else(Default::default, |repo| locked(&inner.memory).forget(repo));
+            if shared {
+                inner.share_manifest(repo.as_ref(), commit)?;
+            }
             inner.announce_commit(commit)?;
-            tracing::info!(%commit, from = %from.short(), files = manifest.entries().len(), "manifest proven");
+            tracing::info!(%commit, from, files = manifest.entries().len(), "manifest proven");
             Ok(Arc::new(manifest))
         })
         .await
@@ -183,9 +229,14 @@ impl Inner {
         }
         let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
         let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
+        // Whoever may have the bundle has these bytes already.
+        let shared = catalogue.is_commit_shared(commit)?;
         for content in &bundle.blobs {
             if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
-                self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                let taken = self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                if shared {
+                    self.store.blobs().share(&taken.hash)?;
+                }
             }
         }
         Ok(())
@@ -262,7 +313,7 @@ async fn check(commit: CommitId, from: NodeId, reply: ManifestReply) -> Result<C
         let bundle = Bundle::decode(&reply.bundle).map_err(|e| unproven(commit, Some(from), e))?;
         let manifest = bundle.check(commit).map_err(|e| unproven(commit, Some(from), e))?;
         let table = reply.links.and_then(|bytes| LinkTable::decode(&bytes).ok());
-        Ok(Checked { manifest, bundle: reply.bundle, table, from })
+        Ok(Checked { manifest, bundle: reply.bundle, table, from: from.short(), shared: true })
     })
     .await
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use hubless_types::{FileDigest, FileEntry, NodeId};
+use hubless_types::{FileDigest, FileEntry};
 use tokio::time::Instant;
 
 use crate::obtain::Gauge;
+use crate::plan::Source;
 use crate::util::locked;
 use crate::{Progress, ProgressSink};
 
@@ -17,6 +18,8 @@ pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// What was held already goes by this name among the sources.
 pub(crate) const HERE: &str = "here";
+/// What came from any origin goes by this name.
+const ORIGIN: &str = "origin";
 
 /// How far a pull is.
 pub(crate) struct Meter {
@@ -28,7 +31,7 @@ pub(crate) struct Meter {
 struct State {
     done: u64,
     here: u64,
-    nodes: BTreeMap<NodeId, u64>,
+    sources: BTreeMap<Source, u64>,
     live: HashMap<FileDigest, Gauge>,
     samples: VecDeque<(Instant, u64)>,
 }
@@ -51,8 +54,8 @@ impl Meter {
     /// Bytes came, in whole files.
     pub(crate) fn came(&self, gauge: &Gauge) {
         let mut state = locked(&self.state);
-        for (node, bytes) in gauge.read().from {
-            *state.nodes.entry(node).or_default() += bytes;
+        for (source, bytes) in gauge.read().from {
+            *state.sources.entry(source).or_default() += bytes;
         }
     }
 
@@ -75,15 +78,19 @@ impl Meter {
         self.tell(Progress::File { path: entry.path.clone(), bytes: entry.size });
     }
 
-    /// Bytes by source so far: what was here first, then nodes by their short ids.
+    /// Bytes by source so far: what was here first, then what came from origins, then nodes by
+    /// their short ids.
     pub(crate) fn from(&self) -> Vec<(String, u64)> {
         let state = locked(&self.state);
-        let mut nodes = state.nodes.clone();
-        for (node, bytes) in state.live.values().flat_map(|g| g.read().from) {
-            *nodes.entry(node).or_default() += bytes;
+        let mut sources = state.sources.clone();
+        for (source, bytes) in state.live.values().flat_map(|g| g.read().from) {
+            *sources.entry(source).or_default() += bytes;
         }
+        let origin: u64 = sources.iter().filter(|(s, _)| s.is_origin()).map(|(_, bytes)| bytes).sum();
+        let origin = (origin > 0).then(|| (ORIGIN.to_owned(), origin));
+        let nodes = sources.into_iter().filter_map(|(s, bytes)| Some((s.node()?.short(), bytes)));
         let here = (state.here > 0).then(|| (HERE.to_owned(), state.here));
-        here.into_iter().chain(nodes.into_iter().map(|(n, bytes)| (n.short(), bytes))).collect()
+        here.into_iter().chain(origin).chain(nodes).collect()
     }
 
     /// Tells how far it is now.

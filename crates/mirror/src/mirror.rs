@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
-use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId};
+use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId, RepoId, Revision};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,9 +17,10 @@ use crate::counted::Counted;
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
 use crate::links::{Signed, Struck, Tables};
+use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
 use crate::obtain::Jobs;
-use crate::resolve::Asked;
 use crate::sources::Net;
+use crate::upstream::{self, Lies};
 use crate::util::{Flights, locked};
 
 /// One node's decisions. Clones share it; [`Mirror::shutdown`] ends what runs for it.
@@ -36,11 +38,21 @@ pub(crate) struct Inner {
     pub(crate) net: Option<Net>,
     /// Upstreams, in the order in which they are asked.
     pub(crate) origins: Vec<Arc<dyn Origin>>,
+    /// Room for bodies from them.
+    pub(crate) origin_slots: Arc<Semaphore>,
+    /// What they sent that was wrong.
+    pub(crate) lies: Lies,
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
-    /// Names that peers were asked for a moment ago.
-    pub(crate) asked: Mutex<Asked>,
+    /// Names that were looked up a moment ago.
+    pub(crate) memory: Mutex<Memory>,
+    /// Names that are being looked up.
+    pub(crate) looks: Flights<(RepoId, Revision)>,
+    /// When the statements of repositories were last fetched from peers.
+    pub(crate) exchanged: Mutex<Exchanged>,
+    /// Turns of those that are being fetched in the background.
+    pub(crate) exchanges: Arc<Semaphore>,
     /// Commits whose manifest is being fetched.
     pub(crate) manifests: Flights<CommitId>,
     /// Blobs that are being proven.
@@ -69,7 +81,8 @@ impl Mirror {
     pub fn start(parts: MirrorParts) -> Self {
         let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
         let node = key.id();
-        let fetch = FetchConfig { seed: seed(node), ..FetchConfig::default() };
+        let fetch =
+            FetchConfig { seed: seed(node), origin_streams: config.origin_streams, ..FetchConfig::default() };
         let peers = Arc::new(Counted::new(peers));
         let net = Net {
             node,
@@ -105,9 +118,14 @@ impl Mirror {
             config,
             net,
             origins,
+            origin_slots: upstream::slots(),
+            lies: Lies::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            asked: Mutex::default(),
+            memory: Mutex::default(),
+            looks: Flights::default(),
+            exchanged: Mutex::default(),
+            exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
             manifests: Flights::default(),
             proofs: Flights::default(),
             jobs: Jobs::default(),
@@ -136,6 +154,7 @@ impl Mirror {
             *locked(&inner.announcer) = Some(announcer);
         }
         *locked(&inner.keeper) = Some(Keeper::start(inner));
+        inner.keep_shelf(inner.cancel.child_token());
     }
 
     /// This node.

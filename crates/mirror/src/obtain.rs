@@ -5,20 +5,24 @@
 //!
 //! **Invariant:** what [`Inner::obtain`] returns was hashed here and is what the manifest names.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use futures::{Stream, StreamExt as _};
-use hubless_store::{DigestKind, digest_bytes};
-use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX};
-use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, NodeId, Provider, RepoId};
-use tokio::sync::watch;
+use hubless_store::{DigestKind, Draft, digest_bytes};
+use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX, Tick};
+use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, Provider, RepoId};
+use tokio::time::Instant;
 
-use crate::fetch::{FetchError, FetchHandle, FetchProgress, Want};
+use crate::fetch::{FetchError, FetchHandle, FetchProgress, FetchView, Want};
 use crate::links::{Claim, Known, keys_of};
 use crate::mirror::Inner;
+use crate::plan::Source;
 use crate::sources::Net;
+use crate::upstream::Remote;
 use crate::util::{blocking, locked};
 use crate::{Caller, MirrorError};
 
@@ -29,6 +33,9 @@ const MAX_JOBS: usize = 4096;
 /// Small files that one peer is asked for at a time.
 pub(crate) const SMALL_AT_ONCE: usize = 64;
 
+/// How often a fetch is looked at whose tree is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// One attempt that many may wait for; dropped by all, it stops.
 pub(crate) type Obtaining = Shared<BoxFuture<'static, Result<Link, Arc<MirrorError>>>>;
 
@@ -38,24 +45,93 @@ pub(crate) struct Gauge(Arc<Mutex<GaugeState>>);
 
 #[derive(Default)]
 struct GaugeState {
-    fetch: Option<watch::Receiver<FetchProgress>>,
-    whole_from: Vec<(NodeId, u64)>,
+    fetch: Option<FetchView>,
+    draft: Option<Drafting>,
+    /// Bytes that came otherwise.
+    came: BTreeMap<Source, u64>,
+}
+
+/// A draft that is being filled.
+struct Drafting {
+    source: Source,
+    size: u64,
+    /// Bytes that were here when it began, and that came since.
+    had: u64,
+    came: Arc<AtomicU64>,
+    since: Instant,
 }
 
 impl Gauge {
     fn watch(&self, handle: &FetchHandle) {
-        locked(&self.0).fetch = Some(handle.progress());
+        let mut state = locked(&self.0);
+        // What an earlier fetch of it brought counts too.
+        if let Some(earlier) = state.fetch.replace(handle.view()) {
+            for (source, bytes) in earlier.progress().from {
+                *state.came.entry(source).or_default() += bytes;
+            }
+        }
     }
 
-    fn came_whole(&self, from: NodeId, bytes: u64) {
-        locked(&self.0).whole_from.push((from, bytes));
+    pub(crate) fn came_whole(&self, from: Source, bytes: u64) {
+        *locked(&self.0).came.entry(from).or_default() += bytes;
+    }
+
+    /// A draft is filled from now on; the returned function is to be told of its bytes.
+    pub(crate) fn drafts(&self, draft: &Draft, source: Source) -> Tick {
+        let (size, came) = (draft.size(), Arc::new(AtomicU64::new(0)));
+        let (had, since) = (draft.have().bytes(size), Instant::now());
+        let drafting = Drafting { source, size, had, came: came.clone(), since };
+        locked(&self.0).draft = Some(drafting);
+        Arc::new(move |bytes| {
+            came.fetch_add(bytes, Ordering::Relaxed);
+        })
+    }
+
+    /// The draft is over, whatever became of it; whether there was one.
+    pub(crate) fn end_draft(&self) -> bool {
+        let mut state = locked(&self.0);
+        let Some(draft) = state.draft.take() else { return false };
+        *state.came.entry(draft.source).or_default() += draft.came.load(Ordering::Relaxed);
+        true
+    }
+
+    /// Bytes that are verified of the file, by the fetch of it.
+    pub(crate) fn fetched(&self) -> u64 {
+        locked(&self.0).fetch.as_ref().map_or(0, |fetch| fetch.progress().done)
+    }
+
+    /// Whether a fetch of it runs that asks origins as well.
+    pub(crate) fn has_tree(&self) -> bool {
+        locked(&self.0).fetch.as_ref().is_some_and(FetchView::has_tree)
+    }
+
+    /// A look at the fetch of it, once there is one that has the file's tree.
+    pub(crate) async fn treed_view(&self) -> FetchView {
+        loop {
+            if let Some(view) = locked(&self.0).fetch.clone().filter(FetchView::has_tree) {
+                return view;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// How far the file is; all zero before it begins.
     pub(crate) fn read(&self) -> FetchProgress {
         let state = locked(&self.0);
-        let mut progress = state.fetch.as_ref().map(|f| f.borrow().clone()).unwrap_or_default();
-        progress.from.extend(&state.whole_from);
+        let mut progress = state.fetch.as_ref().map(FetchView::progress).unwrap_or_default();
+        let mut from = state.came.clone();
+        if let Some(draft) = &state.draft {
+            let came = draft.came.load(Ordering::Relaxed);
+            *from.entry(draft.source).or_default() += came;
+            let millis = draft.since.elapsed().as_millis().max(1) as u64;
+            progress.rate += came.saturating_mul(1000) / millis;
+            progress.done = progress.done.max((draft.had + came).min(draft.size));
+            progress.total = draft.size;
+        }
+        for (source, bytes) in std::mem::take(&mut progress.from) {
+            *from.entry(source).or_default() += bytes;
+        }
+        progress.from = from.into_iter().collect();
         progress
     }
 }
@@ -111,18 +187,51 @@ impl Inner {
 
     async fn get_file(
         self: &Arc<Self>,
-        _caller: &Caller,
+        caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
         entry: &FileEntry,
         gauge: &Gauge,
     ) -> Result<Link, MirrorError> {
+        let known = self.known_soon(repo, commit, entry).await?;
+        if let Known::Held(link) = known
+            && self.prove(&link, &[]).await?
+        {
+            return Ok(proven(link));
+        }
+        let remotes = self.remotes(caller, repo, commit, entry)?;
+        let closed = remotes.first().is_some_and(|remote| remote.errand().closed);
+        let peers = async {
+            // Peers have nothing of what is not open to everyone, and are not told who looks for it.
+            if closed {
+                return Err(MirrorError::NoSource { what: format!("`{}` ({})", entry.path, entry.digest()) });
+            }
+            self.get_by_peers(known, commit, entry, &remotes, gauge).await
+        };
+        let link = match entry.size {
+            _ if remotes.is_empty() => return peers.await,
+            ..=SMALL_FILE_MAX => self.race_small(&remotes, gauge, peers).await,
+            _ => self.race_large(&remotes, gauge, peers).await,
+        }?;
+        self.lies.blame(&remotes, &link);
+        self.keep_private(&remotes, &link).await?;
+        Ok(link)
+    }
+
+    /// Gets a file here from peers; of one that is fetched by its root, `remotes` send ranges as well.
+    async fn get_by_peers(
+        self: &Arc<Self>,
+        known: Known,
+        commit: CommitId,
+        entry: &FileEntry,
+        remotes: &[Arc<Remote>],
+        gauge: &Gauge,
+    ) -> Result<Link, MirrorError> {
         let digest = entry.digest();
-        match self.known_soon(repo, commit, entry).await? {
-            Known::Held(link) if self.prove(&link, &[]).await? => return Ok(proven(link)),
+        match known {
             // A small file is sooner asked for by its digest; a link to it is tried with the claims.
             Known::Stream(link) if entry.size > SMALL_FILE_MAX => {
-                let fetched = self.fetch_whole(&link, commit, entry, gauge).await;
+                let fetched = self.fetch_whole(&link, commit, entry, remotes, gauge).await;
                 if fetched.is_ok() && self.prove(&link, &[]).await? {
                     return Ok(proven(link));
                 }
@@ -140,7 +249,7 @@ impl Inner {
                 return self.right_size(commit, entry, link).await;
             }
         }
-        let tried = self.try_claims(net, commit, entry, gauge).await;
+        let tried = self.try_claims(net, commit, entry, remotes, gauge).await;
         // The manifest's word for the size of a plain git file may be wrong, and the file a small one.
         let may_be_small = matches!(digest, FileDigest::Git(_)) && entry.size > SMALL_FILE_MAX;
         let link = match tried {
@@ -159,6 +268,7 @@ impl Inner {
         net: &Net,
         commit: CommitId,
         entry: &FileEntry,
+        remotes: &[Arc<Remote>],
         gauge: &Gauge,
     ) -> Result<Link, MirrorError> {
         let claims = self.claims(net, commit, entry).await?;
@@ -167,7 +277,7 @@ impl Inner {
         for Claim { link, by } in claims.into_iter().take(MAX_CLAIMS_TRIED) {
             // Kept while it is fetched, so that the fetch goes on after a restart.
             self.store.catalogue().put_link(&link)?;
-            match self.fetch_whole(&link, commit, entry, gauge).await {
+            match self.fetch_whole(&link, commit, entry, remotes, gauge).await {
                 Err(error) => last = Some(error),
                 Ok(()) if self.prove(&link, &by).await? => return Ok(proven(link)),
                 Ok(()) => lied = true,
@@ -182,17 +292,21 @@ impl Inner {
 
     /// Joins or begins the fetch of a blob.
     pub(crate) async fn begin_fetch(
-        &self,
+        self: &Arc<Self>,
         link: &Link,
         commit: CommitId,
         entry: &FileEntry,
+        remotes: &[Arc<Remote>],
     ) -> Result<FetchHandle, MirrorError> {
         let net = self.online(&format!("fetching `{}`", entry.path))?;
         if link.trust == LinkTrust::Vouched {
             self.note_fetched(link)?;
         }
+        let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
+        blocking(move || inner.share_what_comes(hash, size)).await?;
         let want = Want { hash: link.hash, size: link.size };
-        Ok(net.fetcher.fetch(want, net.feed(keys_of(commit, entry))).await?)
+        let feed = net.feed(keys_of(commit, entry));
+        Ok(net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?)
     }
 
     /// Has the catalogue know what is fetched on a signer's word, as a claim: so the collector finds what a pin
@@ -207,13 +321,14 @@ impl Inner {
 
     /// Gets every byte of a blob here, checked against its root.
     pub(crate) async fn fetch_whole(
-        &self,
+        self: &Arc<Self>,
         link: &Link,
         commit: CommitId,
         entry: &FileEntry,
+        remotes: &[Arc<Remote>],
         gauge: &Gauge,
     ) -> Result<(), MirrorError> {
-        let handle = self.begin_fetch(link, commit, entry).await?;
+        let handle = self.begin_fetch(link, commit, entry, remotes).await?;
         gauge.watch(&handle);
         Ok(handle.wait_done().await?)
     }
@@ -243,14 +358,17 @@ impl Inner {
                 // Nothing is stored before it is known to be the file: a stranger would choose what lies here.
                 let taken = blocking(move || {
                     let right = digest_bytes(&bytes, kind) == Some(digest);
-                    Ok(right.then(|| blobs.import_bytes(&bytes, kind)).transpose()?)
+                    let taken = right.then(|| blobs.import_bytes(&bytes, kind)).transpose()?;
+                    // It came from a peer, so that others may have it as well.
+                    taken.map(|taken| blobs.share(&taken.hash)).transpose()?;
+                    Ok(taken)
                 })
                 .await?;
                 let Some(taken) = taken else {
                     tracing::warn!(%digest, peer = %peer.node.short(), "a peer sent another file than was asked for");
                     break;
                 };
-                gauge.came_whole(peer.node, size);
+                gauge.came_whole(peer.node.into(), size);
                 missing.remove(&digest);
                 got.insert(digest, Link { digest, hash: taken.hash, size, trust: LinkTrust::Proven });
             }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_transfer::SMALL_FILE_MAX;
-use hubless_types::{ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
+use hubless_types::{Access, ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
 
-use crate::body;
+use crate::body::{self, Rescue};
 use crate::links::Known;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
@@ -16,6 +16,8 @@ use crate::{Caller, FileReader, Mirror, MirrorError};
 /// Shortest and longest time after which a client is told to ask again.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);
 const LATEST_RETRY: Duration = Duration::from_secs(60);
+/// Peers that bring no first byte in this time are no longer waited for alone, where there is an origin.
+const LATE: Duration = Duration::from_millis(500);
 /// When a client is told to ask again while nothing is known of the rate.
 const BLIND_RETRY: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,10 @@ impl Mirror {
         path: &RepoPath,
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
+        // Of a private repository the manifest is asked for in the same way.
+        if self.inner.access(repo)? != Access::Private {
+            self.inner.check_content(caller, repo).await?;
+        }
         let manifest = self.inner.manifest(caller, Some(repo), commit).await?;
         let entry = manifest.entry(path).cloned().ok_or_else(|| MirrorError::EntryNotFound {
             repo: repo.clone(),
@@ -64,7 +70,7 @@ impl Inner {
         match self.known_soon(repo, commit, &entry).await? {
             Known::Held(link) => self.open_held(entry, link, range).await,
             Known::Stream(link) if link.size > SMALL_FILE_MAX => {
-                self.open_coming(commit, entry, link, range).await
+                self.open_coming(caller, repo, commit, entry, link, range).await
             }
             Known::Stream(_) | Known::Unknown => self.open_unproven(caller, repo, commit, entry, range).await,
         }
@@ -85,13 +91,38 @@ impl Inner {
 
     async fn open_coming(
         self: &Arc<Self>,
+        caller: &Caller,
+        repo: &RepoId,
         commit: CommitId,
         entry: FileEntry,
         link: Link,
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
-        let handle = self.begin_fetch(&link, commit, &entry).await?;
+        let remotes = self.remotes(caller, repo, commit, &entry)?;
+        if remotes.first().is_some_and(|remote| remote.errand().closed) {
+            return self.open_unproven(caller, repo, commit, entry, range).await;
+        }
+        let handle = self.begin_fetch(&link, commit, &entry, &remotes).await?;
         let first = body::first_piece(range);
+        if !remotes.is_empty() {
+            // What an origin sends can be shown as it comes only once a peer has sent the tree.
+            let whole = async {
+                tokio::time::sleep(LATE).await;
+                self.open_unproven(caller, repo, commit, entry.clone(), range).await
+            };
+            tokio::pin!(whole);
+            let arrived = tokio::select! {
+                biased;
+                arrived = handle.wait_for(first) => arrived,
+                opened = &mut whole => return opened,
+            };
+            if arrived.is_err() {
+                return whole.await;
+            }
+            let rescue = Rescue { caller: caller.clone(), repo: repo.clone(), commit, entry: entry.clone() };
+            let body = body::of_coming(handle, link, range, Arc::clone(self), Some(rescue));
+            return Ok(FileReader { entry: entry.clone(), range, body });
+        }
         let waited = tokio::time::timeout(self.config.first_byte_timeout, handle.wait_for(first)).await;
         match waited {
             Ok(arrived) => arrived?,
@@ -100,7 +131,7 @@ impl Inner {
                 return Err(not_yet(&entry, progress.total.saturating_sub(progress.done), progress.rate));
             }
         }
-        let body = body::of_coming(handle, link, range, Arc::clone(self));
+        let body = body::of_coming(handle, link, range, Arc::clone(self), None);
         Ok(FileReader { entry, range, body })
     }
 

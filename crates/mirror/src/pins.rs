@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use hubless_store::RefSource;
-use hubless_types::{BlobHash, CommitId, Pin, RepoId, Revision};
+use hubless_types::{BlobHash, CommitId, FileDigest, Pin, RepoId, Revision};
 
 use crate::mirror::Inner;
 use crate::util::blocking;
@@ -98,6 +98,20 @@ impl Inner {
                 let digests: Vec<_> = page.iter().map(|e| e.digest()).collect();
                 kept.extend(catalogue.links(&digests)?.into_iter().flatten().map(|l| l.hash));
             }
+        }
+        Ok(kept)
+    }
+
+    /// The drafts that an origin was filling for commits that are kept.
+    pub(crate) fn kept_drafts(&self) -> Result<HashSet<FileDigest>, MirrorError> {
+        let drafts = self.store.blobs().drafts()?;
+        let mut kept = HashSet::new();
+        if drafts.is_empty() {
+            return Ok(kept);
+        }
+        for commit in self.kept_commits()? {
+            let Some(manifest) = self.store.catalogue().manifest(commit)? else { continue };
+            kept.extend(manifest.entries().iter().map(|e| e.digest()).filter(|d| drafts.contains(d)));
         }
         Ok(kept)
     }

@@ -6,24 +6,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use hubless_origin::OriginStatus;
 use hubless_store::RefSource;
 use hubless_types::{
     ByteRange, CommitId, FileDigest, FileEntry, NodeId, ProviderSource, RepoId, RepoPath, Revision, Timestamp,
 };
 use serde::Serialize;
 
-use crate::MirrorError;
-
-/// What a name means.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Resolved {
-    /// The commit.
-    pub commit: CommitId,
-    /// On whose word.
-    pub by: RefSource,
-    /// When that was seen so.
-    pub seen: Timestamp,
-}
+use crate::{Fork, MirrorError, ResolvedBy};
 
 /// A file opened for reading.
 pub struct FileReader {
@@ -54,7 +44,9 @@ pub struct PullReport {
     /// What it was.
     pub commit: CommitId,
     /// On whose word.
-    pub by: RefSource,
+    pub by: ResolvedBy,
+    /// The name moved of late to a commit that does not descend from the former.
+    pub fork: Option<Fork>,
     /// Files that are here now, of those asked for.
     pub files: u64,
     /// Their bytes together.
@@ -242,6 +234,20 @@ pub struct NodeStatus {
     pub discovery: Option<DiscoverySummary>,
     /// What is being fetched.
     pub fetches: Vec<FetchSummary>,
+    /// The upstreams, in the order in which they are asked.
+    pub origins: Vec<OriginSummary>,
+}
+
+/// How an upstream is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OriginSummary {
+    /// By its own account.
+    #[serde(flatten)]
+    pub status: OriginStatus,
+    /// How often it sent something else than it should have. None of that was kept.
+    pub wrong: u64,
+    /// The last time: what, and what it was instead.
+    pub last_wrong: Option<String>,
 }
 
 /// One node that is reached.

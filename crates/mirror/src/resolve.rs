@@ -1,70 +1,56 @@
-//! Which commit a name means: asks this node's catalogue and its peers, and lets [`decide`] choose.
+//! Which commit a name means: asks origins and peers, and lets [`decide`] choose.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use hubless_discovery::DhtKey;
-use hubless_proof::verify_statement;
+use futures::future::OptionFuture;
+use hubless_origin::OriginErrorKind;
 use hubless_store::{RefRecord, RefSource};
-use hubless_transfer::PeerClient as _;
-use hubless_types::{CommitId, NodeId, RepoId, Revision, Statement};
-use tokio::time::Instant;
+use hubless_types::{CommitId, NodeId, RepoId, Revision, Statement, Timestamp, Token};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
-use crate::decide::{Answer, Question, decide, is_timely};
 use crate::mirror::Inner;
-use crate::sources::{ASKED_AT_ONCE, Net};
-use crate::util::locked;
-use crate::{Accept, Caller, Mirror, MirrorError, Resolved};
+use crate::names::decide::{Answer, Question, Sight, decide};
+use crate::names::{Outcome, Remembered, Told, is_absent};
+use crate::util::{blocking, locked};
+use crate::{Accept, Caller, Mirror, MirrorError, Resolved, ResolvedBy};
 
-/// How much longer others are waited for once a usable answer is known.
+/// How long an origin is asked alone: most often it answers in this time, and peers need not be asked.
+const HEAD_START: Duration = Duration::from_millis(100);
+/// How much longer others are waited for once a usable answer is known, or one is known here; for a pull.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long an answer is good for the same question, so that a burst of requests asks the peers once.
-const GOOD_FOR: Duration = Duration::from_secs(3);
-/// Questions whose answers are remembered for that long.
-const MAX_REMEMBERED: usize = 256;
-/// Statements of one peer's answer that are looked at; those of allowed signers come first.
-const MAX_FROM_ONE_PEER: usize = 64;
+/// The same for a client at the door. Who answers later is heard all the same, for the next one who asks.
+const SHORT_GRACE: Duration = Duration::from_millis(150);
+/// How long peers are waited for where an origin says that there is no such thing, and nobody's word but this
+/// node's own would count.
+const ABSENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether a recent answer will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// An answer of the last seconds will do.
     Recently,
-    /// Peers are asked now.
+    /// Origins and peers are asked now.
     Now,
-}
-
-/// Names that were asked of the peers a moment ago.
-#[derive(Default)]
-pub(crate) struct Asked(VecDeque<(RepoId, Revision, Vec<NodeId>, Instant)>);
-
-impl Asked {
-    fn is_recent(&self, repo: &RepoId, revision: &Revision, allowed: &[NodeId]) -> bool {
-        let fresh = |at: &Instant| at.elapsed() < GOOD_FOR;
-        self.0.iter().any(|(r, v, a, at)| r == repo && v == revision && a == allowed && fresh(at))
-    }
-
-    fn remember(&mut self, repo: &RepoId, revision: &Revision, allowed: &[NodeId]) {
-        self.0.retain(|(_, _, _, at)| at.elapsed() < GOOD_FOR);
-        if self.0.len() == MAX_REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back((repo.clone(), revision.clone(), allowed.to_vec(), Instant::now()));
-    }
 }
 
 impl Mirror {
     /// Which commit `revision` of `repo` is.
     ///
-    /// A commit id needs nobody's word. A name means what this node published, adopted or accepted before, or
-    /// what a node listed in `trusted` or in the caller's `accept` signed, whichever is the newest. Peers are waited for at most
-    /// `lookup_timeout`, and about a second where an answer is known already. What is accepted is kept, so that
-    /// it is known here later without that, and with no peer in reach.
+    /// A commit id needs nobody's word. A name means, the first of these that says anything: what this node
+    /// published; what an origin says within `answer_within`; what `threshold` of the `witnesses` saw at an origin;
+    /// what a node listed in `trusted` or in the caller's `accept` signed; what was seen or accepted here last,
+    /// which nothing older takes back. (A publisher in `accept` comes before the origin.)
+    ///
+    /// An answer of the last 3 s is given again, one of the last 15 s as well while it is renewed behind it. Else an
+    /// origin is waited for at most `answer_within`, and peers at most `lookup_timeout`, or a moment where an answer
+    /// is known already. What is learnt is kept, so that it is known here later with nobody in reach.
     ///
     /// # Errors
-    /// [`MirrorError::Untrusted`] if only others say something; [`MirrorError::RevisionNotFound`] or
-    /// [`MirrorError::RepoNotFound`] if nobody does.
+    /// [`MirrorError::Untrusted`] if only others say something; [`MirrorError::Split`] if witnesses disagree;
+    /// [`MirrorError::Origin`] if an origin refuses, or fails where nobody else knows; [`MirrorError::RevisionNotFound`]
+    /// or [`MirrorError::RepoNotFound`] if nobody knows it.
     pub async fn resolve(
         &self,
         repo: &RepoId,
@@ -89,7 +75,7 @@ impl Mirror {
 
 impl Inner {
     pub(crate) async fn resolve(
-        &self,
+        self: &Arc<Self>,
         repo: &RepoId,
         revision: &Revision,
         caller: &Caller,
@@ -98,18 +84,20 @@ impl Inner {
         if let Some(commit) = revision.as_commit() {
             return self.resolve_commit(repo, revision, commit);
         }
-        let allowed = self.allowed(&caller.accept);
-        let local = self.store.catalogue().get_ref(repo, revision)?;
-        if let Some(net) = self.net_worth_asking(repo, revision, &allowed, local.is_some(), ask) {
-            let heard = ask_peers(self, net, repo, Some(revision), &allowed, local.is_some()).await;
-            self.keep_statements(&heard, &allowed)?;
-            // Only an answer is remembered: who finds nobody may ask again at once.
-            if local.is_some() || heard.iter().any(|s| allowed.contains(&s.signer)) {
-                locked(&self.asked).remember(repo, revision, &allowed);
+        let accept = &caller.accept.from;
+        if ask == Ask::Recently {
+            match locked(&self.memory).recall(repo, revision, accept) {
+                Remembered::Fresh(resolved) => return Ok(self.aged(resolved)),
+                Remembered::Stale(resolved, renew) => {
+                    if renew {
+                        self.renew_later(repo, revision, accept);
+                    }
+                    return Ok(self.aged(resolved));
+                }
+                Remembered::Nothing => {}
             }
-            return self.conclude(repo, revision, &allowed, local, heard).await;
         }
-        self.conclude(repo, revision, &allowed, local, Vec::new()).await
+        self.look(repo, revision, caller, ask).await
     }
 
     fn resolve_commit(
@@ -121,11 +109,20 @@ impl Inner {
         // A row under a commit id is an adopted snapshot (and names the commit that stands for it here), or
         // says since when the commit was asked for.
         let row = self.store.catalogue().get_ref(repo, revision)?;
-        let (by, seen) = row.map_or_else(|| (RefSource::Commit, self.clock.now()), |r| (r.by, r.seen));
-        Ok(Resolved { commit, by, seen })
+        let seen = row.as_ref().map_or_else(|| self.clock.now(), |r| r.seen);
+        let mut resolved = Resolved::commit(repo.clone(), commit, seen);
+        if let Some(RefSource::Adopted) = row.map(|r| r.by) {
+            resolved.by = ResolvedBy::LastSeen { by: RefSource::Adopted };
+        }
+        Ok(self.aged(resolved))
     }
 
-    /// Whose statements count: the configured ones, this node itself, and those named for this request.
+    fn aged(&self, resolved: Resolved) -> Resolved {
+        let age = self.clock.now().0.saturating_sub(resolved.seen.0);
+        Resolved { age, ..resolved }
+    }
+
+    /// Whose statements about links count: the configured ones, this node itself, and those named for this request.
     pub(crate) fn allowed(&self, accept: &Accept) -> Vec<NodeId> {
         let mut allowed = self.config.trusted.clone();
         allowed.extend(&accept.from);
@@ -135,120 +132,352 @@ impl Inner {
         allowed
     }
 
-    fn net_worth_asking(
-        &self,
+    /// Looks a name up behind an answer that is a few seconds old.
+    fn renew_later(self: &Arc<Self>, repo: &RepoId, revision: &Revision, accept: &[NodeId]) {
+        let (inner, repo, revision) = (Arc::clone(self), repo.clone(), revision.clone());
+        let caller = Caller::taking(accept);
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            let looked = inner.look(&repo, &revision, &caller, Ask::Recently);
+            if let Some(Err(error)) = cancel.run_until_cancelled(looked).await {
+                tracing::debug!(%repo, %revision, %error, "a name could not be looked up anew");
+                locked(&inner.memory).renewal_failed(&repo, &revision, &caller.accept.from);
+            }
+        });
+    }
+
+    /// Looks a name up; several who want the same one look once.
+    async fn look(
+        self: &Arc<Self>,
         repo: &RepoId,
         revision: &Revision,
-        allowed: &[NodeId],
-        known: bool,
+        caller: &Caller,
         ask: Ask,
-    ) -> Option<&Net> {
-        let net = self.net.as_ref()?;
-        // Where only this node's own word counts and it is here, nobody can change the answer.
-        let settled = known && allowed == [self.node];
-        let recent = ask == Ask::Recently && locked(&self.asked).is_recent(repo, revision, allowed);
-        (!settled && !recent).then_some(net)
+    ) -> Result<Resolved, MirrorError> {
+        let (known, token) = (repo.clone(), caller.token.as_ref());
+        let inner = Arc::clone(self);
+        let (canonical, private) = blocking(move || {
+            let canonical = inner.store.catalogue().canonical(&known)?.unwrap_or(known);
+            let private = inner.is_private(&canonical)?;
+            Ok((canonical, private))
+        })
+        .await?;
+        if private {
+            return self.look_private(&canonical, revision, token).await;
+        }
+        let accept = &caller.accept.from;
+        let since = Instant::now();
+        let _alone = self.looks.enter((repo.clone(), revision.clone())).await;
+        match locked(&self.memory).since(repo, revision, accept, since) {
+            Some(Outcome::Is(resolved)) => return Ok(resolved),
+            Some(Outcome::Failed(error)) if token.is_none() => return Err(MirrorError::Shared(error)),
+            _ => {}
+        }
+        let found = Look::new(self, &canonical, revision, caller, ask).run().await;
+        match found {
+            Ok(Found { resolved, private: true }) => Ok(resolved),
+            Ok(Found { resolved, private: false }) => {
+                let outcome = Outcome::Is(resolved.clone());
+                locked(&self.memory).remember(repo, revision, accept, outcome);
+                Ok(resolved)
+            }
+            Err(error) => {
+                if let (None, Some(same)) = (token, copy_of(&error)) {
+                    let outcome = Outcome::Failed(Arc::new(same));
+                    locked(&self.memory).remember(repo, revision, accept, outcome);
+                }
+                Err(error)
+            }
+        }
     }
 
-    async fn conclude(
-        &self,
+    /// What a private repository's names mean is asked of its origin for every request, with that request's token.
+    async fn look_private(
+        self: &Arc<Self>,
         repo: &RepoId,
         revision: &Revision,
-        allowed: &[NodeId],
-        local: Option<RefRecord>,
-        mut statements: Vec<Statement>,
+        token: Option<&Token>,
     ) -> Result<Resolved, MirrorError> {
-        let catalogue = self.store.catalogue();
-        statements.extend(catalogue.statements(repo, Some(revision))?);
-        let now = self.clock.now();
-        let question = Question { local: local.as_ref(), statements: &statements, allowed, now };
-        match decide(&question) {
-            Answer::Is(record) => {
-                if local.as_ref() != Some(&record) {
-                    catalogue.set_ref(repo, revision, record.clone())?;
-                    self.announce_repo(repo)?;
-                }
-                Ok(Resolved { commit: record.commit, by: record.by, seen: record.seen })
-            }
-            Answer::Untrusted(said) => {
-                Err(MirrorError::Untrusted { repo: repo.clone(), revision: revision.clone(), said })
-            }
-            Answer::Unknown => Err(self.not_found(repo, revision).await?),
+        let unchecked = |source| MirrorError::Unchecked { repo: repo.clone(), source };
+        match self.ask_origins(repo, revision, token).await {
+            Ok(Some(told)) => Ok(of_origin(told)),
+            Ok(None) => Err(unchecked(None)),
+            Err(MirrorError::Origin(error)) if !answers(error.kind()) => Err(unchecked(Some(error))),
+            Err(error) => Err(error),
         }
-    }
-
-    /// Tells a name that nobody knows from a repository that nobody knows.
-    async fn not_found(&self, repo: &RepoId, revision: &Revision) -> Result<MirrorError, MirrorError> {
-        let mut known = self.knows(repo)?;
-        if let (false, Some(net)) = (known, &self.net) {
-            known = !ask_peers(self, net, repo, None, &[], false).await.is_empty();
-        }
-        let (repo, revision) = (repo.clone(), revision.clone());
-        Ok(if known {
-            MirrorError::RevisionNotFound { repo, revision }
-        } else {
-            MirrorError::RepoNotFound { repo }
-        })
     }
 
     pub(crate) fn knows(&self, repo: &RepoId) -> Result<bool, MirrorError> {
         let catalogue = self.store.catalogue();
         Ok(!catalogue.refs(repo)?.is_empty() || !catalogue.commits_of(repo)?.is_empty())
     }
+}
 
-    /// Keeps what was heard, so that this node can pass it on; the catalogue bounds how much.
-    fn keep_statements(&self, heard: &[Statement], allowed: &[NodeId]) -> Result<(), MirrorError> {
-        let catalogue = self.store.catalogue();
-        for statement in heard.iter().filter(|s| s.signer != self.node) {
-            if allowed.contains(&statement.signer) {
-                catalogue.put_trusted_statement(statement)?;
-            } else {
-                catalogue.put_statement(statement)?;
+/// Whether an origin that refuses so has at least been reached, and made up its mind.
+const fn answers(kind: OriginErrorKind) -> bool {
+    !matches!(kind, OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
+}
+
+/// The same error again, where it says something of the name.
+fn copy_of(error: &MirrorError) -> Option<MirrorError> {
+    Some(match error {
+        MirrorError::RepoNotFound { repo } => MirrorError::RepoNotFound { repo: repo.clone() },
+        MirrorError::RevisionNotFound { repo, revision } => {
+            absent_error(true, repo.clone(), revision.clone())
+        }
+        MirrorError::Origin(error) => MirrorError::Origin(error.clone()),
+        _ => return None,
+    })
+}
+
+fn of_origin(told: Told) -> Resolved {
+    let Sight { origin, commit, seen } = told.sight;
+    Resolved { repo: told.repo, commit, by: ResolvedBy::Origin(origin), seen, age: 0, fork: None }
+}
+
+/// What a look came to.
+struct Found {
+    resolved: Resolved,
+    /// It may be told to nobody but whoever asked.
+    private: bool,
+}
+
+type OriginTold = Result<Option<Told>, MirrorError>;
+
+/// One look at a name.
+struct Look<'a> {
+    inner: &'a Arc<Inner>,
+    repo: &'a RepoId,
+    revision: &'a Revision,
+    caller: &'a Caller,
+    ask: Ask,
+    /// What an origin says, while it is asked.
+    origin: Option<oneshot::Receiver<OriginTold>>,
+    refused: Option<MirrorError>,
+    /// What peers say, while they are asked.
+    peers: Option<mpsc::Receiver<Vec<Statement>>>,
+    asked_peers: bool,
+    heard: Vec<Statement>,
+    /// Until when peers are waited for.
+    deadline: Instant,
+}
+
+impl<'a> Look<'a> {
+    fn new(
+        inner: &'a Arc<Inner>,
+        repo: &'a RepoId,
+        revision: &'a Revision,
+        caller: &'a Caller,
+        ask: Ask,
+    ) -> Self {
+        let (origin, refused, peers, heard, deadline) = (None, None, None, Vec::new(), Instant::now());
+        let asked_peers = false;
+        Self { inner, repo, revision, caller, ask, origin, refused, peers, asked_peers, heard, deadline }
+    }
+
+    async fn run(mut self) -> Result<Found, MirrorError> {
+        let local = self.inner.store.catalogue().get_ref(self.repo, self.revision)?;
+        let own = local.as_ref().is_some_and(|l| l.by == RefSource::Published);
+        let nobody_else = self.inner.allowed(&self.caller.accept) == [self.inner.node];
+        // Where only this node's own word counts and it is here, nobody can change the answer.
+        if !(own && nobody_else) {
+            if !own && !self.inner.origins.is_empty() {
+                self.ask_origin();
+            }
+            if let Some(told) = self.wait(local.as_ref()).await? {
+                self.inner.exchange_later(&told.repo);
+                return self.conclude(Some(told)).await;
             }
         }
-        Ok(())
+        self.conclude(None).await
     }
-}
 
-/// Statements about `repo` (and `revision`) that peers send, those whose signature and time hold.
-async fn ask_peers(
-    inner: &Inner,
-    net: &Net,
-    repo: &RepoId,
-    revision: Option<&Revision>,
-    allowed: &[NodeId],
-    known: bool,
-) -> Vec<Statement> {
-    let peers = &net.peers;
-    let answers = net
-        .sources(&[DhtKey::Repo(repo.clone())])
-        .map(|peer| async move { peers.statements(&peer, repo, revision).await.unwrap_or_default() })
-        .buffer_unordered(ASKED_AT_ONCE);
-    futures::pin_mut!(answers);
-    let mut deadline =
-        Instant::now() + if known { net.lookup_timeout.min(GRACE) } else { net.lookup_timeout };
-    let mut heard = Vec::new();
-    while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, answers.next()).await {
-        let good = good_ones(answer, repo, revision, allowed, inner);
-        if good.iter().any(|s| allowed.contains(&s.signer)) {
-            deadline = deadline.min(Instant::now() + GRACE);
+    /// Asks origins in the background: what they say is kept even if whoever asked goes away.
+    fn ask_origin(&mut self) {
+        let (tell, told) = oneshot::channel();
+        let (inner, repo, revision) = (Arc::clone(self.inner), self.repo.clone(), self.revision.clone());
+        let token = self.caller.token.clone();
+        let cancel = inner.cancel.clone();
+        self.inner.tasks.spawn(async move {
+            let asked = inner.ask_origins(&repo, &revision, token.as_ref());
+            if let Some(answer) = cancel.run_until_cancelled(asked).await {
+                let _ = tell.send(answer);
+            }
+        });
+        self.origin = Some(told);
+    }
+
+    fn ask_peers(&mut self, known: bool) {
+        if std::mem::replace(&mut self.asked_peers, true) {
+            return;
         }
-        heard.extend(good);
+        let Some(net) = &self.inner.net else { return };
+        let patience = if known { self.grace() } else { net.lookup_timeout };
+        self.deadline = Instant::now() + patience.min(net.lookup_timeout);
+        self.peers = self.inner.hear_peers(self.repo, Some(self.revision), &self.caller.accept.from);
     }
-    heard
+
+    const fn grace(&self) -> Duration {
+        match self.ask {
+            Ask::Now => GRACE,
+            Ask::Recently => SHORT_GRACE,
+        }
+    }
+
+    /// Waits for the origin, which has its budget, and for peers as long as that may change the answer.
+    async fn wait(&mut self, local: Option<&RefRecord>) -> Result<Option<Told>, MirrorError> {
+        let alone_until = Instant::now() + HEAD_START;
+        if self.origin.is_none() || self.takes_publishers() {
+            self.ask_peers(local.is_some());
+        }
+        let mut told = None;
+        while self.origin.is_some() || self.peers.is_some() && (told.is_none() || self.takes_publishers()) {
+            let (deadline, alone) = (self.deadline, !self.asked_peers);
+            let (peers_asked, origin_asked) = (self.peers.is_some(), self.origin.is_some());
+            let origin: OptionFuture<_> = self.origin.as_mut().into();
+            let peers: OptionFuture<_> = self.peers.as_mut().map(mpsc::Receiver::recv).into();
+            tokio::select! {
+                Some(answer) = origin, if origin_asked => {
+                    self.origin = None;
+                    told = self.take_origin(answer.unwrap_or(Err(MirrorError::Stopped)))?;
+                    match &told {
+                        Some(_) => self.deadline = self.deadline.min(Instant::now() + self.grace()),
+                        None => {
+                            self.ask_peers(local.is_some());
+                            self.hurry_if_absent();
+                        }
+                    }
+                }
+                Some(heard) = peers, if peers_asked => match heard {
+                    Some(heard) => self.take_heard(heard, local),
+                    None => self.peers = None,
+                },
+                () = sleep_until(alone_until), if alone => self.ask_peers(local.is_some()),
+                () = sleep_until(deadline), if peers_asked => self.peers = None,
+            }
+        }
+        Ok(told)
+    }
+
+    /// Whether a publisher that was named for this request comes before the origin.
+    fn takes_publishers(&self) -> bool {
+        !self.caller.accept.from.is_empty()
+    }
+
+    /// What an origin said; a refusal is remembered, in case that nobody else knows better.
+    fn take_origin(&mut self, answer: OriginTold) -> Result<Option<Told>, MirrorError> {
+        match answer {
+            Ok(told) => Ok(told),
+            Err(error @ (MirrorError::Origin(_) | MirrorError::Stopped)) => {
+                self.refused = Some(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn absent(&self) -> bool {
+        matches!(&self.refused, Some(MirrorError::Origin(error)) if is_absent(error.kind()))
+    }
+
+    fn hurry_if_absent(&mut self) {
+        let strangers_only = self.inner.allowed(&self.caller.accept) == [self.inner.node]
+            && self.inner.config.witnesses.is_empty();
+        if self.absent() && strangers_only {
+            self.deadline = self.deadline.min(Instant::now() + ABSENT_WAIT);
+        }
+    }
+
+    fn take_heard(&mut self, heard: Vec<Statement>, local: Option<&RefRecord>) {
+        self.heard.extend(heard);
+        let question = self.question(None, local, &self.heard, self.inner.clock.now());
+        let usable =
+            matches!(decide(&question), Answer::Is(_, by) if !matches!(by, ResolvedBy::LastSeen { .. }));
+        if usable {
+            self.deadline = self.deadline.min(Instant::now() + self.grace());
+        }
+    }
+
+    fn question<'q>(
+        &'q self,
+        origin: Option<&'q Sight>,
+        local: Option<&'q RefRecord>,
+        statements: &'q [Statement],
+        now: Timestamp,
+    ) -> Question<'q> {
+        let config = &self.inner.config;
+        Question {
+            origin,
+            local,
+            statements,
+            me: self.inner.node,
+            asked: &self.caller.accept.from,
+            trusted: &config.trusted,
+            witnesses: &config.witnesses,
+            threshold: config.threshold,
+            now,
+        }
+    }
+
+    async fn conclude(self, told: Option<Told>) -> Result<Found, MirrorError> {
+        if let Some(told) = told.as_ref().filter(|told| told.private) {
+            return Ok(Found { resolved: of_origin(told.clone()), private: true });
+        }
+        let repo = told.as_ref().map_or(self.repo, |told| &told.repo);
+        let catalogue = self.inner.store.catalogue();
+        let mut statements = self.heard.clone();
+        statements.extend(catalogue.statements(repo, Some(self.revision))?);
+        let (local, now) = (catalogue.get_ref(repo, self.revision)?, self.inner.clock.now());
+        let sight = told.as_ref().map(|told| &told.sight);
+        match decide(&self.question(sight, local.as_ref(), &statements, now)) {
+            Answer::Is(record, by) => {
+                // What an origin says was kept when it said it.
+                if !matches!(by, ResolvedBy::Origin(_)) && local.as_ref() != Some(&record) {
+                    catalogue.move_ref(repo, self.revision, &record)?;
+                    self.inner.announce_repo(repo)?;
+                }
+                let fork = self.inner.fork_of(repo, self.revision, record.commit, now)?;
+                let age = now.0.saturating_sub(record.seen.0);
+                let (repo, commit, seen) = (repo.clone(), record.commit, record.seen);
+                Ok(Found { resolved: Resolved { repo, commit, by, seen, age, fork }, private: false })
+            }
+            Answer::Split(said) => Err(MirrorError::Split {
+                repo: repo.clone(),
+                revision: self.revision.clone(),
+                threshold: self.inner.config.threshold,
+                said,
+            }),
+            Answer::Untrusted(said) => {
+                Err(MirrorError::Untrusted { repo: repo.clone(), revision: self.revision.clone(), said })
+            }
+            Answer::Unknown => Err(self.not_found().await?),
+        }
+    }
+
+    /// Why nobody knows the name: what an origin said, else whether anybody knows the repository.
+    async fn not_found(mut self) -> Result<MirrorError, MirrorError> {
+        let absent = self.absent();
+        let (repo, revision) = (self.repo.clone(), self.revision.clone());
+        match self.refused.take() {
+            // It was asked as well, and peers a moment ago: there is no need to ask them again.
+            Some(MirrorError::Origin(error)) if absent => {
+                let known =
+                    error.kind() == OriginErrorKind::RevisionNotFound || self.inner.knows(self.repo)?;
+                return Ok(absent_error(known, repo, revision));
+            }
+            Some(error) => return Ok(error),
+            None => {}
+        }
+        let mut known = self.inner.knows(self.repo)?;
+        if let (false, Some(mut heard)) = (known, self.inner.hear_peers(self.repo, None, &[])) {
+            while let (false, Some(heard)) = (known, heard.recv().await) {
+                known = !heard.is_empty();
+            }
+        }
+        Ok(absent_error(known, repo, revision))
+    }
 }
 
-fn good_ones(
-    mut answer: Vec<Statement>,
-    repo: &RepoId,
-    revision: Option<&Revision>,
-    allowed: &[NodeId],
-    inner: &Inner,
-) -> Vec<Statement> {
-    let now = inner.clock.now();
-    answer.retain(|s| &s.body.repo == repo && revision.is_none_or(|r| &s.body.revision == r));
-    answer.sort_by_key(|s| !allowed.contains(&s.signer));
-    answer.truncate(MAX_FROM_ONE_PEER);
-    answer.retain(|s| is_timely(s, now) && verify_statement(s).is_ok());
-    answer
+fn absent_error(known: bool, repo: RepoId, revision: Revision) -> MirrorError {
+    if known { MirrorError::RevisionNotFound { repo, revision } } else { MirrorError::RepoNotFound { repo } }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use hubless_discovery::DhtMode;
+use hubless_origin::OriginStatus;
 use hubless_store::{BlobStatus, RefRecord, RefSource};
 use hubless_types::{CommitId, Manifest, RepoId, Revision};
 
 use crate::mirror::Inner;
 use crate::{
-    AnnounceStatus, DiscoverySummary, FetchSummary, Mirror, MirrorError, NodeStatus, PeerSummary, RepoSummary,
+    AnnounceStatus, DiscoverySummary, FetchSummary, Mirror, MirrorError, NodeStatus, OriginSummary,
+    PeerSummary, RepoSummary,
 };
 
 /// Links that are looked up at once.
@@ -29,11 +31,6 @@ impl Mirror {
         let inner = &self.inner;
         let catalogue = inner.store.catalogue();
         let usage = inner.store.blobs().usage()?;
-        let mut repos = 0;
-        inner.each_repo(|_| {
-            repos += 1;
-            Ok(())
-        })?;
         let (made, failed) = inner.announced();
         let announce = AnnounceStatus {
             keys: catalogue.scheduled_count()?,
@@ -44,7 +41,7 @@ impl Mirror {
         Ok(NodeStatus {
             node: inner.node,
             online: inner.net.is_some(),
-            repos,
+            repos: catalogue.repo_count(),
             commits: catalogue.manifests(None, COUNTED)?.len() as u64,
             pins: catalogue.pins()?.len() as u64,
             files: usage.owned + usage.referenced,
@@ -53,6 +50,7 @@ impl Mirror {
             partial_bytes: usage.partial_bytes,
             announce,
             discovery: inner.net.as_ref().map(|net| summary(&net.discovery.status())),
+            origins: inner.origins.iter().map(|origin| inner.origin_summary(origin.status())).collect(),
             fetches: inner.jobs.running().into_iter().map(fetch_summary).collect(),
         })
     }
@@ -88,6 +86,11 @@ fn fetch_summary(
 }
 
 impl Inner {
+    fn origin_summary(&self, status: OriginStatus) -> OriginSummary {
+        let (wrong, last_wrong) = self.lies.of(&status.name);
+        OriginSummary { status, wrong, last_wrong }
+    }
+
     fn list_repo(&self, repo: &RepoId, list: &mut Vec<RepoSummary>) -> Result<(), MirrorError> {
         let catalogue = self.store.catalogue();
         let mut rows: HashMap<Revision, RefRecord> = catalogue.refs(repo)?.into_iter().collect();

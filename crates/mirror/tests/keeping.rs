@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hubless_discovery::DhtKey;
-use hubless_mirror::{Accept, ErrorKind, PullRequest};
+use hubless_mirror::{ErrorKind, PullRequest};
 use hubless_transfer::Faults;
 use hubless_types::{FileDigest, Revision};
 
@@ -17,7 +17,7 @@ async fn collection_leaves_what_is_pinned() -> TestResult {
     let added = a.add(&swarm.folder("repo", &[("w.bin", &weights), ("s.txt", b"s")])?).await?;
     assert_eq!(a.mirror.gc(false).await?.files, 0, "what is published stays");
 
-    let accept = Accept { from: vec![a.id] };
+    let accept = Caller::taking([a.id]);
     let pin = b.mirror.pin(&tiny(), &Revision::main(), &accept).await?;
     assert_eq!(pin.commit, added.commit);
     assert_eq!(b.mirror.gc(false).await?.files, 0, "what is pinned stays");

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use hubless_mirror::{ErrorKind, MirrorError, NotFound, RefSource};
+use hubless_mirror::{ErrorKind, MirrorError, NotFound, ResolvedBy};
 use hubless_types::{Revision, Timestamp};
 
 /// A second add of a changed folder follows the first commit; of an unchanged one it makes none.
@@ -43,7 +43,7 @@ async fn a_strangers_word_is_shown_and_not_taken() -> TestResult {
     assert!(error.hint().is_some_and(|h| h.contains(&format!("--accept-from {}", a.id))));
 
     let resolved = b.resolve(&[a.id]).await?;
-    assert_eq!((resolved.commit, resolved.by), (commit, RefSource::Statement(a.id)));
+    assert_eq!((resolved.commit, resolved.by), (commit, ResolvedBy::Publisher(a.id)));
     swarm.cut(&a);
     assert_eq!(b.resolve(&[]).await?.commit, commit, "what was accepted once is known later");
     Ok(())
@@ -58,8 +58,7 @@ async fn what_nobody_knows_is_not_found() -> TestResult {
     assert_eq!(no_repo.kind(), ErrorKind::NotFound(NotFound::Repo));
     a.add(&swarm.folder("repo", &[("a.txt", b"hello")])?).await?;
     let dev: Revision = "dev".parse()?;
-    let accept = hubless_mirror::Accept { from: vec![a.id] };
-    let no_name = b.mirror.resolve(&tiny(), &dev, &accept).await.expect_err("there is none");
+    let no_name = b.mirror.resolve(&tiny(), &dev, &Caller::taking([a.id])).await.expect_err("there is none");
     assert_eq!(no_name.kind(), ErrorKind::NotFound(NotFound::Revision));
     assert!(no_name.to_string().contains("`dev` of `acme/tiny`"), "{no_name}");
     Ok(())
@@ -112,6 +111,6 @@ async fn the_newest_of_two_trusted_signers_counts() -> TestResult {
     swarm.clock.advance(60);
     let newer = b.add(&swarm.folder("two", &[("a.txt", b"two")])?).await?.commit;
     let resolved = c.resolve(&[]).await?;
-    assert_eq!((resolved.commit, resolved.by), (newer, RefSource::Statement(b.id)));
+    assert_eq!((resolved.commit, resolved.by), (newer, ResolvedBy::Publisher(b.id)));
     Ok(())
 }

@@ -23,6 +23,7 @@ mod links;
 mod pack;
 mod pkt_line;
 mod pointer;
+mod proof_file;
 mod statement;
 mod tree;
 mod upload_pack;
@@ -48,6 +49,7 @@ pub use pkt_line::{
     put_response_end, read_packet,
 };
 pub use pointer::Pointer;
+pub use proof_file::{MAX_PROOF_FILE_BYTES, MAX_PROOF_STATEMENTS, ProofFile, Proven};
 pub use statement::{MAX_ORIGIN_BYTES, sign_statement, verify_statement};
 pub use tree::{TreeEntry, parse_tree, write_tree};
 pub use upload_pack::{FetchRequest, GitRequest, INFINITE_DEPTH, LsRefs, MAX_GIT_REQUEST_BYTES, PackFilter};

@@ -9,8 +9,8 @@ use hubless_types::CommitId;
 use crate::ProofError;
 use crate::pkt_line::{Packet, Packets};
 
-/// Longest request that is read, in bytes: a blobless clone that asks for 300,000 blobs at once.
-pub const MAX_GIT_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+/// Longest request that is read, in bytes: a blobless clone that asks for 150,000 blobs at once.
+pub const MAX_GIT_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// Most prefixes of an `ls-refs` that are looked at; git itself sends a few.
 const MAX_PREFIXES: usize = 256;
 /// `deepen` by this much means all there is (`git fetch --unshallow`).

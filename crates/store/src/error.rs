@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hubless_types::{BlobHash, NodeId};
+use hubless_types::{BlobHash, FileDigest, NodeId};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,34 @@ pub enum StoreError {
         /// Which file.
         path: PathBuf,
     },
+    /// A file is being filled by an origin with another size in mind.
+    #[error("{digest} is being fetched with {known} bytes, not {said}")]
+    DraftSizeClash {
+        /// Which file.
+        digest: FileDigest,
+        /// The size that is being fetched.
+        known: u64,
+        /// The size that was said.
+        said: u64,
+    },
+    /// A file that was being filled is finished or dropped.
+    #[error("{digest} is no longer being fetched")]
+    DraftGone {
+        /// Which file.
+        digest: FileDigest,
+    },
+    /// A file that was to be finished lacks some of its bytes.
+    #[error("{digest} is not all here")]
+    DraftNotWhole {
+        /// Which file.
+        digest: FileDigest,
+    },
+    /// Plain bytes cannot be checked before the tree is here.
+    #[error("the hash tree of {hash} is not here yet")]
+    NoTree {
+        /// Whose tree.
+        hash: BlobHash,
+    },
     /// Something is read or fetched right now, so it cannot be deleted.
     #[error("{hash} is in use")]
     Held {
@@ -113,6 +141,9 @@ pub enum StoreError {
         /// The bound, in the same unit.
         limit: u64,
     },
+    /// The work was given up because it is not wanted any more.
+    #[error("it was given up")]
+    Cancelled,
     /// Bytes were asked for that are not here.
     #[error("{hash} is not here, or not that part of it")]
     NotHere {
@@ -169,7 +200,14 @@ impl StoreError {
             Self::Held { .. } => "try again when nobody reads or fetches it",
             Self::Io { source, .. } => return io_hint(source),
             Self::Collision { .. } => "do not keep this file; it was made to deceive git",
-            Self::TooLarge { .. } | Self::NotHere { .. } | Self::SizeClash { .. } => return None,
+            Self::DraftSizeClash { .. }
+            | Self::DraftGone { .. }
+            | Self::DraftNotWhole { .. }
+            | Self::NoTree { .. }
+            | Self::TooLarge { .. }
+            | Self::NotHere { .. }
+            | Self::Cancelled
+            | Self::SizeClash { .. } => return None,
         })
     }
 }

@@ -8,13 +8,16 @@ mod blobs;
 mod catalogue;
 mod error;
 mod lock;
+mod shelf;
 mod store;
 
 pub use blobs::*;
 pub use catalogue::{
-    ANNOUNCE_QUEUE_MAX, Batch, BlobRecord, Catalogue, DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER,
-    DHT_MAX_TOTAL, DhtRow, DhtVerdict, FileStamp, MAX_KEY_BYTES, ManifestHead, Place, RefRecord, RefSource,
-    STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS,
+    ANNOUNCE_QUEUE_MAX, Batch, BlobRecord, CARD_MAX_BYTES, Catalogue, DHT_MAX_ADDRS, DHT_MAX_PER_KEY,
+    DHT_MAX_PER_PEER, DHT_MAX_TOTAL, DhtRow, DhtVerdict, FileStamp, HEARD_MAX, MAX_KEY_BYTES, MOVES_MAX,
+    ManifestHead, Move, Place, RefRecord, RefSource, STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS,
+    TAG_MAX_BYTES, TAGS_MAX,
 };
 pub use error::StoreError;
+pub use shelf::{SHELF_PAGE_MAX, ShelfCursor, ShelfPage, ShelfQuery, ShelfSort, ShelfTerm};
 pub use store::Store;

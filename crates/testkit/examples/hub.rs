@@ -2,6 +2,8 @@
 //!
 //! Prints its address. For trying clients by hand, and for measuring a pull-through.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result};

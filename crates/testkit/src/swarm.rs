@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hubless_discovery::MemorySwarm;
 use hubless_mirror::{AddReport, AddRequest, Mirror, MirrorConfig, MirrorParts};
+use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::{Faults, MemoryNet};
@@ -77,14 +78,22 @@ impl Swarm {
 
     /// A node whose settings `change` changes. Call it inside a tokio runtime.
     pub fn node_with(&self, change: impl FnOnce(&mut MirrorConfig)) -> Result<SwarmNode> {
+        self.node_below(Vec::new(), change)
+    }
+
+    /// A node with these upstreams. Call it inside a tokio runtime.
+    pub fn node_below(
+        &self,
+        origins: Vec<Arc<dyn Origin>>,
+        change: impl FnOnce(&mut MirrorConfig),
+    ) -> Result<SwarmNode> {
         let (key, store, clock) = self.parts()?;
         let (id, [first, ..]) = (key.id(), key.secret_bytes());
         let discovery = Arc::new(self.discovery.node(id, SocketAddr::from(([127, 0, 0, first], 4001))));
         let peers = self.net.join(id, store.clone());
         let mut config = MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() };
         change(&mut config);
-        let parts =
-            MirrorParts { store: store.clone(), key, clock, config, discovery, peers, origins: Vec::new() };
+        let parts = MirrorParts { store: store.clone(), key, clock, config, discovery, peers, origins };
         Ok(SwarmNode { mirror: Mirror::start(parts), store, id })
     }
 

@@ -1,13 +1,13 @@
 //! Answers from the store: what is told to whoever asks, whatever carried the question.
 //!
-//! **Invariant:** only what this node holds and has verified is told, and links only where it hashed the file
-//! itself or somebody it trusts did.
+//! **Invariant:** only what this node holds, has verified and may share is told, and links only where it hashed the
+//! file itself or somebody it trusts did. What is not shared is answered as what is not here.
 //! **Not here:** streams, slots and timeouts (`serve`), subscriptions (`holdings`). All of this blocks.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubless_store::{Encoder, Store};
+use hubless_store::{BlobFile, Encoder, Store, TreeEncoder};
 use hubless_types::{BlobHash, ByteRange, FileDigest, GroupSet, LinkTrust, RepoId, Revision, Statement};
 
 use crate::limits::{
@@ -25,6 +25,9 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
     let catalogue = store.catalogue();
     match question {
         Question::Manifest(commit) => {
+            if !catalogue.is_commit_shared(*commit)? {
+                return Err(Refusal::NotHeld);
+            }
             let bundle = catalogue.bundle(*commit)?.ok_or(Refusal::NotHeld)?;
             let links = catalogue.link_table(*commit)?.filter(|l| l.len() <= MAX_LINK_TABLE_BYTES);
             if emit_frame(bundle, emit)
@@ -40,14 +43,21 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
             emit(frame(&links(store, digests)?));
         }
         Question::SmallFiles(digests) => small_files(store, digests, emit)?,
+        Question::Tree(hash, from) => {
+            for piece in open_tree(store, hash, *from)? {
+                if !emit_frame(piece?, emit) {
+                    break;
+                }
+            }
+        }
         Question::Holdings(_) => return Err(Refusal::BadRequest),
     }
     Ok(())
 }
 
 /// Emits a long frame in pieces, so that a slow taker is not taken for a silent one. `false` if nobody wants more.
-fn emit_frame(body: Vec<u8>, emit: Emit<'_>) -> bool {
-    let mut body = Bytes::from(body);
+fn emit_frame(body: impl Into<Bytes>, emit: Emit<'_>) -> bool {
+    let mut body = body.into();
     let mut wanted = emit(frame_head(body.len()));
     while wanted && !body.is_empty() {
         wanted = emit(body.split_to(body.len().min(PIECE_BYTES)));
@@ -55,8 +65,11 @@ fn emit_frame(body: Vec<u8>, emit: Emit<'_>) -> bool {
     wanted
 }
 
+/// Of a repository that not everybody may read nobody hears even that it is known here.
 fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Result<Vec<u8>, Refusal> {
-    let mut told: Vec<Statement> = store.catalogue().statements(repo, revision)?;
+    let open = store.catalogue().facts(repo)?.is_none_or(|facts| facts.access.is_open());
+    let mut told: Vec<Statement> =
+        if open { store.catalogue().statements(repo, revision)? } else { Vec::new() };
     told.truncate(MAX_STATEMENTS);
     loop {
         let packed = pack(&told).map_err(|_| Refusal::Failed)?;
@@ -69,11 +82,14 @@ fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Resu
 
 fn links(store: &Store, digests: &[FileDigest]) -> Result<Vec<u8>, Refusal> {
     let links = store.catalogue().links(digests)?;
-    let trusted = links.iter().zip(0_u32..).filter_map(|(link, index)| {
-        let link = link.as_ref().filter(|l| l.trust >= LinkTrust::Vouched)?;
-        Some((index, link.hash, link.size))
-    });
-    pack(&trusted.collect::<Vec<LinkRow>>()).map_err(|_| Refusal::Failed)
+    let mut told: Vec<LinkRow> = Vec::new();
+    for (link, index) in links.iter().zip(0_u32..) {
+        let Some(link) = link.as_ref().filter(|l| l.trust >= LinkTrust::Vouched) else { continue };
+        if store.blobs().is_shared(&link.hash)? {
+            told.push((index, link.hash, link.size));
+        }
+    }
+    pack(&told).map_err(|_| Refusal::Failed)
 }
 
 /// Only what a proven link leads to is sent: it is the file, not what somebody says is the file.
@@ -92,9 +108,21 @@ fn small_file(store: &Store, digest: &FileDigest) -> Result<Option<Bytes>, Refus
     let Some(link) = link.filter(|l| l.trust == LinkTrust::Proven && l.size <= SMALL_FILE_MAX) else {
         return Ok(None);
     };
-    let Some(file) = store.blobs().open(&link.hash)? else { return Ok(None) };
+    let Some(file) = open_shared(store, &link.hash)? else { return Ok(None) };
     // A file that changed underneath is one that is not held; the others are answered all the same.
     Ok(file.read(ByteRange::whole(link.size)).ok().filter(|content| content.len() as u64 == link.size))
+}
+
+/// Opens a blob for sending its tree, all of which must be here.
+pub(crate) fn open_tree(store: &Store, hash: &BlobHash, from: u64) -> Result<TreeEncoder, Refusal> {
+    let file = open_shared(store, hash)?.ok_or(Refusal::NotHeld)?;
+    Arc::new(file).encode_tree(from).ok_or(Refusal::NotHeld)
+}
+
+/// Opens a blob that peers may have. One that they may not have is as good as absent: nobody learns that it is here.
+fn open_shared(store: &Store, hash: &BlobHash) -> Result<Option<BlobFile>, Refusal> {
+    let blobs = store.blobs();
+    Ok(if blobs.is_shared(hash)? { blobs.open(hash)? } else { None })
 }
 
 /// Opens a blob for sending `wanted` of it, which must be held wholly.
@@ -103,7 +131,7 @@ pub(crate) fn open_segment(
     hash: &BlobHash,
     wanted: impl FnOnce(u64) -> Option<GroupSet>,
 ) -> Result<Encoder, Refusal> {
-    let file = Arc::new(store.blobs().open(hash)?.ok_or(Refusal::NotHeld)?);
+    let file = Arc::new(open_shared(store, hash)?.ok_or(Refusal::NotHeld)?);
     let groups = wanted(file.size()).ok_or(Refusal::BadRequest)?;
     if groups.len() > MAX_SEGMENT_GROUPS {
         return Err(Refusal::BadRequest);

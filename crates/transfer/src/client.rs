@@ -87,4 +87,12 @@ pub trait PeerClient: Send + Sync + 'static {
         into: &PartialBlob,
         tick: Tick,
     ) -> Result<(), TransferError>;
+
+    /// Fetches what is missing of `into`'s hash tree (64 bytes for each 16 KiB of the file), each parent checked before
+    /// it is written; bytes from anywhere can be checked then ([`PartialBlob::filler`]). Dropping the future cancels;
+    /// what was verified by then stays, and the next call goes on from there.
+    ///
+    /// # Errors
+    /// As [`PeerClient::segment`]; [`TransferError::NotHeld`] if the peer has not all of the tree itself.
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError>;
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use hubless_store::{DecodeError, Decoder, PartialBlob};
+use hubless_store::{DecodeError, Decoder, PartialBlob, TreeDecoder};
 use hubless_types::{ByteRange, GROUP_BYTES, NodeId};
 
 use crate::TransferError;
 use crate::client::Tick;
-use crate::wire::WireError;
+use crate::wire::{Question, WireError};
 
 /// Checks and writes one answer, and tells of each group that is written.
 pub(crate) struct Verified {
@@ -37,6 +37,38 @@ impl Verified {
             self.told = done;
         }
         pushed.map_err(|error| decode_error(self.node, error))
+    }
+
+    /// Says that all has come.
+    pub(crate) fn finish(self) -> Result<(), TransferError> {
+        let node = self.node;
+        self.decoder.finish().map_err(|error| decode_error(node, error))
+    }
+}
+
+/// Takes frames of a tree from `node`, and says how many of its bytes may still come.
+pub(crate) struct Tree {
+    decoder: TreeDecoder,
+    node: NodeId,
+}
+
+impl Tree {
+    pub(crate) fn new(into: &PartialBlob, node: NodeId) -> Result<Self, TransferError> {
+        Ok(Self { decoder: into.tree_decoder()?, node })
+    }
+
+    /// The question for what is missing; `None` if nothing is.
+    pub(crate) fn question(&self, into: &PartialBlob) -> Option<Question> {
+        (self.decoder.missing() > 0).then(|| Question::Tree(into.hash(), self.decoder.at()))
+    }
+
+    /// Takes a frame; `false` once all is here. Blocks.
+    pub(crate) fn push(&mut self, frame: &[u8]) -> Result<bool, TransferError> {
+        if frame.is_empty() {
+            return Err(garbled(self.node, &WireError::Garbled));
+        }
+        self.decoder.push(frame).map_err(|error| decode_error(self.node, error))?;
+        Ok(self.decoder.missing() > 0)
     }
 
     /// Says that all has come.

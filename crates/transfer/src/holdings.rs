@@ -192,6 +192,10 @@ enum Growth {
 
 impl Seen {
     fn of(store: &Store, hash: &BlobHash) -> Result<Option<Self>, StoreError> {
+        // What peers may not have is not here, as far as they can tell.
+        if !store.blobs().is_shared(hash)? {
+            return Ok(None);
+        }
         let (size, have) = match store.blobs().status(hash)? {
             BlobStatus::Absent => return Ok(None),
             BlobStatus::Complete { size } => (size, GroupSet::whole(size)),
@@ -260,6 +264,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000)));
         let store = Store::open(dir.path(), NodeId::from_bytes([1; 32]), clock)?;
         let comes = store.blobs().import_bytes(b"comes", DigestKind::Sha256)?.hash;
+        store.blobs().share(&comes)?;
         let absent = BlobHash::from_bytes([7; 32]);
         let (now, mut both) = (Instant::now(), BTreeMap::new());
         for hash in [comes, absent] {

@@ -63,6 +63,9 @@ pub(crate) const MAX_BUNDLE_BYTES: usize = 64 * 1024 * 1024;
 /// Most bytes of a link table that is taken or told: more rows than a bundle of 64 MiB can name files.
 pub(crate) const MAX_LINK_TABLE_BYTES: usize = 96 * 1024 * 1024;
 
+/// Most bytes of one frame of an answer with a tree: 4,096 parents.
+pub(crate) const MAX_TREE_FRAME: usize = 256 * 1024;
+
 /// Most bytes of an answer with statements.
 pub(crate) const MAX_STATEMENTS_BYTES: usize = 1024 * 1024;
 

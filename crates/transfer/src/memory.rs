@@ -61,6 +61,11 @@ pub enum Delivered {
     Links,
     /// Small files.
     SmallFiles,
+    /// A blob's hash tree.
+    Tree {
+        /// Which blob.
+        hash: BlobHash,
+    },
     /// Groups of a blob.
     Segment {
         /// Which blob.

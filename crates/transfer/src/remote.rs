@@ -13,7 +13,7 @@ use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
 
 use crate::client::{Holding, ManifestReply, PeerClient, Tick};
-use crate::decode::{Verified, check_ask, garbled};
+use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::get::Get;
 use crate::limits::{
     MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS,
@@ -161,6 +161,31 @@ impl PeerClient for Remote {
         drop(lease);
         received
     }
+
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
+        let (node, blob) = (peer.node, into.clone());
+        let mut tree = blocking(move || Tree::new(&blob, node)).await??;
+        let Some(question) = tree.question(into) else { return Ok(()) };
+        let request = question.encode().map_err(|e| garbled(node, &e))?;
+        let (lease, mut recv) = self.open(peer, Protocol::Hubless, request).await?;
+        let counter = self.shared.counters.of(node);
+        loop {
+            let limit = question.frame_limit(0);
+            let Some(frame) = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node).await? else { break };
+            counter.received(frame.len());
+            let (pushed, more) = blocking(move || {
+                let more = tree.push(&frame);
+                (tree, more)
+            })
+            .await?;
+            tree = pushed;
+            if !more? {
+                break;
+            }
+        }
+        drop(lease);
+        tree.finish()
+    }
 }
 
 /// A stream of pushes; the lease keeps its connection from being closed as idle.
@@ -180,4 +205,9 @@ impl Subscription {
         let holding = wire::holding(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
         Ok(Some((holding, self)))
     }
+}
+
+/// Runs what blocks where it may. A thread that panicked ends the request as a stopping node would.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, TransferError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| TransferError::Stopping)
 }

@@ -13,7 +13,7 @@ use crate::client::{Holding, ManifestReply};
 use crate::limits::{
     MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
     MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
-    MAX_STATEMENTS_BYTES, SMALL_FILE_MAX,
+    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -34,6 +34,8 @@ pub(crate) enum Question {
     Links(Vec<FileDigest>),
     SmallFiles(Vec<FileDigest>),
     Holdings(Vec<BlobHash>),
+    /// The tree of a blob, from this parent on in pre-order.
+    Tree(BlobHash, u64),
 }
 
 /// What is wrong with a message.
@@ -61,6 +63,7 @@ impl Question {
             Self::Links(_) => 3,
             Self::SmallFiles(_) => 4,
             Self::Holdings(_) => 5,
+            Self::Tree(..) => 6,
         }
     }
 
@@ -71,6 +74,7 @@ impl Question {
             Self::Statements(repo, revision) => pack(&(repo, revision))?,
             Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
             Self::Holdings(hashes) => pack(hashes)?,
+            Self::Tree(hash, from) => pack(&(hash, from))?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
         let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
@@ -88,7 +92,7 @@ impl Question {
             return Err(WireError::Version(version));
         }
         let limit = match kind {
-            1 => 64,
+            1 | 6 => 64,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
             5 => 64 * MAX_HOLDINGS_ASKED,
@@ -110,6 +114,10 @@ impl Question {
             3 => Self::Links(at_most(unpack(body)?, MAX_LINKS_ASKED)?),
             4 => Self::SmallFiles(at_most(unpack(body)?, MAX_SMALL_FILES_ASKED)?),
             5 => Self::Holdings(at_most(unpack(body)?, MAX_HOLDINGS_ASKED)?),
+            6 => {
+                let (hash, from) = unpack(body)?;
+                Self::Tree(hash, from)
+            }
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -123,6 +131,7 @@ impl Question {
             (Self::Links(_), 0) => MAX_LINKS_BYTES,
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
+            (Self::Tree(..), _) => MAX_TREE_FRAME,
             _ => 0,
         }
     }
@@ -270,6 +279,8 @@ mod tests {
             prop::collection::vec(digest(), 0..20).prop_map(Question::SmallFiles),
             prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
                 .prop_map(Question::Holdings),
+            any::<([u8; 32], u64)>()
+                .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
         ]
     }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::FutureExt;
@@ -68,6 +68,8 @@ pub fn admin_router(mirror: Mirror) -> Router {
         .route("/v1/unpin", post(unpin))
         .route("/v1/verify", post(verify))
         .route("/v1/gc", post(gc))
+        .route("/v1/names", post(names))
+        .route("/v1/prove", post(prove))
         .route("/v1/list", get(list))
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
@@ -114,6 +116,22 @@ async fn unpin(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, Ba
     let Named { repo, revision, .. } = parse(&body)?;
     let done = blocking(move || mirror.unpin(&repo, &revision).map(|()| serde_json::Map::new()));
     Ok(once(done).await)
+}
+
+async fn names(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let Named { repo, accept_from, .. } = parse(&body)?;
+    Ok(once(async { mirror.names(&repo, &Caller::taking(accept_from)).await }).await)
+}
+
+/// The one answer that is no JSON: an encoded proof file.
+async fn prove(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let Named { repo, revision, accept_from } = parse(&body)?;
+    let caller = Caller::taking(accept_from);
+    Ok(match AssertUnwindSafe(mirror.prove(&repo, &revision, &caller)).catch_unwind().await {
+        Ok(Ok(file)) => ([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response(),
+        Ok(Err(error)) => refuse(&error),
+        Err(_panic) => refuse(&MirrorError::Internal("it panicked; the log tells more".into())),
+    })
 }
 
 async fn gc(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
@@ -171,6 +189,7 @@ fn refuse(error: &MirrorError) -> Response {
         ErrorKind::BadInput => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound(_) => StatusCode::NOT_FOUND,
         ErrorKind::Untrusted => StatusCode::CONFLICT,
+        ErrorKind::Gated | ErrorKind::Disabled | ErrorKind::BadToken => StatusCode::FORBIDDEN,
         ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Integrity => StatusCode::BAD_GATEWAY,

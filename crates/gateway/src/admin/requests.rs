@@ -53,7 +53,7 @@ impl From<Pull> for PullRequest {
     }
 }
 
-/// `/v1/pin` and `/v1/unpin`
+/// `/v1/pin`, `/v1/unpin`, `/v1/names` and `/v1/prove`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {

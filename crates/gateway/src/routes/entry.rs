@@ -3,7 +3,7 @@
 use hubless_types::{FileEntry, Manifest, RepoPath, TreeId};
 use serde::Serialize;
 
-use crate::routes::date;
+use crate::routes::{date, xet};
 
 /// One line of a listing.
 #[derive(Serialize)]
@@ -30,6 +30,9 @@ pub(crate) struct File<'a> {
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     lfs: Option<Lfs>,
+    /// Where it is offered by Xet: those clients take no other way then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xet_hash: Option<hubless_types::Sha256>,
     path: &'a RepoPath,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_commit: Option<LastCommit<'a>>,
@@ -64,7 +67,7 @@ struct Security {
 
 impl<'a> Listed<'a> {
     /// A file, with what `expand` adds.
-    pub(crate) fn file(manifest: &'a Manifest, entry: &'a FileEntry, expand: bool) -> Self {
+    pub(crate) fn file(manifest: &'a Manifest, entry: &'a FileEntry, expand: bool, xet_above: u64) -> Self {
         let security = Security { status: "unscanned", av_scan: None, pickle_import_scan: None };
         Self::File(File {
             oid: entry.blob,
@@ -74,6 +77,7 @@ impl<'a> Listed<'a> {
                 size: entry.size,
                 pointer_size: lfs.pointer_size,
             }),
+            xet_hash: xet::hash_of(xet_above, entry),
             path: &entry.path,
             last_commit: last_commit(manifest, expand),
             security_file_status: expand.then_some(security),

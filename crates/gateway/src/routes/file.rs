@@ -18,8 +18,9 @@ use crate::app::{App, Ask};
 use crate::body::FileBody;
 use crate::paging::encode;
 use crate::range::{Span, span};
-use crate::revision::{commit_of, split_known};
+use crate::revision::{commit_for, split_known};
 use crate::routes::manifest_of;
+use crate::routes::xet::{self, Advert};
 
 /// What an answer says of a file before any of its bytes.
 struct Meta<'a> {
@@ -29,6 +30,7 @@ struct Meta<'a> {
     etag: String,
     /// Set for an LFS file that is served as its content.
     linked: bool,
+    xet: Option<Advert>,
 }
 
 /// `HEAD` and `GET /{id}/resolve/{rev}/{path}`: the content.
@@ -36,10 +38,27 @@ pub(crate) async fn resolve(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]
     let found = Found::look_up(app, ask, repo, tail).await?;
     let entry = found.entry()?;
     let etag = entry.digest().hex();
-    let meta =
-        Meta { commit: found.commit, path: &entry.path, size: entry.size, etag, linked: entry.lfs.is_some() };
+    let (commit, path, linked) = (found.commit, &entry.path, entry.lfs.is_some());
+    let xet = xet::advert(app, ask, repo, commit, entry);
+    let meta = Meta { commit, path, size: entry.size, etag, linked, xet };
     let caller = ask.caller();
     send(ask, &meta, |range| content(app, &caller, repo, found.commit, &entry.path, range)).await
+}
+
+/// A file of a commit under the name that another door gives it.
+pub(crate) async fn at(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    commit: CommitId,
+    path: &RepoPath,
+) -> Result<Response, Fault> {
+    let manifest = manifest_of(app, ask, repo, commit).await?;
+    let entry = manifest.entry(path).ok_or_else(|| Fault::no_entry(repo, commit, path.as_str()))?;
+    let (etag, linked) = (entry.digest().hex(), entry.lfs.is_some());
+    let meta = Meta { commit, path, size: entry.size, etag, linked, xet: None };
+    let caller = ask.caller();
+    send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await
 }
 
 /// `HEAD` and `GET /{id}/raw/{rev}/{path}`: the git blob, which for an LFS file is its pointer.
@@ -48,7 +67,7 @@ pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) ->
     let entry = found.entry()?;
     let (commit, path, etag) = (found.commit, &entry.path, entry.blob.to_string());
     let Some(lfs) = entry.lfs else {
-        let meta = Meta { commit, path, size: entry.size, etag, linked: false };
+        let meta = Meta { commit, path, size: entry.size, etag, linked: false, xet: None };
         let caller = ask.caller();
         return send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await;
     };
@@ -61,7 +80,7 @@ pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) ->
         )
         .in_commit(commit));
     }
-    let meta = Meta { commit, path, size: lfs.pointer_size, etag, linked: false };
+    let meta = Meta { commit, path, size: lfs.pointer_size, etag, linked: false, xet: None };
     send(ask, &meta, |range| ready(Ok(Body::from(slice(&pointer, range))))).await
 }
 
@@ -76,7 +95,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     async fn look_up(app: &App, ask: &Ask, repo: &'a RepoId, tail: &[String]) -> Result<Self, Fault> {
         let (revision, path) = split_known(&app.mirror, repo, tail)?;
-        let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+        let commit = commit_for(app, ask, repo, &revision).await?;
         let manifest = manifest_of(app, ask, repo, commit).await?;
         Ok(Self { repo, commit, manifest, path })
     }
@@ -176,6 +195,10 @@ fn respond(
     if meta.linked {
         set(HeaderName::from_static("x-linked-etag"), quoted);
         set(HeaderName::from_static("x-linked-size"), &meta.size.to_string());
+    }
+    if let Some(Advert { hash, link }) = &meta.xet {
+        set(HeaderName::from_static("x-xet-hash"), hash);
+        set(header::LINK, link);
     }
     name_file(headers, meta.path.file_name());
     answer

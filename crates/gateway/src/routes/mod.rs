@@ -4,21 +4,57 @@ pub(crate) mod account;
 pub(crate) mod commits;
 pub(crate) mod entry;
 pub(crate) mod file;
+pub(crate) mod git;
 pub(crate) mod health;
 pub(crate) mod info;
+pub(crate) mod lfs;
 pub(crate) mod list;
+pub(crate) mod moved;
+pub(crate) mod ollama;
 pub(crate) mod paths_info;
+pub(crate) mod quant;
 pub(crate) mod refs;
+pub(crate) mod summary;
 pub(crate) mod tree;
+pub(crate) mod xet;
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::response::Response;
 use hubless_mirror::MirrorError;
 use hubless_types::{CommitId, Manifest, RepoId, Timestamp};
 
+use crate::address::Door;
 use crate::answer::Fault;
 use crate::app::{App, Ask};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
+
+/// Answers what is asked through another door than the Hub's.
+///
+/// # Errors
+/// A [`Fault`], from the doors whose clients read the Hub's form of it; the others are refused in their own.
+pub(crate) async fn door(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    door: Door,
+    body: Body,
+) -> Result<Response, Fault> {
+    match door {
+        Door::GitRefs | Door::GitUploadPack | Door::GitReceivePack => {
+            Ok(git::git(app, ask, repo, &door, body).await)
+        }
+        Door::LfsBatch => Ok(lfs::batch(app, ask, repo, body).await),
+        Door::OllamaManifest(tag) => Ok(ollama::manifest(app, ask, repo, &tag).await),
+        Door::OllamaBlob(digest) => Ok(ollama::blob(app, ask, repo, &digest).await),
+        Door::XetToken(tail) => xet::token(app, ask, repo, &tail).await,
+        Door::XetReconstruction(commit, version, hash) => {
+            xet::reconstruction(app, ask, repo, commit, version, hash).await
+        }
+        Door::XetXorb(commit, hash, number) => xet::xorb(app, ask, repo, commit, hash, number).await,
+    }
+}
 
 /// Finds the commit that `revision` means and its files.
 ///
@@ -30,7 +66,7 @@ pub(crate) async fn manifest_at(
     repo: &RepoId,
     revision: &str,
 ) -> Result<Arc<Manifest>, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, revision).await?;
+    let commit = commit_for(app, ask, repo, revision).await?;
     manifest_of(app, ask, repo, commit).await
 }
 

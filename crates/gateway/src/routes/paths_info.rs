@@ -5,16 +5,15 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hubless_types::{Manifest, RepoId, RepoPath};
 use serde::Deserialize;
 
 use crate::answer::{Fault, json};
 use crate::app::{App, Ask};
+use crate::incoming;
 use crate::query::Query;
 use crate::routes::entry::Listed;
-use crate::routes::manifest_at;
+use crate::routes::{manifest_at, xet};
 
 /// Longest body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -39,7 +38,7 @@ pub(crate) async fn paths_info(
     revision: &str,
     body: Body,
 ) -> Result<Response, Fault> {
-    let bytes = read(body).await?;
+    let bytes = incoming::read(body, MAX_BODY_BYTES, BODY_TIMEOUT).await?;
     let is_json = ask.header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     let wanted = if is_json { from_json(&bytes)? } else { from_form(&bytes) };
     if wanted.paths.len() > MAX_PATHS {
@@ -50,27 +49,10 @@ pub(crate) async fn paths_info(
         ));
     }
     let manifest = manifest_at(app, ask, repo, revision).await?;
+    let above = xet::above(app, repo, &manifest);
     let listed: Vec<_> =
-        wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand)).collect();
+        wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand, above)).collect();
     Ok(json(&listed))
-}
-
-async fn read(body: Body) -> Result<Bytes, Fault> {
-    let bad = |text| Fault::new(StatusCode::BAD_REQUEST, "BadRequest", text);
-    let too_large = || {
-        Fault::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "TooLarge",
-            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
-        )
-    };
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect());
-    match collected.await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(bad("the body ended early")),
-        Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "Timeout", "the body did not come in time")),
-    }
 }
 
 fn from_json(bytes: &[u8]) -> Result<Wanted, Fault> {
@@ -85,10 +67,10 @@ fn from_form(bytes: &[u8]) -> Wanted {
     Wanted { paths: form.all("paths").map(str::to_owned).collect(), expand: form.flag("expand") }
 }
 
-fn find<'a>(manifest: &'a Manifest, path: &str, expand: bool) -> Option<Listed<'a>> {
+fn find<'a>(manifest: &'a Manifest, path: &str, expand: bool, xet_above: u64) -> Option<Listed<'a>> {
     let path: RepoPath = path.trim_matches('/').parse().ok()?;
     if let Some(entry) = manifest.entry(&path) {
-        return Some(Listed::file(manifest, entry, expand));
+        return Some(Listed::file(manifest, entry, expand, xet_above));
     }
     let i = manifest.folders().binary_search_by(|folder| folder.0.cmp(&path)).ok()?;
     Some(Listed::folder(manifest, &manifest.folders()[i], expand))

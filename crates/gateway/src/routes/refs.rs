@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::answer::{Fault, json};
 use crate::app::{App, Ask};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +31,7 @@ struct Refs {
 pub(crate) async fn refs(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
     let mut known = app.mirror.refs(repo)?;
     if known.is_empty() {
-        commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
+        commit_for(app, ask, repo, "main").await?;
         known = app.mirror.refs(repo)?;
     }
     let known = known.into_iter().map(|(name, record)| (name, record.commit));

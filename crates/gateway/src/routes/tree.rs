@@ -7,9 +7,9 @@ use hubless_types::{FileEntry, Manifest, RepoId, RepoPath, TreeId};
 use crate::answer::{Fault, header_text, json};
 use crate::app::{App, Ask};
 use crate::paging::{encode_path, next_link};
-use crate::revision::{commit_of, split_known};
+use crate::revision::{commit_for, split_known};
 use crate::routes::entry::Listed;
-use crate::routes::manifest_of;
+use crate::routes::{manifest_of, xet};
 
 /// Entries on one page (llama.cpp ignores paging, so a page is large).
 const PAGE: usize = 1000;
@@ -19,7 +19,7 @@ const EXPANDED_PAGE: usize = 50;
 /// Lists a folder.
 pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
     let (revision, path) = split_known(&app.mirror, repo, tail)?;
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, &revision).await?;
+    let commit = commit_for(app, ask, repo, &revision).await?;
     let manifest = manifest_of(app, ask, repo, commit).await?;
     let no_entry = || Fault::no_entry(repo, commit, &path);
     let folder = match path.trim_matches('/') {
@@ -29,7 +29,8 @@ pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -
     let walk = Walk::new(&manifest, folder.as_ref()).ok_or_else(no_entry)?;
     let page = Page::of(ask);
     let (items, next) = walk.page(page.cursor, page.limit, page.recursive);
-    let listed: Vec<_> = items.into_iter().map(|item| item.listed(&manifest, page.expand)).collect();
+    let above = xet::above(app, repo, &manifest);
+    let listed: Vec<_> = items.into_iter().map(|item| item.listed(&manifest, page.expand, above)).collect();
     let mut answer = json(&listed);
     if let Some(cursor) = next {
         // The link names the commit, so that all pages are of one state though the branch moves.
@@ -96,10 +97,10 @@ enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn listed(self, manifest: &'a Manifest, expand: bool) -> Listed<'a> {
+    fn listed(self, manifest: &'a Manifest, expand: bool, xet_above: u64) -> Listed<'a> {
         match self {
             Self::Folder(folder) => Listed::folder(manifest, folder, expand),
-            Self::File(entry) => Listed::file(manifest, entry, expand),
+            Self::File(entry) => Listed::file(manifest, entry, expand, xet_above),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A node with a small model, and requests to its endpoint without a network.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod served;
+
 use std::path::PathBuf;
 
 use anyhow::Result;

@@ -70,6 +70,9 @@ impl Inner {
         let (commit, unchanged) = self.commit(request, parent, &taken)?;
         self.publish(&request.repo, &request.revision, commit)?;
         self.pin_commit(&request.repo, &request.revision, commit)?;
+        if let Some(manifest) = self.store.catalogue().manifest(commit)? {
+            self.learn_facts(&request.repo, &manifest)?;
+        }
         self.announce_all(&request.repo, commit, &taken)?;
         let (repo, revision) = (request.repo.clone(), request.revision.clone());
         let parent = parent.filter(|_| !unchanged);
@@ -149,7 +152,9 @@ impl Inner {
         let record = RefRecord { commit, seen, by: RefSource::Published };
         let mut batch = catalogue.batch();
         batch.set_ref(repo, revision, record).put_statement(&sign_statement(body, &self.key));
-        Ok(batch.commit()?)
+        batch.commit()?;
+        locked(&self.memory).forget(repo);
+        Ok(())
     }
 
     pub(crate) fn pin_commit(
@@ -164,12 +169,14 @@ impl Inner {
         Ok(pin)
     }
 
+    /// Others may have all of it, and are told so.
     pub(crate) fn announce_all(
         &self,
         repo: &RepoId,
         commit: CommitId,
         taken: &[Taken],
     ) -> Result<(), MirrorError> {
+        self.share_all(commit, taken)?;
         self.announce_commit(commit)?;
         self.announce_repo(repo)?;
         taken.iter().try_for_each(|t| self.announce_file(&t.link.0, t.link.2))

@@ -25,6 +25,7 @@ use hubless_types::{CommitId, FileDigest, Manifest, RepoId, Revision};
 
 use crate::add::{Found, Taken, Teller, kind_by_size};
 use crate::mirror::Inner;
+use crate::util::locked;
 use crate::{AdoptReport, AdoptRequest, AdoptedRepo, BadFile, Mirror, MirrorError, Progress, ProgressSink};
 
 use scan::{CachedFile, CachedRepo, Snapshot, scan};
@@ -168,6 +169,7 @@ impl Inner {
                 adopted.refs.push((revision, original));
             }
         }
+        locked(&self.memory).forget(repo);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
 use hubless_store::StoreError;
-use hubless_transfer::{Holding, PeerClient, TransferError};
+use hubless_transfer::{Holding, PeerClient};
 use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handle::{Job, State};
-use super::segments::{Ended, Segments, Step, failure_of};
+use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
+use super::trees::{GotTree, Trees};
 use super::{FetchConfig, FetchError, FetchProgress, Jobs};
-use crate::plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, TICK};
+use crate::plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
+use crate::upstream::Remote;
 
 /// Feeds that one fetch listens to; those of further callers are let go.
 const MAX_FEEDS: usize = 64;
@@ -37,6 +39,8 @@ const RATE_FADE_TICKS: u64 = 20;
 pub(super) struct Command {
     pub(super) job: Arc<Job>,
     pub(super) feed: BoxStream<'static, Provider>,
+    /// Where the file is upstream.
+    pub(super) remotes: Vec<Arc<Remote>>,
 }
 
 /// A fetch that runs.
@@ -47,7 +51,9 @@ struct Run {
     /// Ends the feeds.
     end: CancellationToken,
     began: Instant,
-    from: BTreeMap<NodeId, u64>,
+    from: BTreeMap<Source, u64>,
+    /// The origins that have it, each once.
+    remotes: BTreeMap<Source, Arc<Remote>>,
     readers: BTreeSet<u64>,
     unused_since: Option<Instant>,
     /// Whether the plan said that nobody has the rest.
@@ -73,6 +79,7 @@ pub(super) struct Driver {
     feeds: SelectAll<BoxStream<'static, Fed>>,
     sources: Sources,
     segments: Segments,
+    trees: Trees,
 }
 
 impl Driver {
@@ -85,7 +92,11 @@ impl Driver {
         stop: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        let plan = Plan::new(PlanConfig { seed: config.seed, patience: config.patience });
+        let plan = Plan::new(PlanConfig {
+            seed: config.seed,
+            patience: config.patience,
+            origin_streams: config.origin_streams,
+        });
         Self {
             sources: Sources::new(peers.clone(), tasks),
             peers,
@@ -99,6 +110,7 @@ impl Driver {
             running: HashMap::new(),
             feeds: SelectAll::new(),
             segments: Segments::default(),
+            trees: Trees::default(),
         }
     }
 
@@ -112,19 +124,22 @@ impl Driver {
                 Some(command) = self.inbox.recv() => self.join(command),
                 () = wake.notified() => {
                     self.move_readers();
+                    self.take_poured();
                     self.sweep();
                 }
                 Some(ended) = self.segments.ended() => self.segment_ended(ended),
+                Some(got) = self.trees.got() => self.got_tree(got),
                 Some(news) = self.sources.news() => self.hear(news),
                 Some(fed) = self.feeds.next(), if !self.feeds.is_empty() => self.fed(fed),
                 _ = ticks.tick(), if !self.running.is_empty() => self.tick(),
             }
         }
         self.segments.shutdown().await;
+        self.trees.shutdown().await;
     }
 
     fn join(&mut self, command: Command) {
-        let Command { job, feed } = command;
+        let Command { job, feed, remotes } = command;
         let hash = job.want.hash;
         {
             let mut jobs = lock(&self.jobs);
@@ -150,6 +165,12 @@ impl Driver {
             let (size, held) = (job.want.size, job.partial.have());
             self.tell(Event::FileAdded { file: hash, size, held, wanted: GroupSet::whole(size) });
         }
+        if let Some(run) = self.running.get_mut(&hash) {
+            for remote in remotes {
+                run.remotes.entry(remote.source()).or_insert(remote);
+            }
+        }
+        self.tell_remotes(&hash);
         self.move_readers();
     }
 
@@ -159,10 +180,10 @@ impl Driver {
             run.feeds = run.feeds.saturating_sub(1);
             return;
         };
-        let (holder, lan) = (provider.node, provider.source == ProviderSource::Lan);
-        run.providers.insert(holder);
+        let (node, lan) = (provider.node, provider.source == ProviderSource::Lan);
+        run.providers.insert(node);
         self.sources.add(provider, hash);
-        self.tell(Event::HolderFound { holder, lan });
+        self.tell(Event::HolderFound { holder: node.into(), lan });
     }
 
     fn hear(&mut self, news: Vec<News>) {
@@ -172,11 +193,11 @@ impl Driver {
                 News::Listens(_) => {}
                 News::Has(node, holding) => events.extend(self.holds(node, holding)),
                 News::Over(node, watch) => drop(self.sources.ended(&node, watch, false)),
-                News::Broke(holder, watch, error) => {
-                    tracing::debug!(node = %holder.short(), %error, "a peer stopped telling what it has");
-                    let files = self.sources.ended(&holder, watch, true).into_iter();
+                News::Broke(node, watch, error) => {
+                    tracing::debug!(node = %node.short(), %error, "a peer stopped telling what it has");
+                    let files = self.sources.ended(&node, watch, true).into_iter();
                     events.extend(files.map(|file| Event::HolderHas {
-                        holder,
+                        holder: node.into(),
                         file,
                         groups: GroupSet::new(),
                     }));
@@ -186,17 +207,59 @@ impl Driver {
         self.tell_all(events);
     }
 
-    fn holds(&mut self, holder: NodeId, holding: Holding) -> Option<Event> {
+    fn holds(&mut self, node: NodeId, holding: Holding) -> Option<Event> {
         let Holding { hash: file, size, have: groups } = holding;
         let run = self.running.get_mut(&file)?;
         if size != run.job.want.size {
-            tracing::debug!(node = %holder.short(), %file, size, "a peer says another size than the link; not asked");
+            tracing::debug!(node = %node.short(), %file, size, "a peer says another size than the link; not asked");
             return None;
         }
         if !groups.is_empty() {
             run.starved = false;
         }
-        Some(Event::HolderHas { holder, file, groups })
+        // An origin sends no tree: whoever has the whole file has one, by which the origin's bytes are checked.
+        if !run.remotes.is_empty() && groups.contains(0..GroupSet::whole(size).len()) {
+            self.want_tree(&file, node);
+        }
+        Some(Event::HolderHas { holder: node.into(), file, groups })
+    }
+
+    fn want_tree(&mut self, hash: &BlobHash, node: NodeId) {
+        let (Some(run), Some(provider)) = (self.running.get(hash), self.sources.provider(&node)) else {
+            return;
+        };
+        if !run.job.partial.has_tree() {
+            self.trees.ask(&self.peers, provider.clone(), &run.job.partial);
+        }
+    }
+
+    fn got_tree(&mut self, got: GotTree) {
+        let GotTree { hash, node, result } = got;
+        match result {
+            Ok(()) => self.tell_remotes(&hash),
+            Err(error) => {
+                tracing::debug!(node = %node.short(), %hash, %error, "a peer did not send a tree");
+            }
+        }
+    }
+
+    /// Has the plan ask the origins of a file, once what they send can be checked.
+    fn tell_remotes(&mut self, hash: &BlobHash) {
+        let Some(run) = self.running.get_mut(hash) else { return };
+        if run.remotes.is_empty() || !run.job.partial.has_tree() {
+            return;
+        }
+        run.starved = false;
+        run.job.treed.send_replace(true);
+        let (size, file) = (run.job.want.size, *hash);
+        let origins: Vec<Source> = run.remotes.keys().copied().collect();
+        let found = origins.iter().map(|holder| Event::HolderFound { holder: *holder, lan: false });
+        let has = origins.iter().map(|holder| {
+            let groups = GroupSet::whole(size);
+            Event::HolderHas { holder: *holder, file, groups }
+        });
+        let events = found.chain(has).collect();
+        self.tell_all(events);
     }
 
     fn segment_ended(&mut self, ended: Ended) {
@@ -206,18 +269,18 @@ impl Driver {
             Ok(()) => return self.tell(Event::SegmentDone { request }),
             Err(error) => error,
         };
-        tracing::debug!(node = %holder.short(), %file, ?groups, %error, "a segment failed");
+        tracing::debug!(from = %holder, %file, ?groups, %error, "a segment failed");
         if let Some(run) = self.running.get(&file) {
             // What was written last may not have been counted.
             let here = run.job.partial.have().intersection(&groups.into());
             self.tell(Event::Verified { file, groups: here });
         }
-        if let TransferError::Disk(source) = error {
+        let kind = error.failure();
+        if let Some(source) = error.into_disk() {
             return self.disk_failed(&file, source);
         }
-        let kind = failure_of(&error);
-        if kind == Failure::NotHeld {
-            self.sources.doubt(&holder, &file);
+        if let (Failure::NotHeld, Some(node)) = (kind, holder.node()) {
+            self.sources.doubt(&node, &file);
         }
         self.tell(Event::SegmentFailed { request, kind });
     }
@@ -271,6 +334,15 @@ impl Driver {
         events.into_iter().for_each(|event| self.tell(event));
     }
 
+    /// Tells the plan of bytes that it did not ask for.
+    fn take_poured(&mut self) {
+        let poured = self.running.iter().filter(|(_, run)| run.job.was_poured());
+        let events: Vec<Event> = poured
+            .map(|(file, run)| Event::Verified { file: *file, groups: run.job.partial.have() })
+            .collect();
+        self.tell_all(events);
+    }
+
     /// Forgets fetches that were given up before they began: the caller was dropped while it waited for room in
     /// the inbox.
     fn sweep(&self) {
@@ -318,6 +390,7 @@ impl Driver {
             .iter()
             .filter(|(_, run)| {
                 let nobody = run.feeds == 0 && run.providers.is_empty();
+                let nobody = nobody && (run.remotes.is_empty() || !run.job.partial.has_tree());
                 let hopeless = nobody && run.began.elapsed() >= HOPELESS_AFTER;
                 let waits = run.providers.iter().any(|node| self.sources.is_pending(node));
                 hopeless || run.starved && !waits
@@ -347,23 +420,24 @@ impl Driver {
     fn obey(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Request { request, holder, file, groups } => {
-                let (Some(run), Some(provider)) = (self.running.get(&file), self.sources.provider(&holder))
-                else {
-                    return Some(Event::SegmentFailed { request, kind: Failure::Lost });
+                let Some((run, from)) = self.sender(&file, holder) else {
+                    return Some(Event::SegmentFailed { request, kind: Failure::NotHeld });
                 };
                 if run.job.partial.has(groups.clone()) {
                     return Some(Event::SegmentDone { request });
                 }
-                self.segments.start(request, &self.peers, provider.clone(), groups, run.job.partial.clone());
+                let into = run.job.partial.clone();
+                self.segments.start(request, from, groups, into);
             }
             Action::Cancel { request } => self.segments.cancel(request),
             Action::DropHolder { holder, why } => {
+                let Some(node) = holder.node() else { return None };
                 if why == Dropped::Lied {
-                    tracing::warn!(node = %holder.short(), "a peer sent wrong bytes and is not asked again");
+                    tracing::warn!(node = %node.short(), "a peer sent wrong bytes and is not asked again");
                 }
-                self.sources.remove(&holder);
+                self.sources.remove(&node);
                 for run in self.running.values_mut() {
-                    run.providers.remove(&holder);
+                    run.providers.remove(&node);
                 }
             }
             Action::FileDone { file } => {
@@ -377,6 +451,16 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// Whoever a segment of `file` is asked of, as far as it is still known.
+    fn sender(&self, file: &BlobHash, holder: Source) -> Option<(&Run, From)> {
+        let run = self.running.get(file)?;
+        let from = match holder {
+            Source::Peer(node) => From::Peer(self.peers.clone(), self.sources.provider(&node)?.clone()),
+            Source::Origin(_) => From::Origin(run.remotes.get(&holder)?.clone()),
+        };
+        Some((run, from))
     }
 
     /// Ends a fetch from outside the plan.
@@ -423,6 +507,7 @@ impl Run {
             end: CancellationToken::new(),
             began: Instant::now(),
             from: BTreeMap::new(),
+            remotes: BTreeMap::new(),
             readers: BTreeSet::new(),
             unused_since: None,
             starved: false,
@@ -438,7 +523,7 @@ impl Run {
         let seen = done.saturating_sub(self.shown_done) * 1000 / TICK.as_millis() as u64;
         self.shown_done = done;
         self.rate = (self.rate * (RATE_FADE_TICKS - 1) + seen) / RATE_FADE_TICKS;
-        let from = self.from.iter().map(|(node, bytes)| (*node, *bytes)).collect();
+        let from = self.from.iter().map(|(source, bytes)| (*source, *bytes)).collect();
         let progress = FetchProgress { done, total, from, rate: self.rate };
         self.job.progress.send_if_modified(|shown| {
             let changed = *shown != progress;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use hubless_store::{Hold, PartialBlob};
-use hubless_types::{BlobHash, ByteRange, NodeId};
+use hubless_types::{BlobHash, ByteRange};
 use tokio::sync::{Notify, watch};
 
 use super::{FetchError, Want};
+use crate::plan::Source;
 
 /// How far a fetch is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct FetchProgress {
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
-    /// Bytes that each node sent in this fetch, duplicates and proofs included.
-    pub from: Vec<(NodeId, u64)>,
+    /// Bytes that each node or origin sent in this fetch, duplicates and proofs included.
+    pub from: Vec<(Source, u64)>,
     /// Bytes a second of late.
     pub rate: u64,
 }
@@ -40,10 +41,14 @@ pub(super) struct Job {
     pub(super) partial: PartialBlob,
     pub(super) progress: watch::Sender<FetchProgress>,
     pub(super) state: watch::Sender<State>,
+    /// Whether its tree is here, so that what an origin sends can be checked as it comes.
+    pub(super) treed: watch::Sender<bool>,
     /// How many handles there are. It leaves 0 only under the lock of the fetcher's table.
     pub(super) handles: AtomicUsize,
     readers: Mutex<BTreeMap<u64, ByteRange>>,
     moved: AtomicBool,
+    /// Set when bytes came that the plan did not ask for.
+    poured: AtomicBool,
     next_reader: Arc<AtomicU64>,
     wake: Arc<Notify>,
     /// Keeps the collector away while anybody is here.
@@ -66,9 +71,11 @@ impl Job {
             partial,
             progress: watch::Sender::new(progress),
             state: watch::Sender::new(state),
+            treed: watch::Sender::new(false),
             handles: AtomicUsize::new(0),
             readers: Mutex::default(),
             moved: AtomicBool::new(false),
+            poured: AtomicBool::new(false),
             next_reader,
             wake,
             _hold: hold,
@@ -78,6 +85,11 @@ impl Job {
     /// The readers' places, if any moved since this was last asked.
     pub(super) fn moved_readers(&self) -> Option<BTreeMap<u64, ByteRange>> {
         self.moved.swap(false, Ordering::AcqRel).then(|| self.readers().clone())
+    }
+
+    /// Whether bytes came, since this was last asked, that the plan did not ask for.
+    pub(super) fn was_poured(&self) -> bool {
+        self.poured.swap(false, Ordering::AcqRel)
     }
 
     /// Whether nobody can tell the end of this fetch from its state yet.
@@ -170,6 +182,11 @@ impl FetchHandle {
         self.until(|| false).await
     }
 
+    /// A look at it that keeps nothing alive.
+    pub(crate) fn view(&self) -> FetchView {
+        FetchView { job: Arc::downgrade(&self.job), progress: self.progress() }
+    }
+
     /// How far the fetch is; a few updates a second.
     pub fn progress(&self) -> watch::Receiver<FetchProgress> {
         self.job.progress.subscribe()
@@ -217,6 +234,38 @@ impl Drop for FetchHandle {
     fn drop(&mut self) {
         if self.job.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.job.wake.notify_one();
+        }
+    }
+}
+
+/// A look at a fetch that keeps nothing alive.
+#[derive(Clone)]
+pub(crate) struct FetchView {
+    job: Weak<Job>,
+    progress: watch::Receiver<FetchProgress>,
+}
+
+impl FetchView {
+    /// How far the fetch is, or was when it ended.
+    pub(crate) fn progress(&self) -> FetchProgress {
+        self.progress.borrow().clone()
+    }
+
+    /// Whether the file's whole tree is here and its origins are asked as well.
+    pub(crate) fn has_tree(&self) -> bool {
+        self.job.upgrade().is_some_and(|job| job.is_running() && *job.treed.borrow())
+    }
+
+    /// The file as far as it is here, while the fetch runs.
+    pub(crate) fn partial(&self) -> Option<PartialBlob> {
+        self.job.upgrade().map(|job| job.partial.clone())
+    }
+
+    /// Has the plan look at what is here: bytes came from elsewhere.
+    pub(crate) fn poured(&self) {
+        if let Some(job) = self.job.upgrade() {
+            job.poured.store(true, Ordering::Release);
+            job.wake.notify_one();
         }
     }
 }

@@ -15,6 +15,7 @@ mod segments;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use error::FetchError;
+pub(crate) use handle::FetchView;
 pub use handle::{FetchHandle, FetchProgress, ReaderGuard};
 
+use crate::upstream::Remote;
 use driver::{Command, Driver};
 use handle::Job;
 
@@ -56,13 +59,15 @@ pub struct FetchConfig {
     pub seed: u64,
     /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`].
     pub patience: Duration,
+    /// Most requests that one origin has in flight.
+    pub origin_streams: usize,
     /// How long a fetch goes on after the last handle to it was dropped.
     pub linger: Duration,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { seed: 0, patience: Duration::from_secs(10), linger: Duration::from_secs(2) }
+        Self { seed: 0, patience: Duration::from_secs(10), origin_streams: 4, linger: Duration::from_secs(2) }
     }
 }
 
@@ -127,6 +132,17 @@ impl Fetcher {
         want: Want,
         feed: BoxStream<'static, Provider>,
     ) -> Result<FetchHandle, FetchError> {
+        self.fetch_with(want, feed, Vec::new()).await
+    }
+
+    /// As [`Fetcher::fetch`]; the origins where the file is as well are asked for ranges of it as soon as its tree
+    /// is here, by which what they send is checked.
+    pub(crate) async fn fetch_with(
+        &self,
+        want: Want,
+        feed: BoxStream<'static, Provider>,
+        remotes: Vec<Arc<Remote>>,
+    ) -> Result<FetchHandle, FetchError> {
         let handle = match self.joined(&want.hash) {
             Some(handle) => handle,
             None => self.begun(want).await?,
@@ -134,7 +150,7 @@ impl Fetcher {
         if !handle.job().is_running() {
             return Ok(handle);
         }
-        let command = Command { job: handle.job(), feed };
+        let command = Command { job: handle.job(), feed, remotes };
         let sent = self.shared.commands.send(command).await;
         sent.map_err(|_| FetchError::Stopped { hash: want.hash })?;
         Ok(handle)

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hubless_store::PartialBlob;
-use hubless_transfer::{PeerClient, TransferError};
-use hubless_types::{BlobHash, NodeId, Provider};
+use hubless_origin::{OriginError, OriginErrorKind};
+use hubless_store::{PartialBlob, StoreError};
+use hubless_transfer::{PeerClient, Tick, TransferError};
+use hubless_types::{BlobHash, Provider};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::plan::{Failure, RequestId};
+use crate::plan::{Failure, RequestId, Source};
+use crate::upstream::{FillError, Remote};
 
 /// What a segment's task counts while it runs.
 struct Meter {
@@ -23,7 +25,7 @@ struct Meter {
 
 /// One segment in flight.
 struct Live {
-    holder: NodeId,
+    holder: Source,
     file: BlobHash,
     groups: Range<u64>,
     meter: Arc<Meter>,
@@ -35,7 +37,7 @@ struct Live {
 /// What a segment did since it was last looked at.
 pub(super) struct Step {
     pub(super) request: RequestId,
-    pub(super) holder: NodeId,
+    pub(super) holder: Source,
     pub(super) file: BlobHash,
     /// When its first byte came, told once.
     pub(super) first: Option<Duration>,
@@ -47,10 +49,10 @@ pub(super) struct Step {
 /// A segment that ended by itself.
 pub(super) struct Ended {
     pub(super) request: RequestId,
-    pub(super) holder: NodeId,
+    pub(super) holder: Source,
     pub(super) file: BlobHash,
     pub(super) groups: Range<u64>,
-    pub(super) result: Result<(), TransferError>,
+    pub(super) result: Result<(), SegmentError>,
     /// What it did since the last look.
     pub(super) last: Step,
 }
@@ -58,30 +60,23 @@ pub(super) struct Ended {
 /// The segments in flight. Dropping it cancels them all; what they verified stays.
 #[derive(Default)]
 pub(super) struct Segments {
-    tasks: JoinSet<Result<(), TransferError>>,
+    tasks: JoinSet<Result<(), SegmentError>>,
     names: HashMap<Id, RequestId>,
     live: HashMap<RequestId, Live>,
 }
 
 impl Segments {
-    pub(super) fn start(
-        &mut self,
-        request: RequestId,
-        peers: &Arc<dyn PeerClient>,
-        provider: Provider,
-        groups: Range<u64>,
-        into: PartialBlob,
-    ) {
+    pub(super) fn start(&mut self, request: RequestId, from: From, groups: Range<u64>, into: PartialBlob) {
         let meter =
             Arc::new(Meter { sent: Instant::now(), bytes: AtomicU64::new(0), first: OnceLock::new() });
-        let (counted, peers, asked) = (meter.clone(), peers.clone(), groups.clone());
-        let (holder, file) = (provider.node, into.hash());
+        let (counted, asked) = (meter.clone(), groups.clone());
+        let (holder, file) = (from.source(), into.hash());
         let task = self.tasks.spawn(async move {
-            let tick = Arc::new(move |bytes: u64| {
+            let tick: Tick = Arc::new(move |bytes: u64| {
                 counted.first.get_or_init(|| counted.sent.elapsed());
                 counted.bytes.fetch_add(bytes, Ordering::Relaxed);
             });
-            peers.segment(&provider, asked, &into, tick).await
+            from.send(asked, &into, tick).await
         });
         self.names.insert(task.id(), request);
         self.live.insert(request, Live { holder, file, groups, meter, told: 0, told_first: false, task });
@@ -109,7 +104,7 @@ impl Segments {
             let (id, result) = match self.tasks.join_next_with_id().await? {
                 Ok((id, result)) => (id, result),
                 // It was cancelled, or its task panicked: the peer gets the blame of a lost connection.
-                Err(error) => (error.id(), Err(TransferError::Stopping)),
+                Err(error) => (error.id(), Err(SegmentError::Peer(TransferError::Stopping))),
             };
             let Some(request) = self.names.remove(&id) else { continue };
             if let Some(mut live) = self.live.remove(&request) {
@@ -137,8 +132,66 @@ impl Live {
     }
 }
 
-/// What the plan makes of an error that is not this node's own.
-pub(super) const fn failure_of(error: &TransferError) -> Failure {
+/// Whoever is asked for a segment.
+pub(super) enum From {
+    Peer(Arc<dyn PeerClient>, Provider),
+    Origin(Arc<Remote>),
+}
+
+impl From {
+    fn source(&self) -> Source {
+        match self {
+            Self::Peer(_, provider) => provider.node.into(),
+            Self::Origin(remote) => remote.source(),
+        }
+    }
+
+    async fn send(&self, groups: Range<u64>, into: &PartialBlob, tick: Tick) -> Result<(), SegmentError> {
+        match self {
+            Self::Peer(peers, provider) => {
+                peers.segment(provider, groups, into, tick).await.map_err(SegmentError::Peer)
+            }
+            Self::Origin(remote) => remote.fill(into, groups, tick).await.map_err(SegmentError::Origin),
+        }
+    }
+}
+
+/// Why a segment ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SegmentError {
+    #[error(transparent)]
+    Peer(TransferError),
+    #[error(transparent)]
+    Origin(FillError),
+}
+
+impl SegmentError {
+    /// What the plan makes of it, if it is not this node's own fault.
+    pub(super) const fn failure(&self) -> Failure {
+        match self {
+            Self::Peer(error) => failure_of(error),
+            Self::Origin(FillError::Wrong { .. }) => Failure::Wrong,
+            Self::Origin(FillError::Origin(OriginError::Stalled { .. })) => Failure::Stalled,
+            Self::Origin(FillError::Origin(error)) => match error.kind() {
+                OriginErrorKind::Busy => Failure::Refused,
+                OriginErrorKind::Unavailable | OriginErrorKind::Wrong => Failure::Lost,
+                _ => Failure::NotHeld,
+            },
+            Self::Origin(_) => Failure::Lost,
+        }
+    }
+
+    /// The store's own failure, if it was that.
+    pub(super) fn into_disk(self) -> Option<StoreError> {
+        match self {
+            Self::Peer(TransferError::Disk(source)) | Self::Origin(FillError::Disk(source)) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What the plan makes of a peer's error.
+const fn failure_of(error: &TransferError) -> Failure {
     match error {
         TransferError::WrongBytes { .. } => Failure::Wrong,
         TransferError::Stalled { .. } => Failure::Stalled,

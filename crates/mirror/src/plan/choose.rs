@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
-use super::file::first_in_both;
+use super::file::{File, first_in_both};
 use super::holder::Cursor;
 use super::limits::{
     FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA,
     WINDOW_TIME,
 };
+use super::words::Source;
 use super::{Plan, Reader};
 
 /// A stretch of equally rare groups that a holder has and nobody was asked for.
@@ -35,7 +36,7 @@ impl Plan {
     }
 
     /// Usable holders: the local network's first, the fastest first among them.
-    pub(super) fn order(&self) -> Vec<NodeId> {
+    pub(super) fn order(&self) -> Vec<Source> {
         let guess = self.guess();
         let mut order: Vec<_> = self
             .holders
@@ -85,7 +86,7 @@ impl Plan {
             return Some(first.end.min((first.start / PIECE_GROUPS + 1) * PIECE_GROUPS));
         };
         let holder = self.holders.get(&id)?;
-        if holder.outstanding >= holder.limit() + URGENT_EXTRA {
+        if holder.outstanding >= holder.urgent_limit(URGENT_EXTRA) {
             return None;
         }
         let most = (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment());
@@ -101,8 +102,8 @@ impl Plan {
         hash: &BlobHash,
         group: u64,
         guess: u64,
-        not: Option<NodeId>,
-    ) -> Option<NodeId> {
+        not: Option<Source>,
+    ) -> Option<Source> {
         let bytes = FIRST_SEGMENT * GROUP_BYTES;
         let has = |has: &GroupSet| has.contains(group..group + 1);
         self.holders
@@ -116,7 +117,7 @@ impl Plan {
     }
 
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
-    fn give_next(&mut self, id: &NodeId) -> bool {
+    fn give_next(&mut self, id: &Source) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
         if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() {
             return false;
@@ -138,7 +139,7 @@ impl Plan {
     }
 
     /// The next segment along the stretch that this holder is being followed along.
-    fn go_on(&self, id: &NodeId, most: u64) -> Option<(BlobHash, Range<u64>)> {
+    fn go_on(&self, id: &Source, most: u64) -> Option<(BlobHash, Range<u64>)> {
         let holder = self.holders.get(id)?;
         let cursor = holder.cursor.as_ref().filter(|cursor| cursor.next < cursor.end)?;
         let stretch = cursor.next..cursor.end;
@@ -147,7 +148,7 @@ impl Plan {
     }
 
     /// Chooses a new stretch: a random place among the rarest groups that this holder has.
-    fn begin(&mut self, id: &NodeId, most: u64) -> Option<(BlobHash, Range<u64>)> {
+    fn begin(&mut self, id: &Source, most: u64) -> Option<(BlobHash, Range<u64>)> {
         let (rarity, stretches) = self.rarest(id)?;
         let total: u64 = stretches.iter().map(|s| s.groups.end - s.groups.start).sum();
         let part = self.fair_part(total);
@@ -179,15 +180,18 @@ impl Plan {
         let wants = |(hash, has): (&BlobHash, &GroupSet)| {
             self.files.get(hash).is_some_and(|f| has.len() < f.groups())
         };
-        let rivals =
-            self.holders.values().filter(|h| h.usable(self.now) && h.has.iter().any(wants)).count() as u64;
+        let rivals = self
+            .holders
+            .iter()
+            .filter(|(id, h)| !id.is_origin() && h.usable(self.now) && h.has.iter().any(wants))
+            .count() as u64;
         if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
     }
 
     /// The start of `stretch` as one segment: to do, held by `id`, and no less rare than `rarity`.
     fn cut(
         &self,
-        id: &NodeId,
+        id: &Source,
         hash: &BlobHash,
         stretch: Range<u64>,
         most: u64,
@@ -196,8 +200,7 @@ impl Plan {
         let (file, has) = (self.files.get(hash)?, self.holders.get(id)?.has.get(hash)?);
         let start = stretch.start;
         let groups = first_in_both(&file.todo, has, stretch, most).filter(|groups| groups.start == start)?;
-        let leave = self.leaves_to_lan(id);
-        let fits = |group: u64| file.rarity(group) <= rarity && !(leave && file.on_lan(group));
+        let fits = |group: u64| file.rarity(group) <= rarity && !self.leaves(id, file, group);
         let mut end = start;
         while end < groups.end && fits(end) {
             end = groups.end.min((end / PIECE_GROUPS + 1) * PIECE_GROUPS);
@@ -209,9 +212,8 @@ impl Plan {
     }
 
     /// The rarest groups that `id` has and nobody was asked for, over all files.
-    fn rarest(&self, id: &NodeId) -> Option<(u16, Vec<Stretch>)> {
+    fn rarest(&self, id: &Source) -> Option<(u16, Vec<Stretch>)> {
         let holder = self.holders.get(id)?;
-        let leave = self.leaves_to_lan(id);
         let mut best = u16::MAX;
         let mut found: Vec<Stretch> = Vec::new();
         for (hash, has) in &holder.has {
@@ -222,7 +224,7 @@ impl Plan {
                     let piece = at..run.end.min((at / PIECE_GROUPS + 1) * PIECE_GROUPS);
                     at = piece.end;
                     let rarity = file.rarity(piece.start);
-                    if rarity > best || leave && file.on_lan(piece.start) {
+                    if rarity > best || self.leaves(id, file, piece.start) {
                         continue;
                     }
                     if rarity < best {
@@ -240,13 +242,22 @@ impl Plan {
         (!found.is_empty()).then_some((best, found))
     }
 
-    /// Whether `id` leaves to the local network what that has.
-    pub(super) fn leaves_to_lan(&self, id: &NodeId) -> bool {
-        self.lan_alone && self.holders.get(id).is_some_and(|holder| !holder.lan)
+    /// Whether `id` leaves `group` to the local network, or as an origin to the peers: they have it, and would be
+    /// done soon enough alone.
+    pub(super) fn leaves(&self, id: &Source, file: &File, group: u64) -> bool {
+        let far = self.holders.get(id).is_some_and(|holder| !holder.lan);
+        self.lan_alone && far && file.on_lan(group)
+            || self.peers_alone && id.is_origin() && file.rarity(group) > 0
+    }
+
+    /// Whether `id` copies nothing that `other` was asked for.
+    pub(super) fn leaves_to(&self, id: &Source, other: &Source) -> bool {
+        let lan = |id: &Source| self.holders.get(id).is_some_and(|holder| holder.lan);
+        self.lan_alone && !lan(id) && lan(other) || self.peers_alone && id.is_origin() && !other.is_origin()
     }
 
     /// Time in which `id` would be done with `bytes` more.
-    pub(super) fn time_with(&self, id: &NodeId, bytes: u64, guess: u64) -> Duration {
+    pub(super) fn time_with(&self, id: &Source, bytes: u64, guess: u64) -> Duration {
         self.holders.get(id).map_or(Duration::MAX, |holder| holder.time_for(bytes, guess))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubless_types::{GROUP_BYTES, NodeId};
+use hubless_types::GROUP_BYTES;
 
 use super::file::{first_in_both, touches};
 use super::limits::{
@@ -10,7 +10,7 @@ use super::limits::{
     SLOW_SEGMENT,
 };
 use super::requests::Request;
-use super::words::RequestId;
+use super::words::{RequestId, Source};
 use super::{Plan, Reader};
 
 impl Plan {
@@ -123,14 +123,12 @@ impl Plan {
     }
 
     /// Asks `id` for the latest of what it could bring earlier.
-    fn help_out(&mut self, id: &NodeId, guess: u64) -> bool {
+    fn help_out(&mut self, id: &Source, guess: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
-        let leave = self.leaves_to_lan(id);
-        let near = |id: &NodeId| self.holders.get(id).is_some_and(|holder| holder.lan);
         let latest = self
             .requests
             .values()
-            .filter(|request| request.holder != *id && !(leave && near(&request.holder)))
+            .filter(|request| request.holder != *id && !self.leaves_to(id, &request.holder))
             .filter_map(|request| {
                 let file = self.files.get(&request.file)?;
                 let missing = file.held.missing(request.rest());

@@ -7,7 +7,8 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::limits::{
     BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
-    MIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT,
+    MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER,
+    STREAM_PER_RTT,
 };
 use super::words::Failure;
 
@@ -28,6 +29,10 @@ pub(super) struct Holder {
     pub(super) lan: bool,
     pub(super) has: BTreeMap<BlobHash, GroupSet>,
     pub(super) cursor: Option<Cursor>,
+    /// Most requests that it ever has in flight.
+    most: usize,
+    /// Shortest ordinary segment, in groups.
+    least_segment: u64,
     /// Requests in flight.
     pub(super) outstanding: usize,
     /// Bytes of them that have not come yet.
@@ -57,6 +62,8 @@ impl Holder {
             lan,
             has: BTreeMap::new(),
             cursor: None,
+            most: MAX_OUTSTANDING,
+            least_segment: MIN_SEGMENT,
             outstanding: 0,
             queued: 0,
             idle_at: None,
@@ -68,6 +75,12 @@ impl Holder {
             strikes: 0,
             rest: None,
         }
+    }
+
+    /// An upstream, to which a request costs more than to a peer: it gets few and long ones.
+    pub(super) fn origin(now: Duration, streams: usize) -> Self {
+        let most = streams.clamp(1, MAX_OUTSTANDING);
+        Self { most, least_segment: ORIGIN_SEGMENT, ..Self::new(now, false) }
     }
 
     /// Whether it may be asked.
@@ -92,12 +105,17 @@ impl Holder {
         Duration::from_millis(bytes.saturating_mul(1000) / rate) + self.round_trip.unwrap_or_default()
     }
 
+    /// How many requests it may have in flight where a reader waits.
+    pub(super) fn urgent_limit(&self, extra: usize) -> usize {
+        (self.limit() + extra).min(self.most)
+    }
+
     /// How many requests it should have in flight. One that failed has to show itself with a single one.
     pub(super) fn limit(&self) -> usize {
         if self.strikes > 0 {
             return 1;
         }
-        let Some(rate) = self.rate() else { return BASE_OUTSTANDING };
+        let Some(rate) = self.rate() else { return BASE_OUTSTANDING.min(self.most) };
         if rate < SLOW_RATE / 4 {
             return 1;
         }
@@ -105,17 +123,17 @@ impl Holder {
         let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + rtt as usize;
         // No more than three seconds' worth of the shortest segments: a slow line gains nothing from many.
         let worth = 3 * rate / (MIN_SEGMENT * GROUP_BYTES);
-        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(MAX_OUTSTANDING)
+        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(self.most)
     }
 
     /// How many groups one segment should have: about a second's worth over all of its requests but one.
     pub(super) fn segment(&self) -> u64 {
-        let Some(rate) = self.rate() else { return MIN_SEGMENT };
+        let Some(rate) = self.rate() else { return self.least_segment };
         let groups = rate * BASE_OUTSTANDING as u64 / self.limit().max(BASE_OUTSTANDING) as u64 / GROUP_BYTES;
         if rate < SLOW_RATE || self.strikes > 0 {
             return groups.clamp(SLOW_SEGMENT, MIN_SEGMENT);
         }
-        let groups = groups.clamp(MIN_SEGMENT, MAX_SEGMENT);
+        let groups = groups.clamp(self.least_segment, MAX_SEGMENT);
         groups - groups % PIECE_GROUPS
     }
 

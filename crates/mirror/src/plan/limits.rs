@@ -35,6 +35,9 @@ pub(super) const PIECE_GROUPS: u64 = MIB / GROUP_BYTES;
 /// Shortest segment to a holder that is not slow, in groups.
 pub(super) const MIN_SEGMENT: u64 = PIECE_GROUPS;
 
+/// Shortest ordinary segment to an origin, in groups: 4 MiB. Each costs it a request, of which it allows so many.
+pub(super) const ORIGIN_SEGMENT: u64 = 4 * PIECE_GROUPS;
+
 /// Longest segment, in groups: 16 MiB.
 pub(super) const MAX_SEGMENT: u64 = 16 * PIECE_GROUPS;
 
@@ -82,6 +85,9 @@ pub(super) const SHORT_REST: Duration = Duration::from_millis(500);
 
 /// Where the local network alone would be done within this time, nobody else is asked for what it has.
 pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
+
+/// Where peers alone would be done within this time, no origin is asked for what they have.
+pub(super) const PEERS_ALONE: Duration = Duration::from_secs(3);
 
 /// A holder on the local network whose rate is not known yet is given this long to show it.
 pub(super) const LAN_GRACE: Duration = Duration::from_secs(1);

@@ -32,14 +32,14 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 pub use limits::{MAX_HOLDERS, MAX_OUTSTANDING, TICK};
-pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId};
+pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId, Source};
 
 use file::{File, touches};
 use holder::Holder;
-use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, RECLAIM_AFTER};
+use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, PEERS_ALONE, RECLAIM_AFTER};
 use requests::Request;
 use rng::Rng;
 
@@ -50,6 +50,8 @@ pub struct PlanConfig {
     pub seed: u64,
     /// How long a file may have no usable holder before it is called starved.
     pub patience: Duration,
+    /// Most requests that one origin has in flight, for all files together.
+    pub origin_streams: usize,
 }
 
 /// The fetch plan of a node.
@@ -59,16 +61,18 @@ pub struct Plan {
     rng: Rng,
     now: Duration,
     files: BTreeMap<BlobHash, File>,
-    holders: BTreeMap<NodeId, Holder>,
+    holders: BTreeMap<Source, Holder>,
     requests: BTreeMap<RequestId, Request>,
     readers: BTreeMap<ReaderId, Reader>,
-    banned: BTreeSet<NodeId>,
-    banned_order: VecDeque<NodeId>,
+    banned: BTreeSet<Source>,
+    banned_order: VecDeque<Source>,
     next_request: u64,
     /// Counts what may give a holder that had nothing to do something to do.
     changes: u64,
     /// Whether what the local network has is left to it.
     lan_alone: bool,
+    /// Whether what peers have is left to them by the origins.
+    peers_alone: bool,
     actions: Vec<Action>,
 }
 
@@ -97,6 +101,7 @@ impl Plan {
             next_request: 0,
             changes: 0,
             lan_alone: false,
+            peers_alone: false,
             actions: Vec::new(),
         }
     }
@@ -125,7 +130,7 @@ impl Plan {
     }
 
     /// Measured rates of the holders, in bytes a second.
-    pub fn rates(&self) -> impl Iterator<Item = (NodeId, Option<u64>)> + '_ {
+    pub fn rates(&self) -> impl Iterator<Item = (Source, Option<u64>)> + '_ {
         self.holders.iter().map(|(id, holder)| (*id, holder.rate()))
     }
 
@@ -184,7 +189,7 @@ impl Plan {
         }
     }
 
-    fn add_holder(&mut self, id: NodeId, lan: bool) {
+    fn add_holder(&mut self, id: Source, lan: bool) {
         if self.banned.contains(&id) {
             return self.actions.push(Action::DropHolder { holder: id, why: Dropped::Lied });
         }
@@ -199,10 +204,15 @@ impl Plan {
             }
             return;
         }
-        if self.holders.len() >= MAX_HOLDERS && !self.make_room() {
+        // Origins are few and chosen by the operator: they need no room.
+        if !id.is_origin() && self.holders.len() >= MAX_HOLDERS && !self.make_room() {
             return self.actions.push(Action::DropHolder { holder: id, why: Dropped::NoRoom });
         }
-        self.holders.insert(id, Holder::new(self.now, lan));
+        let holder = match id {
+            Source::Peer(_) => Holder::new(self.now, lan),
+            Source::Origin(_) => Holder::origin(self.now, self.config.origin_streams),
+        };
+        self.holders.insert(id, holder);
         self.weigh_lan();
     }
 
@@ -218,7 +228,8 @@ impl Plan {
                         .iter()
                         .any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(has)))
         };
-        let Some(id) = self.holders.iter().find(|(_, holder)| !useful(holder)).map(|(id, _)| *id) else {
+        let mut idle = self.holders.iter().filter(|(id, holder)| !id.is_origin() && !useful(holder));
+        let Some(id) = idle.next().map(|(id, _)| *id) else {
             return false;
         };
         self.remove_holder(&id);
@@ -226,7 +237,7 @@ impl Plan {
         true
     }
 
-    fn holder_has(&mut self, id: NodeId, hash: BlobHash, groups: GroupSet) {
+    fn holder_has(&mut self, id: Source, hash: BlobHash, groups: GroupSet) {
         let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
             return;
         };
@@ -237,20 +248,27 @@ impl Plan {
             groups
         };
         let old = holder.has.get(&hash).cloned().unwrap_or_default();
-        file.recount(&old, &groups, holder.lan);
+        // An origin has everything: it makes nothing less rare.
+        if !id.is_origin() {
+            file.recount(&old, &groups, holder.lan);
+        }
         holder.idle_at = None;
         if !groups.is_empty() {
             holder.returned();
         }
+        let lan = holder.lan;
         holder.has.insert(hash, groups.clone());
-        if holder.lan {
+        if lan || self.has_origin() {
             self.weigh_lan();
+        }
+        if id.is_origin() {
+            return;
         }
         self.look_for_crossings(&id, &hash, &old, &groups);
     }
 
     /// Somebody else got what this node is just being sent: they follow the same stretch. Both go elsewhere.
-    fn look_for_crossings(&mut self, id: &NodeId, hash: &BlobHash, old: &GroupSet, new: &GroupSet) {
+    fn look_for_crossings(&mut self, id: &Source, hash: &BlobHash, old: &GroupSet, new: &GroupSet) {
         for request in self.requests.values().filter(|request| request.file == *hash && request.holder != *id)
         {
             let rest = request.rest();
@@ -263,18 +281,18 @@ impl Plan {
         }
     }
 
-    fn remove_holder(&mut self, id: &NodeId) {
+    fn remove_holder(&mut self, id: &Source) {
         self.cancel_where(|request| request.holder == *id);
         let Some(holder) = self.holders.remove(id) else { return };
         for (hash, has) in &holder.has {
-            if let Some(file) = self.files.get_mut(hash) {
+            if let Some(file) = self.files.get_mut(hash).filter(|_| !id.is_origin()) {
                 file.recount(has, &GroupSet::new(), holder.lan);
             }
         }
         self.weigh_lan();
     }
 
-    fn ban(&mut self, id: NodeId) {
+    fn ban(&mut self, id: Source) {
         self.remove_holder(&id);
         if self.banned.insert(id) {
             self.banned_order.push_back(id);
@@ -295,7 +313,7 @@ impl Plan {
 
     fn tick(&mut self) {
         let now = self.now;
-        let silent: Vec<NodeId> = self
+        let silent: Vec<Source> = self
             .holders
             .iter_mut()
             .filter_map(|(id, holder)| {
@@ -311,26 +329,38 @@ impl Plan {
         self.look_for_starving();
     }
 
-    /// Decides whether the local network is left alone with what it has.
+    /// Decides whether the local network, or the peers, are left alone with what they have.
     fn weigh_lan(&mut self) {
+        let lan = self.suffice(LAN_ALONE, |_, holder| holder.lan);
+        let peers = self.has_origin() && self.suffice(PEERS_ALONE, |id, _| !id.is_origin());
+        if (lan, peers) != (self.lan_alone, self.peers_alone) {
+            (self.lan_alone, self.peers_alone) = (lan, peers);
+            self.changes += 1;
+        }
+    }
+
+    fn has_origin(&self) -> bool {
+        self.holders.last_key_value().is_some_and(|(id, _)| id.is_origin())
+    }
+
+    /// Whether those holders alone would be done within `time`, as far as can be told.
+    fn suffice(&self, time: Duration, which: impl Fn(&Source, &Holder) -> bool) -> bool {
         let now = self.now;
-        let lan =
-            self.holders.values().filter(|holder| holder.lan && holder.usable(now) && !holder.has.is_empty());
+        let them = self
+            .holders
+            .iter()
+            .filter(|(id, holder)| which(id, holder) && holder.usable(now) && !holder.has.is_empty());
         let mut rate = 0_u64;
         let mut fresh = false;
-        for holder in lan {
+        for (_, holder) in them {
             rate += holder.rate().unwrap_or(0);
             fresh |= holder.rate().is_none() && holder.known_for(now) < LAN_GRACE;
         }
-        let alone = fresh
+        fresh
             || rate > 0 && {
                 let lacking: u64 = self.files.values().map(File::lacking).sum();
-                rate.saturating_mul(LAN_ALONE.as_secs()) >= lacking
-            };
-        if alone != self.lan_alone {
-            self.lan_alone = alone;
-            self.changes += 1;
-        }
+                rate.saturating_mul(time.as_secs()) >= lacking
+            }
     }
 
     fn look_for_starving(&mut self) {

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, GroupSet, NodeId};
+use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::Plan;
 use super::limits::STALL_AFTER;
-use super::words::{Action, Failure, RequestId};
+use super::words::{Action, Failure, RequestId, Source};
 
 /// A request in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
-    pub(super) holder: NodeId,
+    pub(super) holder: Source,
     pub(super) file: BlobHash,
     pub(super) groups: Range<u64>,
     pub(super) sent: Duration,
@@ -41,7 +41,7 @@ impl Request {
 
 impl Plan {
     /// Asks `holder` for `groups`. They need not be among what is to do: at the end some are asked for twice.
-    pub(super) fn request(&mut self, id: NodeId, hash: BlobHash, groups: Range<u64>) {
+    pub(super) fn request(&mut self, id: Source, hash: BlobHash, groups: Range<u64>) {
         let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
             return;
         };
@@ -91,6 +91,10 @@ impl Plan {
         self.give_back(&request.file, request.rest());
         let now = self.now;
         match kind {
+            // The operator chose it, and other files of it may well be right: it is only not asked for this one.
+            Failure::Wrong if request.holder.is_origin() => {
+                self.holder_has(request.holder, request.file, GroupSet::new());
+            }
             Failure::Wrong => self.ban(request.holder),
             // While its other requests move on, this one only waited its turn.
             Failure::Stalled if self.is_sending(&request.holder) => {}
@@ -104,7 +108,7 @@ impl Plan {
     }
 
     /// A holder went silent: all that it was asked for is given to others, and it rests.
-    pub(super) fn stalled(&mut self, id: &NodeId) {
+    pub(super) fn stalled(&mut self, id: &Source) {
         self.cancel_where(|request| request.holder == *id);
         let now = self.now;
         self.rest(id, |holder| holder.fail(now, Failure::Stalled));
@@ -181,11 +185,11 @@ impl Plan {
         self.actions.push(Action::FileDone { file: *hash });
     }
 
-    fn is_sending(&self, id: &NodeId) -> bool {
+    fn is_sending(&self, id: &Source) -> bool {
         self.holders.get(id).is_some_and(|h| h.outstanding > 0 && h.silent_for(self.now) < STALL_AFTER)
     }
 
-    fn rest(&mut self, id: &NodeId, fail: impl FnOnce(&mut super::Holder)) {
+    fn rest(&mut self, id: &Source, fail: impl FnOnce(&mut super::Holder)) {
         if let Some(holder) = self.holders.get_mut(id) {
             fail(holder);
         }

@@ -8,9 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, GroupSet, NodeId};
+use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, GroupSet};
 
-use super::{Action, Event, Failure, Plan, PlanConfig, ReaderId, RequestId, TICK};
+use super::{Action, Event, Failure, Plan, PlanConfig, ReaderId, RequestId, Source, TICK};
 
 /// Time between two moments at which anything happens.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
@@ -30,6 +30,8 @@ pub(crate) struct Spec {
     /// One way to anybody.
     pub(crate) delay: Duration,
     pub(crate) lan: bool,
+    /// Whether it is an upstream; its number is its place.
+    pub(crate) origin: bool,
     /// What it has at the start, by file.
     pub(crate) has: Vec<GroupSet>,
     /// Whether it fetches what it lacks.
@@ -49,6 +51,7 @@ impl Spec {
             down,
             delay: Duration::from_millis(1),
             lan: false,
+            origin: false,
             has: Vec::new(),
             fetches: false,
             silent: None,
@@ -59,6 +62,11 @@ impl Spec {
 
     pub(crate) fn seed(mut self, sizes: &[u64]) -> Self {
         self.has = sizes.iter().map(|size| GroupSet::whole(*size)).collect();
+        self
+    }
+
+    pub(crate) fn origin(mut self) -> Self {
+        self.origin = true;
         self
     }
 
@@ -114,16 +122,21 @@ pub(crate) struct Sim {
     trace: DefaultHasher,
 }
 
-pub(crate) fn node_id(i: usize) -> NodeId {
+pub(crate) fn node_id(i: usize) -> Source {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&(i as u64).to_be_bytes());
-    NodeId::from_bytes(key)
+    Source::Peer(hubless_types::NodeId::from_bytes(key))
 }
 
-fn index_of(id: &NodeId) -> usize {
-    let mut key = [0; 8];
-    key.copy_from_slice(&id.as_bytes()[..8]);
-    u64::from_be_bytes(key) as usize
+fn index_of(id: &Source) -> usize {
+    match id {
+        Source::Origin(i) => usize::from(*i),
+        Source::Peer(node) => {
+            let mut key = [0; 8];
+            key.copy_from_slice(&node.as_bytes()[..8]);
+            u64::from_be_bytes(key) as usize
+        }
+    }
 }
 
 pub(crate) fn file_id(i: usize) -> BlobHash {
@@ -148,6 +161,7 @@ impl Sim {
             let config = PlanConfig {
                 seed: seed.wrapping_mul(1_000_003) ^ (i as u64 + 1),
                 patience: Duration::from_secs(10),
+                origin_streams: 4,
             };
             let plan = spec.fetches.then(|| Plan::new(config));
             nodes.push(Node { spec, plan, held, changed: true, out: Outcome::default() });
@@ -171,10 +185,14 @@ impl Sim {
             }
             for other in (0..count).filter(|other| *other != i) {
                 let lan = sim.nodes[other].spec.lan && sim.nodes[i].spec.lan;
-                sim.tell(i, Event::HolderFound { holder: node_id(other), lan });
+                sim.tell(i, Event::HolderFound { holder: sim.source(other), lan });
             }
         }
         sim
+    }
+
+    fn source(&self, i: usize) -> Source {
+        if self.nodes[i].spec.origin { Source::Origin(i as u8) } else { node_id(i) }
     }
 
     pub(crate) fn reader(&mut self, node: usize, file: usize, offset: u64) {
@@ -248,7 +266,7 @@ impl Sim {
                 for file in 0..self.sizes.len() {
                     let groups = self.nodes[i].held[file].clone();
                     if !groups.is_empty() {
-                        let has = Event::HolderHas { holder: node_id(i), file: file_id(file), groups };
+                        let has = Event::HolderHas { holder: self.source(i), file: file_id(file), groups };
                         self.mail.insert((at, self.letters), (other, has));
                         self.letters += 1;
                     }

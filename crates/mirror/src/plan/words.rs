@@ -1,9 +1,49 @@
 //! What a plan is told, and what it asks for.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
 use hubless_types::{BlobHash, GroupSet, NodeId};
+
+/// Who sends bytes. Ordered so that of two that are as good a peer comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Another node.
+    Peer(NodeId),
+    /// An upstream, by its place in the configured order.
+    Origin(u8),
+}
+
+impl Source {
+    /// Whether it is an upstream.
+    pub const fn is_origin(self) -> bool {
+        matches!(self, Self::Origin(_))
+    }
+
+    /// The node, if it is one.
+    pub const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Peer(node) => Some(node),
+            Self::Origin(_) => None,
+        }
+    }
+}
+
+impl From<NodeId> for Source {
+    fn from(node: NodeId) -> Self {
+        Self::Peer(node)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(node) => f.write_str(&node.short()),
+            Self::Origin(_) => f.write_str("origin"),
+        }
+    }
+}
 
 /// One request to one holder; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,14 +75,14 @@ pub enum Event {
     /// A node became known that may hold something.
     HolderFound {
         /// Who.
-        holder: NodeId,
+        holder: Source,
         /// Whether it is on the local network.
         lan: bool,
     },
     /// All that a holder now has of a file; replaces what it said before.
     HolderHas {
         /// Who.
-        holder: NodeId,
+        holder: Source,
         /// The file's root.
         file: BlobHash,
         /// The groups that can be asked of it.
@@ -51,7 +91,7 @@ pub enum Event {
     /// A holder is no longer to be asked.
     HolderGone {
         /// Who.
-        holder: NodeId,
+        holder: Source,
     },
     /// The first bytes of a request came.
     SegmentStarted {
@@ -129,7 +169,7 @@ pub enum Action {
         /// Name of the request in what follows.
         request: RequestId,
         /// Whom to ask.
-        holder: NodeId,
+        holder: Source,
         /// The file's root.
         file: BlobHash,
         /// Which groups, never empty.
@@ -143,7 +183,7 @@ pub enum Action {
     /// Have nothing more to do with a holder.
     DropHolder {
         /// Who.
-        holder: NodeId,
+        holder: Source,
         /// Why.
         why: Dropped,
     },
@@ -163,7 +203,7 @@ pub enum Action {
 /// Why a holder is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {
-    /// It sent a wrong byte; it is never taken back.
+    /// It sent a wrong byte; it is never taken back. Never said of an origin.
     Lied,
     /// There are as many holders as a plan keeps, and others are of more use.
     NoRoom,

@@ -18,6 +18,7 @@ use crate::meter::{Meter, TELL_EVERY};
 use crate::mirror::Inner;
 use crate::obtain::{Gauge, SMALL_AT_ONCE};
 use crate::sources::Net;
+use crate::upstream::HEAD_START;
 use crate::util::{blocking, locked};
 use crate::{Caller, MirrorError};
 
@@ -63,8 +64,13 @@ impl Inner {
     ) -> Result<(), MirrorError> {
         let jobs = self.plan_jobs(repo, commit, entries).await?;
         let wants_small = jobs.iter().any(|j| matches!(j, Job::Small(..)));
-        let sources = match (&self.net, wants_small) {
-            (Some(net), true) => some_sources(net, commit).await,
+        let open = self.access(repo)?.is_open();
+        let sources = match (&self.net, wants_small && open) {
+            (Some(net), true) => {
+                // Peers that take long to be found join in file by file.
+                let patience = if self.has_origins() { HEAD_START } else { net.lookup_timeout };
+                some_sources(net, commit, patience).await
+            }
             _ => Vec::new(),
         };
         let run = Run { inner: self, caller, repo, commit, output, meter, sources, holds: Mutex::default() };
@@ -131,10 +137,10 @@ fn jobs_of(here: Vec<(Group, Link)>, small: Vec<Group>, large: Vec<Group>) -> Ve
 }
 
 /// Some peers that may have the small files of `commit`, soon.
-async fn some_sources(net: &Net, commit: CommitId) -> Vec<Provider> {
+async fn some_sources(net: &Net, commit: CommitId, patience: Duration) -> Vec<Provider> {
     let mut found = net.sources(&[hubless_discovery::DhtKey::Commit(commit)]);
     let mut sources = Vec::new();
-    let mut deadline = Instant::now() + net.lookup_timeout;
+    let mut deadline = Instant::now() + patience;
     while let Ok(Some(provider)) = tokio::time::timeout_at(deadline, found.next()).await {
         sources.push(provider);
         deadline = deadline.min(Instant::now() + SOURCE_GRACE);
@@ -213,13 +219,22 @@ impl Run<'_> {
         }
         let known = self.inner.known_soon(self.repo, self.commit, entry).await?;
         let Known::Stream(link) = known else { return Ok(None) };
-        let (digest, gauge) = (entry.digest(), Gauge::default());
-        self.meter.begins(digest, gauge.clone());
-        let fetched = self.inner.fetch_whole(&link, self.commit, entry, &gauge).await;
-        self.meter.ended(&digest);
-        if fetched.is_err() {
+        let remotes = self.inner.remotes(self.caller, self.repo, self.commit, entry)?;
+        if remotes.first().is_some_and(|remote| remote.errand().closed) {
             return Ok(None);
         }
+        let (digest, gauge) = (entry.digest(), Gauge::default());
+        self.meter.begins(digest, gauge.clone());
+        let fetched = tokio::select! {
+            fetched = self.inner.fetch_whole(&link, self.commit, entry, &remotes, &gauge) => fetched.is_ok(),
+            // Peers bring nothing: the file is got here by whoever has it.
+            () = self.inner.until_stalled(&gauge), if !remotes.is_empty() => false,
+        };
+        self.meter.ended(&digest);
+        if !fetched {
+            return Ok(None);
+        }
+        self.inner.keep_private(&remotes, &link).await?;
         self.inner.prove_later(link);
         Ok(Some(link))
     }

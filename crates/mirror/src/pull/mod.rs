@@ -42,7 +42,11 @@ impl Mirror {
 }
 
 impl Inner {
-    async fn pull(self: &Arc<Self>, request: PullRequest, meter: &Meter) -> Result<PullReport, MirrorError> {
+    async fn pull(
+        self: &Arc<Self>,
+        mut request: PullRequest,
+        meter: &Meter,
+    ) -> Result<PullReport, MirrorError> {
         let started = Instant::now();
         let filter = Filter::new(&request.include, &request.exclude)?;
         let caller = request.caller();
@@ -50,13 +54,24 @@ impl Inner {
         meter.tell(Progress::Note {
             text: format!("{} at {} is commit {}", request.repo, request.revision, resolved.commit),
         });
+        // It may have been renamed.
+        request.repo = resolved.repo.clone();
         let manifest = self.real_manifest(&caller, &request.repo, resolved.commit).await?;
+        self.check_content(&caller, &request.repo).await?;
         let entries: Vec<FileEntry> =
             manifest.entries().iter().filter(|e| filter.passes(&e.path)).cloned().collect();
         if entries.is_empty() && !manifest.entries().is_empty() {
             return Err(MirrorError::NothingMatches { repo: request.repo });
         }
         self.note_pulled(&request, &resolved, &manifest)?;
+        // The commit may tell more of where it comes from now that it is here.
+        let (commit, now) = (resolved.commit, self.clock.now());
+        let fork = self.fork_of(&request.repo, &request.revision, commit, now)?;
+        if let Some(fork) = &fork {
+            meter.tell(Progress::Note {
+                text: format!("warning: {} at {}: {fork}", request.repo, request.revision),
+            });
+        }
         let output = Output::new(&request, resolved.commit).await?;
         let (files, bytes) = (entries.len() as u64, entries.iter().map(|e| e.size).sum());
         meter.tell(Progress::Total { files, bytes });
@@ -68,6 +83,7 @@ impl Inner {
             revision: request.revision,
             commit: resolved.commit,
             by: resolved.by,
+            fork,
             files,
             bytes,
             from: meter.from(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use hubless_discovery::{DhtKey, Discovery as _};
+pub use hubless_mirror::Caller;
 use hubless_mirror::*;
 #[allow(unused_imports, reason = "each test file uses a part of it")]
 pub use hubless_testkit::{START, Swarm, SwarmNode as Node};

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 
-use hubless_types::BlobHash;
+use hubless_types::{BlobHash, FileDigest};
 
 use super::layout::{Layout, TEMP_SUFFIX, remove_if_there};
 use super::{Blobs, Inner};
@@ -42,6 +42,10 @@ pub struct Usage {
     pub partial: u64,
     /// The bytes of them that are here.
     pub partial_bytes: u64,
+    /// Files that an origin is filling, or was.
+    pub drafts: u64,
+    /// The bytes of them that are here.
+    pub draft_bytes: u64,
 }
 
 impl Blobs {
@@ -62,9 +66,14 @@ impl Blobs {
         Ok(freed)
     }
 
-    /// Drops every blob that is not in `keep` and that nobody holds, and files that no record speaks of. With
-    /// `dry_run` it only counts.
-    pub fn collect(&self, keep: &HashSet<BlobHash>, dry_run: bool) -> Result<GcReport> {
+    /// Drops every blob that is not in `keep` and that nobody holds, every draft that is not in `drafts` and that nobody
+    /// has open, and files that no record speaks of. With `dry_run` it only counts.
+    pub fn collect(
+        &self,
+        keep: &HashSet<BlobHash>,
+        drafts: &HashSet<FileDigest>,
+        dry_run: bool,
+    ) -> Result<GcReport> {
         let mut report = GcReport::default();
         self.for_each(|hash, _| {
             if keep.contains(&hash) {
@@ -86,8 +95,35 @@ impl Blobs {
             }
             Ok(())
         })?;
-        report.freed += self.0.collect_strays(dry_run)?;
+        self.0.each_draft(|digest, _| {
+            if drafts.contains(&digest) {
+                report.kept += 1;
+                return Ok(());
+            }
+            match self.0.evict_draft(&digest, dry_run)? {
+                Some(freed) => {
+                    report.dropped += 1;
+                    report.freed += freed;
+                }
+                None => report.held += 1,
+            }
+            Ok(())
+        })?;
+        report.freed += self.0.collect_strays(dry_run)? + self.0.collect_stray_drafts(dry_run)?;
         Ok(report)
+    }
+
+    /// The files that an origin is filling, or was before a restart.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn drafts(&self) -> Result<HashSet<FileDigest>> {
+        let mut drafts = HashSet::new();
+        self.0.each_draft(|digest, _| {
+            drafts.insert(digest);
+            Ok(())
+        })?;
+        Ok(drafts)
     }
 
     /// Counts what is here, from the catalogue alone.
@@ -103,6 +139,11 @@ impl Blobs {
             };
             *count += 1;
             *bytes += here;
+            Ok(())
+        })?;
+        self.0.each_draft(|_, record| {
+            usage.drafts += 1;
+            usage.draft_bytes += record.have.bytes(record.size);
             Ok(())
         })?;
         Ok(usage)

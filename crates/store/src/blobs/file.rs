@@ -17,6 +17,7 @@ use super::encode::Encoder;
 use super::hold::Hold;
 use super::partial::PartialBlob;
 use super::tree::{Cv, Node, PARENT_BYTES, split_pair};
+use super::tree_encode::TreeEncoder;
 use crate::error::StoreError;
 
 /// Most bytes that one [`BlobFile::read`] returns.
@@ -90,6 +91,12 @@ impl BlobFile {
     /// Sends `groups` as iroh-blobs does; see [`Encoder`].
     pub fn encode(self: &Arc<Self>, groups: impl Into<GroupSet>) -> Encoder {
         Encoder::new(Arc::clone(self), groups.into())
+    }
+
+    /// Sends the tree from parent number `from` (in pre-order) on; `None` if not all of it is here.
+    pub fn encode_tree(self: &Arc<Self>, from: u64) -> Option<TreeEncoder> {
+        let whole = self.live.as_ref().is_none_or(PartialBlob::has_tree);
+        whole.then(|| TreeEncoder::new(Arc::clone(self), from))
     }
 
     pub(super) fn data(&self) -> &File {

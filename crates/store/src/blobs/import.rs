@@ -9,14 +9,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use hubless_types::{BlobHash, BlobId, FileDigest, GROUP_BYTES, Sha256};
 use sha2::Digest as _;
 
+use super::front::BLOCK_GROUPS;
 use super::tree::{Cv, Node, PARENT_BYTES, join_pair};
 
 /// Bytes that are read at once and passed from the tree's thread to the digest's.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Pieces on their way between the two threads.
 const PIECES: usize = 6;
-/// Parents of a subtree of this many groups (16 MiB of file) are written together.
-const BLOCK_GROUPS: u64 = 1024;
 
 /// Which digest names the file beside its BLAKE3 root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +37,7 @@ impl DigestKind {
 }
 
 /// A digest in the making.
+#[derive(Clone)]
 pub(super) enum Digester {
     Sha256(sha2::Sha256),
     Git(Box<sha1_checked::Sha1>),

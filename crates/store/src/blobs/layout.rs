@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use hubless_types::BlobHash;
+use hubless_types::{BlobHash, FileDigest};
 
 use crate::catalogue::FileStamp;
 use crate::error::StoreError;
@@ -49,10 +49,31 @@ impl Layout {
         std::fs::create_dir_all(&folder).map_err(|e| StoreError::io(&folder, e))
     }
 
+    /// The folder of files whose root is not known yet.
+    pub(crate) fn drafts(&self) -> PathBuf {
+        self.root.join("drafts")
+    }
+
+    pub(crate) fn prepare_drafts(&self) -> Result<(), StoreError> {
+        let folder = self.drafts();
+        std::fs::create_dir_all(&folder).map_err(|e| StoreError::io(&folder, e))
+    }
+
+    /// `drafts/sha256-<hex>.data` and `.tree`.
+    pub(crate) fn draft(&self, digest: &FileDigest, ending: &str) -> PathBuf {
+        self.drafts().join(format!("{}.{ending}", digest.to_string().replace(':', "-")))
+    }
+
     /// A name that no other file has, for something whose hash is not known yet.
     pub(crate) fn temp(&self, number: u64) -> PathBuf {
         self.root.join(format!("{}-{number}{TEMP_SUFFIX}", std::process::id()))
     }
+}
+
+/// The draft that a file in the drafts' folder belongs to.
+pub(crate) fn draft_digest(name: &str) -> Option<FileDigest> {
+    let (stem, _) = name.split_once('.')?;
+    stem.replacen('-', ":", 1).parse().ok()
 }
 
 /// What of a file's metadata changes when somebody changes the file.

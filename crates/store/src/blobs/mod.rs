@@ -9,20 +9,32 @@
 //!
 //! Everything here blocks on the disk; call it from a thread that may.
 
+mod begin;
 mod collect;
 mod decode;
+mod draft;
+mod draft_table;
+#[cfg(test)]
+mod draft_tests;
+mod draft_writer;
 mod encode;
 mod file;
+mod fill;
+mod follow;
+mod front;
 mod hold;
 mod import;
 mod layout;
 mod partial;
+mod pour;
 mod prove;
 mod recheck;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod tree_decode;
+mod tree_encode;
 mod verify;
 
 use std::collections::HashMap;
@@ -30,32 +42,35 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
 
 use hubless_types::{BlobHash, FileDigest, GroupSet, Link, LinkTrust};
-use tokio::sync::watch;
 
 pub use self::collect::{GcReport, Usage};
 pub use self::decode::{DecodeError, Decoder};
+pub use self::draft::{Draft, Finished};
+pub use self::draft_writer::DraftWriter;
 pub use self::encode::Encoder;
 pub use self::file::{BlobFile, MAX_READ_BYTES};
+pub use self::fill::Filler;
 pub use self::hold::Hold;
 pub use self::import::{DigestKind, digest_bytes};
 pub use self::partial::PartialBlob;
 pub use self::prove::Prover;
+pub use self::tree_decode::TreeDecoder;
+pub use self::tree_encode::TreeEncoder;
 pub use self::verify::{BadBlob, VerifyEvent, VerifyReport};
 
+use self::begin::{Room, check_size};
+use self::draft_table::Drafts;
 use self::file::{Backing, open_tree};
+use self::follow::Follower;
 use self::hold::Holds;
 use self::layout::{Layout, open_stamped, remove_if_there, same_file, stamp};
-use self::partial::{Live, State};
+use self::partial::Live;
 use self::sync::{Syncer, boot_id};
-use self::tree::{Node, PARENT_BYTES, hash_bytes};
+use self::tree::{Node, hash_bytes};
 use crate::catalogue::{BlobRecord, Catalogue, Place};
 use crate::error::{Result, StoreError};
-
-/// Room that a fetch leaves on the disk for everything else, in bytes.
-const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Looks at a record before whoever changes it all the time is taken to have dropped it.
 const MAX_LOOKS: usize = 4;
@@ -123,7 +138,9 @@ pub(crate) struct Inner {
     /// Fetches under way: one a hash.
     live: Mutex<HashMap<BlobHash, Weak<Live>>>,
     holds: Holds,
+    drafts: Drafts,
     syncer: Syncer,
+    follower: Follower,
     boot: [u8; 16],
     /// Held by whoever hashes a blob again: once is enough.
     rechecking: Mutex<()>,
@@ -140,7 +157,9 @@ impl Blobs {
             catalogue,
             live: Mutex::default(),
             holds: Holds::default(),
+            drafts: Drafts::default(),
             syncer,
+            follower: Follower::default(),
             boot: boot_id(),
             rechecking: Mutex::default(),
             temp_number: AtomicU64::new(0),
@@ -289,6 +308,32 @@ impl Blobs {
         Prover::new(blob, expect)
     }
 
+    /// Lets peers have a blob that is here, wholly or in part, and what comes of it later; `false` if nothing of it is
+    /// here. Whatever is taken in or fetched is not shared before this is called, and what is dropped and comes again
+    /// is not shared either.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn share(&self, hash: &BlobHash) -> Result<bool> {
+        self.0.catalogue.set_blob_shared(hash, true)
+    }
+
+    /// Peers are no longer given a blob; `false` if nothing of it is here.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn unshare(&self, hash: &BlobHash) -> Result<bool> {
+        self.0.catalogue.set_blob_shared(hash, false)
+    }
+
+    /// Whether peers may have a blob; never if nothing of it is here.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn is_shared(&self, hash: &BlobHash) -> Result<bool> {
+        Ok(self.0.catalogue.blob(hash)?.is_some_and(|record| record.shared))
+    }
+
     /// Keeps a blob from being collected until the hold is dropped.
     pub fn hold(&self, hash: BlobHash) -> Hold {
         self.0.holds.take(hash)
@@ -417,7 +462,7 @@ impl Inner {
         if let Some(live) = lives.get(&hash).and_then(Weak::upgrade) {
             live.state().settled = true;
         }
-        let record = BlobRecord { size: imported.size, place, have: None, synced: false, boot: self.boot };
+        let record = BlobRecord::fresh(imported.size, place, None, self.boot);
         self.catalogue.put_blob_and_link(&hash, &record, &proven(imported))?;
         if !owned {
             // Only now: until the record spoke of the reference, these were the bytes of a fetch.
@@ -445,92 +490,6 @@ impl Inner {
             _hold: hold,
         })
     }
-
-    /// Opens or makes the files of a blob that is to be fetched.
-    fn begin(self: &Arc<Self>, lives: &Lives<'_>, hash: BlobHash, size: u64, room: Room) -> Result<Live> {
-        let record = match self.known_record(lives, &hash, size)? {
-            None if size == 0 => self.begin_empty(&hash)?,
-            Some(record) => record,
-            None => {
-                let have = Some(GroupSet::new());
-                BlobRecord { size, place: Place::Owned, have, synced: false, boot: self.boot }
-            }
-        };
-        let complete = record.have.is_none();
-        let (path, foreign) = match &record.place {
-            Place::Reference { path, .. } => (path.clone(), true),
-            Place::Owned => (self.layout.data(&hash), false),
-        };
-        let tree_path = self.layout.tree(&hash);
-        let tree_bytes = (Node::root(size).groups - 1) * PARENT_BYTES as u64;
-        let mut have = record.have.clone().unwrap_or_else(|| GroupSet::whole(size));
-        if !complete {
-            self.layout.prepare(&hash)?;
-            // Files that are gone or cut would be made anew, full of zeros: nothing of them may be believed.
-            if !has_length(&path, size) || tree_bytes > 0 && !has_length(&tree_path, tree_bytes) {
-                have = GroupSet::new();
-            }
-        }
-        if !complete && room == Room::Needed {
-            let promised = lives.values().filter_map(Weak::upgrade).map(|live| live.missing_bytes()).sum();
-            check_room(self.layout.root(), &path, size.saturating_sub(have.bytes(size)), promised)?;
-        }
-        let data = open_for_fetch(&path, size, complete)?;
-        let tree = (tree_bytes > 0).then(|| open_for_fetch(&tree_path, tree_bytes, complete)).transpose()?;
-        if !complete {
-            self.catalogue.put_blob(&hash, &BlobRecord { have: Some(have.clone()), ..record })?;
-        }
-        let (changed, _) = watch::channel(have.len());
-        let state = State { have, persisted_at: Instant::now(), dirty: false, settled: complete };
-        Ok(Live {
-            hash,
-            size,
-            data,
-            tree,
-            path,
-            foreign,
-            state: Mutex::new(state),
-            changed,
-            blobs: Arc::clone(self),
-            _hold: self.holds.take(hash),
-        })
-    }
-
-    /// What is known of a blob that is to have `size` bytes.
-    fn known_record(&self, lives: &Lives<'_>, hash: &BlobHash, size: u64) -> Result<Option<BlobRecord>> {
-        let Some(mut record) = self.settled_locked(lives, hash)? else { return Ok(None) };
-        if record.size != size && record.have.as_ref().is_some_and(GroupSet::is_empty) {
-            // Somebody said another size, and nothing came of it: that word binds nobody.
-            self.forget_if(lives, hash, &record)?;
-            return Ok(None);
-        }
-        check_size(hash, record.size, size)?;
-        if record.have.as_ref().is_some_and(|have| have.contains(0..Node::root(size).groups)) {
-            // The last group came, but the disk refused the last word of it.
-            record.have = None;
-            self.catalogue.put_blob(hash, &record)?;
-        }
-        Ok(Some(record))
-    }
-
-    /// The empty blob needs no fetch; nothing else is empty.
-    fn begin_empty(&self, hash: &BlobHash) -> Result<BlobRecord> {
-        if hash_bytes(&[]) != *hash {
-            return Err(StoreError::Mismatch { hash: *hash, offset: 0 });
-        }
-        self.layout.prepare(hash)?;
-        open_for_fetch(&self.layout.data(hash), 0, false)?;
-        let record = BlobRecord { size: 0, place: Place::Owned, have: None, synced: false, boot: self.boot };
-        self.catalogue.put_blob(hash, &record)?;
-        Ok(record)
-    }
-}
-
-/// Whether a blob is opened to be fetched, and so wants room on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Needed,
-    Unneeded,
 }
 
 /// Deletes what still has a temporary name when an import ends, well or badly.
@@ -543,35 +502,6 @@ impl Drop for Temps {
             let _ = remove_if_there(path);
         }
     }
-}
-
-fn open_for_fetch(path: &Path, size: u64, complete: bool) -> Result<File> {
-    let fail = |e| StoreError::io(path, e);
-    if complete {
-        return File::open(path).map_err(fail);
-    }
-    let file =
-        File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
-    file.set_len(size).map_err(fail)?;
-    Ok(file)
-}
-
-fn check_size(hash: &BlobHash, known: u64, said: u64) -> Result<()> {
-    if known == said { Ok(()) } else { Err(StoreError::SizeClash { hash: *hash, known, said }) }
-}
-
-fn has_length(path: &Path, len: u64) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.len() == len)
-}
-
-/// Refuses a fetch that cannot end well, before it begins: `promised` bytes are still to come of others.
-fn check_room(folder: &Path, path: &Path, missing: u64, promised: u64) -> Result<()> {
-    let stat = rustix::fs::statvfs(folder).map_err(|e| StoreError::io(folder, e.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if missing.saturating_add(promised).saturating_add(DISK_RESERVE_BYTES) > free {
-        return Err(StoreError::DiskFull { path: path.to_owned() });
-    }
-    Ok(())
 }
 
 fn proven(imported: &Imported) -> Link {

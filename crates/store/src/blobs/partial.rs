@@ -11,13 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hubless_types::{BlobHash, ByteRange, GroupSet};
+use hubless_types::{BlobHash, ByteRange, GROUP_BYTES, GroupSet};
 use tokio::sync::watch;
 
 use super::decode::Decoder;
-use super::file::{MAX_READ_BYTES, read_exact_at};
+use super::file::{MAX_READ_BYTES, TreeWindow, read_exact_at};
+use super::fill::Filler;
 use super::hold::Hold;
-use super::tree::group_count;
+use super::tree::{Cv, Node, PARENT_BYTES, group_count};
+use super::tree_decode::TreeDecoder;
 use super::{Blobs, Inner};
 use crate::catalogue::{BlobRecord, Place};
 use crate::error::{Result, StoreError};
@@ -52,6 +54,8 @@ pub(super) struct State {
     pub(super) have: GroupSet,
     pub(super) persisted_at: Instant,
     pub(super) dirty: bool,
+    /// Parents of its tree that are here from the first one on, in pre-order, all verified.
+    pub(super) parents: u64,
     /// Set when its record is no longer this fetch's to write: it is complete, or was added from elsewhere.
     pub(super) settled: bool,
 }
@@ -111,6 +115,77 @@ impl PartialBlob {
         Ok(buffer.into())
     }
 
+    /// Lets peers have it if nothing of it is here yet: all that comes from now on then comes from where it may be given
+    /// on. Says whether peers may have it.
+    ///
+    /// Whoever goes on with a shared blob from where it may not be given on calls [`Blobs::unshare`] first.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn share_if_empty(&self) -> Result<bool> {
+        let state = self.0.state();
+        let blobs = Blobs(Arc::clone(&self.0.blobs));
+        if state.have.is_empty() && !state.settled {
+            blobs.share(&self.0.hash)
+        } else {
+            blobs.is_shared(&self.0.hash)
+        }
+    }
+
+    /// Whether the tree above all groups is here, so that bytes from anywhere can be checked.
+    pub fn has_tree(&self) -> bool {
+        let state = self.0.state();
+        self.0.tree.is_none() || self.0.is_whole(&state) || state.parents == group_count(self.0.size) - 1
+    }
+
+    /// Takes the tree from a peer, from the first parent that is missing on.
+    ///
+    /// # Errors
+    /// Of reading the disk.
+    pub fn tree_decoder(&self) -> Result<TreeDecoder> {
+        TreeDecoder::new(self.clone())
+    }
+
+    /// Takes the plain bytes of `groups`, in order, from whoever has them; each group is checked against the tree, which
+    /// must be here.
+    ///
+    /// # Errors
+    /// [`StoreError::NoTree`] if the tree is not here.
+    pub fn filler(&self, groups: Range<u64>) -> Result<Filler> {
+        if !self.has_tree() {
+            return Err(StoreError::NoTree { hash: self.hash() });
+        }
+        Ok(Filler::new(self.clone(), groups))
+    }
+
+    /// Notes that so much of the tree is on the disk; who is behind another hand changes nothing. None at all means that
+    /// the disk has lost it.
+    pub(super) fn set_parents(&self, parents: u64) -> Result<()> {
+        let mut state = self.0.state();
+        state.parents = if parents == 0 { 0 } else { parents.max(state.parents) };
+        state.dirty = true;
+        let whole = parents == group_count(self.0.size) - 1;
+        if whole || state.persisted_at.elapsed() >= PERSIST_EVERY {
+            self.0.persist(&mut state)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The two child hashes of a parent of the tree on the disk, which must hash to `hash`.
+    pub(super) fn checked_parent(
+        &self,
+        node: &Node,
+        hash: &Cv,
+        window: &mut TreeWindow,
+    ) -> Result<[u8; PARENT_BYTES]> {
+        let wrong = || StoreError::Mismatch { hash: self.hash(), offset: node.start * GROUP_BYTES };
+        let tree = self.0.tree.as_ref().ok_or_else(wrong)?;
+        let path = || self.0.blobs.layout.tree(&self.0.hash);
+        let pair = window.parent(tree, node).map_err(|e| StoreError::io(path(), e))?;
+        if node.hash_parent(&pair) == *hash { Ok(pair) } else { Err(wrong()) }
+    }
+
     pub(super) fn write_data(&self, slices: &[IoSlice<'_>], offset: u64) -> Result<()> {
         write_all_vectored(&self.0.data, slices, offset).map_err(|e| StoreError::io(&self.0.path, e))
     }
@@ -162,8 +237,8 @@ impl Live {
         }
         let complete = self.is_whole(state);
         let have = (!complete).then(|| state.have.clone());
-        let record =
-            BlobRecord { size: self.size, place: Place::Owned, have, synced: false, boot: self.blobs.boot };
+        let mut record = BlobRecord::fresh(self.size, Place::Owned, have, self.blobs.boot);
+        record.parents = state.parents;
         self.blobs.catalogue.put_blob(&self.hash, &record)?;
         state.dirty = false;
         state.persisted_at = Instant::now();
@@ -179,7 +254,13 @@ impl Drop for Live {
     fn drop(&mut self) {
         let mut state = std::mem::replace(
             self.state.get_mut().unwrap_or_else(PoisonError::into_inner),
-            State { have: GroupSet::new(), persisted_at: Instant::now(), dirty: false, settled: true },
+            State {
+                have: GroupSet::new(),
+                persisted_at: Instant::now(),
+                dirty: false,
+                parents: 0,
+                settled: true,
+            },
         );
         if let Err(error) = self.persist(&mut state) {
             tracing::warn!(hash = %self.hash, %error, "progress of a fetch was not written; it is fetched anew");

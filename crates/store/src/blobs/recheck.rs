@@ -51,7 +51,7 @@ impl Inner {
         }
         let complete = right.contains(0..Node::root(seen.size).groups);
         let have = (!complete).then_some(right);
-        let found = BlobRecord { have, synced: false, boot: self.boot, ..seen.clone() };
+        let found = BlobRecord { have, synced: false, boot: self.boot, parents: 0, ..seen.clone() };
         if self.catalogue.replace_blob(hash, seen, Some(&found))? {
             self.syncer.soon(*hash);
         }

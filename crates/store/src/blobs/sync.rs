@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use hubless_types::BlobHash;
 
+use super::draft::DraftCore;
 use super::layout::Layout;
 use crate::catalogue::{Catalogue, Place};
 use crate::error::{Result, StoreError};
@@ -17,10 +18,16 @@ use crate::error::{Result, StoreError};
 /// Most blobs that wait to be synced; one that finds no room is hashed again after a power cut.
 const MAX_WAITING: usize = 4096;
 
+/// What is to be synced.
+enum Job {
+    Blob(BlobHash),
+    Draft(Weak<DraftCore>),
+}
+
 /// A thread that syncs one blob after another. Dropping it lets the current one finish.
 #[derive(Debug)]
 pub(super) struct Syncer {
-    queue: Option<SyncSender<BlobHash>>,
+    queue: Option<SyncSender<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -38,7 +45,14 @@ impl Syncer {
     /// Syncs `hash` when its turn comes.
     pub(super) fn soon(&self, hash: BlobHash) {
         if let Some(queue) = &self.queue {
-            let _ = queue.try_send(hash);
+            let _ = queue.try_send(Job::Blob(hash));
+        }
+    }
+
+    /// Syncs what has arrived of a draft when its turn comes.
+    pub(super) fn draft_soon(&self, draft: &Arc<DraftCore>) {
+        if let Some(queue) = &self.queue {
+            let _ = queue.try_send(Job::Draft(Arc::downgrade(draft)));
         }
     }
 }
@@ -53,10 +67,14 @@ impl Drop for Syncer {
     }
 }
 
-fn run(inbox: &Receiver<BlobHash>, layout: &Layout, catalogue: &Catalogue) {
-    while let Ok(hash) = inbox.recv() {
-        if let Err(error) = sync_one(&hash, layout, catalogue) {
-            tracing::debug!(%hash, %error, "not synced; it is checked again after a power cut");
+fn run(inbox: &Receiver<Job>, layout: &Layout, catalogue: &Catalogue) {
+    while let Ok(job) = inbox.recv() {
+        let synced = match &job {
+            Job::Blob(hash) => sync_one(hash, layout, catalogue),
+            Job::Draft(draft) => draft.upgrade().map_or(Ok(()), |draft| draft.secure()),
+        };
+        if let Err(error) = synced {
+            tracing::debug!(%error, "not synced; it is checked again, or fetched again, after a power cut");
         }
     }
 }

@@ -7,51 +7,71 @@ use std::sync::Arc;
 use hubless_types::{BlobHash, ByteRange, FileDigest, GROUP_BYTES, GroupSet, NodeId, SystemClock};
 use proptest::prelude::*;
 
+use super::tree::PARENT_BYTES;
 use super::*;
 use crate::Store;
 
-struct Bench {
-    dir: tempfile::TempDir,
-    store: Store,
+pub(super) struct Bench {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) store: Store,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Self::open(dir.path());
         Self { dir, store }
     }
 
     fn open(dir: &Path) -> Store {
-        Store::open(&dir.join("data"), NodeId::from_bytes([1; 32]), Arc::new(SystemClock)).unwrap()
+        Self::try_open(dir).unwrap()
     }
 
-    fn blobs(&self) -> &Blobs {
+    fn try_open(dir: &Path) -> Result<Store> {
+        Store::open(&dir.join("data"), NodeId::from_bytes([1; 32]), Arc::new(SystemClock))
+    }
+
+    /// Closes the store and opens it again.
+    pub(super) fn reopened(self) -> Self {
+        let Self { dir, store } = self;
+        drop(store);
+        for _ in 0..100 {
+            if let Ok(store) = Self::try_open(dir.path()) {
+                return Self { dir, store };
+            }
+            // A thread of the blobs may still be ending, with a handle of its own.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let store = Self::open(dir.path());
+        Self { dir, store }
+    }
+
+    pub(super) fn blobs(&self) -> &Blobs {
         self.store.blobs()
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
-    fn import(&self, path: &Path, mode: ImportMode) -> Imported {
+    pub(super) fn import(&self, path: &Path, mode: ImportMode) -> Imported {
         self.blobs().import(path, mode, DigestKind::Sha256, &|_| {}).unwrap()
     }
 }
 
-fn random(len: usize) -> Vec<u8> {
+pub(super) fn random(len: usize) -> Vec<u8> {
     seeded(len, len as u64)
 }
 
 /// Two stores that all cases of a property share: opening one costs more than a case does.
-fn two_benches() -> &'static (Bench, Bench) {
+pub(super) fn two_benches() -> &'static (Bench, Bench) {
     static BOTH: std::sync::OnceLock<(Bench, Bench)> = std::sync::OnceLock::new();
     BOTH.get_or_init(|| (Bench::new(), Bench::new()))
 }
 
-fn seeded(len: usize, seed: u64) -> Vec<u8> {
+pub(super) fn seeded(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let step = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -288,9 +308,9 @@ fn collection_takes_only_what_nobody_keeps_or_reads() {
     let reading = place.blobs().open(&read).unwrap().unwrap();
 
     let keep = HashSet::from([kept]);
-    let dry = place.blobs().collect(&keep, true).unwrap();
+    let dry = place.blobs().collect(&keep, &HashSet::new(), true).unwrap();
     assert!(stray.exists());
-    let report = place.blobs().collect(&keep, false).unwrap();
+    let report = place.blobs().collect(&keep, &HashSet::new(), false).unwrap();
     assert_eq!(dry, report);
     assert_eq!((report.kept, report.held, report.dropped), (1, 1, 2));
     assert!(report.freed > 3 * GROUP_BYTES && !stray.exists());
@@ -301,7 +321,7 @@ fn collection_takes_only_what_nobody_keeps_or_reads() {
     }
     assert!(place.dir.path().join("dddd").exists());
     drop(reading);
-    assert_eq!(place.blobs().collect(&keep, false).unwrap().dropped, 1);
+    assert_eq!(place.blobs().collect(&keep, &HashSet::new(), false).unwrap().dropped, 1);
 }
 
 #[test]

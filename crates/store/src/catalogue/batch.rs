@@ -1,13 +1,13 @@
 //! Several rows that are written together.
 
 use hubless_types::{
-    BlobHash, CommitId, FileDigest, Link, Manifest, Pin, RepoId, Revision, Statement, Timestamp,
+    BlobHash, CommitId, FileDigest, Link, Manifest, Pin, RepoFacts, RepoId, Revision, Statement, Timestamp,
 };
 
 use super::manifests::EncodedManifest;
 use super::records::{BlobRecord, RefRecord};
 use super::txn::Txn;
-use super::{Catalogue, announce, blobs, links, pins, refs, repos, statements};
+use super::{Catalogue, announce, blobs, facts, links, pins, refs, repos, shared, statements};
 use crate::error::Result;
 
 type Step = Box<dyn FnOnce(&mut Txn<'_>) -> Result<()> + Send>;
@@ -57,6 +57,12 @@ impl<'a> Batch<'a> {
         self.step(move |txn| refs::set(txn, &repo, &revision, &record))
     }
 
+    /// Keeps what is said of a repository.
+    pub fn put_facts(&mut self, repo: &RepoId, facts: &RepoFacts) -> &mut Self {
+        let (repo, facts) = (repo.clone(), facts.clone());
+        self.step(move |txn| facts::put(txn, &repo, &facts))
+    }
+
     /// Stores a link.
     pub fn put_link(&mut self, link: &Link) -> &mut Self {
         let link = *link;
@@ -79,6 +85,11 @@ impl<'a> Batch<'a> {
     pub fn remove_blob(&mut self, hash: &BlobHash) -> &mut Self {
         let hash = *hash;
         self.step(move |txn| blobs::remove(txn, &hash))
+    }
+
+    /// Lets peers have a manifest.
+    pub fn share_commit(&mut self, commit: CommitId) -> &mut Self {
+        self.step(move |txn| shared::share_commit(txn, commit))
     }
 
     /// Stores a pin.

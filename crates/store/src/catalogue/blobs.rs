@@ -18,12 +18,31 @@ pub(super) struct BlobRecordV0 {
     pub(super) have: Option<GroupSet>,
 }
 
+/// Version 1 told nothing of peers, and had no tree before its bytes.
+#[derive(Serialize, Deserialize)]
+pub(super) struct BlobRecordV1 {
+    pub(super) size: u64,
+    pub(super) place: Place,
+    pub(super) have: Option<GroupSet>,
+    pub(super) synced: bool,
+    pub(super) boot: [u8; 16],
+}
+
 impl Record for BlobRecord {
     const NAME: &'static str = "blob";
+    const VERSION: u8 = 2;
 
     fn upgrade(version: u8, body: &[u8]) -> Option<Self> {
-        let old: BlobRecordV0 = if version == 0 { codec::parse(body).ok()? } else { return None };
-        Some(Self { size: old.size, place: old.place, have: old.have, synced: false, boot: [0; 16] })
+        let old: BlobRecordV1 = match version {
+            0 => {
+                let BlobRecordV0 { size, place, have } = codec::parse(body).ok()?;
+                BlobRecordV1 { size, place, have, synced: false, boot: [0; 16] }
+            }
+            1 => codec::parse(body).ok()?,
+            _ => return None,
+        };
+        let BlobRecordV1 { size, place, have, synced, boot } = old;
+        Some(Self { size, place, have, synced, boot, shared: false, parents: 0 })
     }
 }
 
@@ -36,7 +55,8 @@ impl Catalogue {
         self.db().get(Cf::Blobs, hash.as_bytes())
     }
 
-    /// Stores what is known of a blob. Its bytes are on the disk before this is called.
+    /// Stores what is known of a blob. Its bytes are on the disk before this is called. Whether peers may have it stays
+    /// as it is where the blob is known already.
     ///
     /// # Errors
     /// As [`Catalogue::set_ref`].
@@ -106,7 +126,14 @@ fn read_key(key: &[u8]) -> Result<BlobHash> {
     BlobHash::from_slice(key).ok_or_else(|| StoreError::corrupt("blob key", "it is no BLAKE3 root"))
 }
 
+/// Whoever writes down progress knows nothing of peers: what was said of them stays.
 pub(super) fn put(txn: &mut Txn<'_>, hash: &BlobHash, record: &BlobRecord) -> Result<()> {
+    let before = txn.get::<BlobRecord>(Cf::Blobs, hash.as_bytes())?;
+    let shared = before.map_or(record.shared, |before| before.shared);
+    put_as_it_is(txn, hash, &BlobRecord { shared, ..record.clone() })
+}
+
+pub(super) fn put_as_it_is(txn: &mut Txn<'_>, hash: &BlobHash, record: &BlobRecord) -> Result<()> {
     txn.put(Cf::Blobs, hash.as_bytes().to_vec(), record)
 }
 

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, ReadOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, Options, ReadOptions,
 };
 
 use super::codec::{self, Record};
@@ -15,7 +15,10 @@ use super::keys;
 use crate::error::{Result, StoreError};
 
 /// Blocks, indexes and filters of all column families together, in bytes.
-const BLOCK_CACHE_BYTES: usize = 16 * 1024 * 1024;
+const BLOCK_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Indexes and filters are read in parts of this size, in bytes: whole ones of a table of millions of rows take half a
+/// megabyte each, and would push each other out of the cache with every row that is looked at.
+const INDEX_PART_BYTES: usize = 4096;
 /// What is not yet in a table file, in each column family, in bytes.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// The same in all column families together.
@@ -54,24 +57,38 @@ macro_rules! column_families {
 column_families! {
     /// `commit 0` to its head; `commit 1 path` and `commit 2 path` to chunks of its files and folders.
     Manifests = "manifests",
+    /// `generation repo`: repositories that the index of repositories does not have as they are now.
+    ShelfLater = "shelf_later",
     /// `commit` to its bundle.
     Bundles = "bundles",
     /// `commit` to its link table.
     LinkTables = "link_tables",
     /// `repo`: every repository of which anything is known.
     Repos = "repos",
+    /// `repo` to what is said of it.
+    Facts = "facts",
+    /// `repo`: those that somebody made a statement of, and of which nothing else was known then.
+    Heard = "heard",
+    /// `kind name`, the name in lower case, to the repository that is meant by it.
+    Aliases = "aliases",
     /// `repo 0 commit`.
     RepoCommits = "repo_commits",
     /// `commit repo`.
     CommitRepos = "commit_repos",
     /// `repo 0 revision` to a ref.
     Refs = "refs",
+    /// `repo 0 revision` to the name's last moves.
+    Moves = "moves",
     /// `digest` to a link.
     Links = "links",
     /// `hash digest`: the links the other way round.
     LinkHashes = "link_hashes",
     /// `hash` to a blob record.
     Blobs = "blobs",
+    /// `digest` to how much is here of a file whose root is not known.
+    Drafts = "drafts",
+    /// `commit`: its manifest may be given to peers.
+    SharedCommits = "shared_commits",
     /// `repo 0 revision` to a pin.
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.
@@ -234,6 +251,10 @@ fn cf_options(cf: Cf, cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(INDEX_PART_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_bloom_filter(BLOOM_BITS, false);
     table.set_format_version(5);
     let mut options = Options::default();
@@ -242,7 +263,7 @@ fn cf_options(cf: Cf, cache: &Cache) -> Options {
     options.set_arena_block_size(ARENA_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
     // Keys and rows are mostly digests, which do not shrink; paths and commit messages do.
-    let text = matches!(cf, Cf::Manifests | Cf::Bundles | Cf::LinkTables | Cf::Statements);
+    let text = matches!(cf, Cf::Manifests | Cf::Bundles | Cf::LinkTables | Cf::Statements | Cf::Facts);
     options.set_compression_type(if text { DBCompressionType::Lz4 } else { DBCompressionType::None });
     if matches!(cf, Cf::Bundles | Cf::LinkTables) {
         options.set_enable_blob_files(true);

@@ -177,6 +177,7 @@ impl Catalogue {
             txn.delete_all(Cf::Manifests, commit.as_bytes());
             txn.delete(Cf::Bundles, commit.as_bytes().to_vec());
             txn.delete(Cf::LinkTables, commit.as_bytes().to_vec());
+            txn.delete(Cf::SharedCommits, commit.as_bytes().to_vec());
             repos::drop_commit(txn, commit)
         })?;
         self.inner.manifests.remove(commit);

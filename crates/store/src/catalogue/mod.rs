@@ -6,22 +6,28 @@
 //! **Not here:** bytes of files and their hash trees (`blobs`), whether a statement or a proof is right (`proof`),
 //! the time (callers pass it).
 
+mod aliases;
 mod announce;
 mod batch;
 mod blobs;
 mod codec;
 mod db;
 mod dht;
+mod drafts;
+mod facts;
 mod keys;
 mod links;
 mod manifest_cache;
 mod manifest_rows;
 mod manifests;
 mod migrate;
+mod moves;
 mod pins;
 mod records;
 mod refs;
 mod repos;
+mod shared;
+mod shelf;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -35,9 +41,13 @@ use hubless_types::NodeId;
 pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
 pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
+pub(crate) use self::drafts::DraftRecord;
+pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
+pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
+pub use self::shelf::HEARD_MAX;
 pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
 
 use self::db::Db;
@@ -46,6 +56,7 @@ use self::manifest_cache::ManifestCache;
 use self::txn::Txn;
 use crate::error::Result;
 use crate::lock::FolderLock;
+use crate::shelf::Shelf;
 
 /// Longest key of the announce queue and of the DHT table, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;
@@ -68,6 +79,7 @@ struct Inner {
     manifests: ManifestCache,
     node: NodeId,
     dht_limits: DhtLimits,
+    shelf: Shelf,
     /// Let go only after the database is closed: fields are dropped in this order.
     _lock: Option<FolderLock>,
 }
@@ -82,10 +94,12 @@ impl Catalogue {
             manifests: ManifestCache::default(),
             node,
             dht_limits: DhtLimits::default(),
+            shelf: Shelf::open(dir),
             _lock: lock,
         };
         let catalogue = Self { inner: Arc::new(inner) };
         catalogue.migrate(found)?;
+        catalogue.load_shelf()?;
         Ok(catalogue)
     }
 
@@ -98,7 +112,9 @@ impl Catalogue {
         let _writing = lock(&self.inner.write);
         let mut txn = Txn::new(self.db());
         let done = change(&mut txn)?;
+        let touched = shelf::note(&mut txn, &self.inner.shelf)?;
         txn.commit()?;
+        touched.iter().try_for_each(|repo| shelf::tell(self.db(), &self.inner.shelf, repo))?;
         Ok(done)
     }
 

@@ -50,13 +50,23 @@ pub struct BlobRecord {
     /// The boot of the machine during which it was written: bytes that were not synced survive a killed
     /// process, but not a power cut. All zero where it is not known.
     pub boot: [u8; 16],
+    /// Whether peers may have it. A new record's word counts only where there was none: see
+    /// [`Blobs::share`](crate::Blobs::share).
+    pub shared: bool,
+    /// Of a partial blob: so many parents of its tree are here from the first one on, in pre-order, all verified.
+    pub parents: u64,
 }
 
 impl BlobRecord {
-    /// Whether both speak of the same bytes: all is equal but `synced`, which changes by itself a little after a blob
-    /// was written.
+    /// Of bytes that were written just now, during `boot`: unsynced, and not shared.
+    pub(crate) const fn fresh(size: u64, place: Place, have: Option<GroupSet>, boot: [u8; 16]) -> Self {
+        Self { size, place, have, synced: false, boot, shared: false, parents: 0 }
+    }
+
+    /// Whether both speak of the same bytes: all is equal but what changes beside them, such as `synced` a little
+    /// after a blob was written.
     pub(crate) fn is_of_same_bytes(&self, other: &Self) -> bool {
-        let Self { size, place, have, synced: _, boot } = self;
+        let Self { size, place, have, synced: _, boot, shared: _, parents: _ } = self;
         (size, place, have, boot) == (&other.size, &other.place, &other.have, &other.boot)
     }
 }
@@ -75,6 +85,13 @@ pub enum RefSource {
     Origin(String),
     /// The commit itself was asked for.
     Commit,
+    /// Nodes that the operator chose saw it at an origin.
+    Witnesses {
+        /// How many said so.
+        agree: u16,
+        /// How many were chosen.
+        of: u16,
+    },
 }
 
 /// Where a name pointed when it was last looked at.

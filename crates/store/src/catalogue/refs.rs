@@ -11,6 +11,12 @@ use crate::error::Result;
 
 impl Record for RefRecord {
     const NAME: &'static str = "ref";
+    const VERSION: u8 = 2;
+
+    /// Version 1 knew no witnesses; all else was the same.
+    fn upgrade(version: u8, body: &[u8]) -> Option<Self> {
+        (version == 1).then(|| codec::parse(body).ok()).flatten()
+    }
 }
 
 impl Catalogue {
@@ -29,6 +35,15 @@ impl Catalogue {
     /// As [`Catalogue::set_ref`].
     pub fn get_ref(&self, repo: &RepoId, revision: &Revision) -> Result<Option<RefRecord>> {
         self.db().get(Cf::Refs, &key(repo, revision))
+    }
+
+    /// Where a name of each of many repositories points, in their order.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn ref_of_each(&self, repos: &[RepoId], revision: &Revision) -> Result<Vec<Option<RefRecord>>> {
+        let keys: Vec<_> = repos.iter().map(|repo| key(repo, revision)).collect();
+        self.db().get_many(Cf::Refs, &keys)
     }
 
     /// Every name of a repository, sorted.

@@ -2,10 +2,9 @@
 
 use hubless_types::{CommitId, RepoId};
 
-use super::Catalogue;
 use super::db::Cf;
-use super::keys;
 use super::txn::Txn;
+use super::{Catalogue, aliases, keys};
 use crate::error::Result;
 
 impl Catalogue {
@@ -68,13 +67,20 @@ pub(super) fn drop_commit(txn: &mut Txn<'_>, commit: CommitId) -> Result<()> {
 
 /// Lists the repository.
 pub(super) fn note(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
-    txn.put(Cf::Repos, keys::repo(repo), &())
+    aliases::note_case(txn, repo)?;
+    let key = keys::repo(repo);
+    if !txn.has(Cf::Repos, &key)? {
+        txn.touch(key.clone());
+        txn.put(Cf::Repos, key, &())?;
+    }
+    Ok(())
 }
 
 /// Takes the repository from the list if neither a ref nor a commit of it is left.
 pub(super) fn forget_if_empty(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
     let prefix = keys::in_repo(repo);
     if !txn.any(Cf::Refs, &prefix)? && !txn.any(Cf::RepoCommits, &prefix)? {
+        txn.touch(keys::repo(repo));
         txn.delete(Cf::Repos, keys::repo(repo));
     }
     Ok(())

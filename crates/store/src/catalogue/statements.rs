@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::Record;
 use super::db::Cf;
 use super::txn::Txn;
-use super::{Catalogue, codec, keys};
+use super::{Catalogue, codec, keys, shelf};
 use crate::error::Result;
 
 /// Most signers that are kept for one name of one repository.
@@ -84,6 +84,7 @@ pub(super) fn put(txn: &mut Txn<'_>, statement: &Statement, counts: bool) -> Res
         None if !make_room(txn, statement, counts)? => return Ok(false),
         None => {}
     }
+    shelf::note_heard(txn, &body.repo)?;
     txn.put(Cf::Statements, key, &StatementRecord { statement: statement.clone(), counts })?;
     Ok(true)
 }

@@ -1,6 +1,6 @@
 //! One change of the catalogue: reads see what the same change has put so far, and all of it is written or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rocksdb::WriteBatch;
 
@@ -15,11 +15,13 @@ pub(crate) struct Txn<'a> {
     changes: BTreeMap<(Cf, Vec<u8>), Option<Vec<u8>>>,
     /// Deleted before anything else is written.
     ranges: Vec<(Cf, Vec<u8>, Vec<u8>)>,
+    /// Keys of repositories that came, went, or of which something else is said now.
+    touched: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn new(db: &'a Db) -> Self {
-        Self { db, changes: BTreeMap::new(), ranges: Vec::new() }
+        Self { db, changes: BTreeMap::new(), ranges: Vec::new(), touched: BTreeSet::new() }
     }
 
     /// The database as it was before this change.
@@ -45,6 +47,21 @@ impl<'a> Txn<'a> {
         if let Some(end) = keys::past(prefix) {
             self.ranges.push((cf, prefix.to_vec(), end));
         }
+    }
+
+    /// Deletes what was there before this change under all keys from `from` up to, not including, `to`.
+    pub(super) fn delete_between(&mut self, cf: Cf, from: Vec<u8>, to: Vec<u8>) {
+        self.ranges.push((cf, from, to));
+    }
+
+    /// The index of repositories has to look at this one again.
+    pub(super) fn touch(&mut self, repo: Vec<u8>) {
+        self.touched.insert(repo);
+    }
+
+    /// What was touched so far.
+    pub(super) fn touched(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.touched).into_iter().collect()
     }
 
     pub(super) fn get<R: Record>(&self, cf: Cf, key: &[u8]) -> Result<Option<R>> {

@@ -58,12 +58,15 @@ impl HubFile {
     }
 }
 
+/// Full names and commits.
+type Refs = Arc<Vec<(String, CommitId)>>;
+
 /// All repositories of a hub.
 pub(crate) struct Git {
     root: PathBuf,
     lfs: PathBuf,
     listings: Mutex<HashMap<CommitId, Arc<Vec<Entry>>>>,
-    refs: Mutex<HashMap<RepoId, Arc<Vec<(String, CommitId)>>>>,
+    refs: Mutex<HashMap<RepoId, Refs>>,
     blobs: Mutex<HashMap<String, Bytes>>,
 }
 
@@ -189,7 +192,7 @@ impl Git {
     }
 
     /// Every ref: its full name and its commit. Remembered until a ref is written here.
-    pub(crate) async fn refs(&self, repo: &RepoId) -> Result<Arc<Vec<(String, CommitId)>>> {
+    pub(crate) async fn refs(&self, repo: &RepoId) -> Result<Refs> {
         if let Some(refs) = locked(&self.refs).get(repo) {
             return Ok(refs.clone());
         }

@@ -193,7 +193,7 @@ async fn hub(
         Ask::Hub(path) => info::about_hub(shared, &path, who),
         Ask::List(kind) => info::list(shared, kind, who, &pairs).await,
         Ask::Api(about) => api::handle(shared, &about, who, &pairs, &headers, &body).await,
-        Ask::Cache(about) => file::cached(shared, &about, who, &headers, query).await,
+        Ask::Cache(about) => file::cached(shared, &about, who, &headers).await,
         Ask::File(about) => file::handle(shared, &about, who, &headers).await,
         Ask::Git(about) => {
             let asked = git::Asked { method: &method, query, headers: &headers, body };

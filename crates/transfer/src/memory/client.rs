@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::line::Passed;
 use super::{Delivered, Delivery, Member, MemoryNet, lock};
-use crate::answer::{answer, open_segment};
+use crate::answer::{answer, open_segment, open_tree};
 use crate::client::{Holding, ManifestReply, PeerClient, Tick};
-use crate::decode::{self, Verified};
+use crate::decode::{self, Tree, Verified};
 use crate::limits::{
     MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
 };
@@ -212,6 +212,32 @@ impl PeerClient for MemoryPeer {
         }
         let done = Arc::into_inner(verified).and_then(|v| v.into_inner().ok());
         done.map_or(Ok(()), |verified| verified.finish())
+    }
+
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
+        let (node, blob) = (peer.node, into.clone());
+        let mut tree = blocking(move || Tree::new(&blob, node)).await??;
+        let Some(Question::Tree(hash, from)) = tree.question(into) else { return Ok(()) };
+        let mut call = self.connect(peer, Delivered::Tree { hash })?;
+        let store = call.member.store.clone();
+        let encoder = blocking(move || open_tree(&store, &hash, from)).await?;
+        let encoder = Arc::new(Mutex::new(encoder.map_err(|refusal| call.refused(refusal))?));
+        loop {
+            let reader = encoder.clone();
+            let Some(piece) = blocking(move || lock(&reader).next()).await? else { break };
+            let mut piece = piece.map_err(|error| call.refused(error.into()))?;
+            while !piece.is_empty() {
+                let arrived = piece.split_to(call.pass(piece.len()).await?);
+                let (pushed, more) = blocking(move || {
+                    let more = tree.push(&arrived);
+                    (tree, more)
+                })
+                .await?;
+                tree = pushed;
+                more?;
+            }
+        }
+        tree.finish()
     }
 }
 

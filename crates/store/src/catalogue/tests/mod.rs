@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     /// Closes and opens it again.
-    fn reopened(self) -> Self {
+    pub(crate) fn reopened(self) -> Self {
         let Self { catalogue, dir } = self;
         drop(catalogue);
         let catalogue = Catalogue::open(dir.path(), node(0), super::FORMAT, None).unwrap();

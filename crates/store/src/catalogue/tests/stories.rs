@@ -170,6 +170,8 @@ fn a_reference_keeps_its_path_whatever_its_bytes() {
         have: Some([0..3, 9..12].into_iter().collect::<GroupSet>()),
         synced: true,
         boot: [3; 16],
+        shared: true,
+        parents: 7,
     };
     let link = Link { digest: digest(2), hash: hash(1), size: 1 << 40, trust: LinkTrust::Proven };
     f.catalogue.put_blob_and_link(&hash(1), &record, &link).unwrap();

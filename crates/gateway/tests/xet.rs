@@ -1,0 +1,148 @@
+//! Stories of the Xet door: told for files above the limit alone, and what its addresses give makes up the file.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use common::served::Served;
+use common::{Answer, BIG, TestResult, ask, big_bytes, model_folder};
+use hubless_gateway::{GatewayConfig, router};
+use hubless_testkit::Swarm;
+use serde_json::Value;
+
+/// Files above this go by Xet here; the real limit is 50 GB.
+const LIMIT: u64 = 1_000_000;
+const HOST: &str = "http://hub.test:8090";
+
+struct Story {
+    app: axum::Router,
+    _swarm: Swarm,
+}
+
+impl Story {
+    async fn begin() -> Result<Self> {
+        let swarm = Swarm::new()?;
+        let node = swarm.lone_node()?;
+        node.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
+        let config = GatewayConfig { xet_above: LIMIT, ..GatewayConfig::default() };
+        Ok(Self { app: router(node.mirror.clone(), &config, None), _swarm: swarm })
+    }
+
+    async fn get(&self, path: &str, range: Option<&str>) -> Result<Answer> {
+        let headers: Vec<_> = range.map(|range| ("range", range)).into_iter().collect();
+        ask(&self.app, "GET", path.strip_prefix(HOST).unwrap_or(path), &headers, "").await
+    }
+
+    /// What a client makes of a reconstruction: bytes of the file from `offset_into_first_range` on.
+    async fn rebuild(&self, plan: &Value) -> Result<Vec<u8>> {
+        let mut file = Vec::new();
+        for term in plan["terms"].as_array().context("terms")? {
+            let source = &plan["xorbs"][term["hash"].as_str().context("a hash")?][0];
+            let bytes = &source["ranges"][0]["bytes"];
+            let range = format!("bytes={}-{}", bytes["start"], bytes["end"]);
+            let xorb = self.get(source["url"].as_str().context("a url")?, Some(&range)).await?;
+            ensure!(xorb.status == 206, "{}", xorb.text());
+            let (mut rest, before) = (&xorb.body[..], file.len());
+            while let Some((head, data)) = rest.split_first_chunk::<8>() {
+                let len = u32::from_le_bytes([head[5], head[6], head[7], 0]) as usize;
+                file.extend_from_slice(data.get(..len).context("a whole chunk")?);
+                rest = &data[len..];
+            }
+            ensure!((file.len() - before) as u64 == term["unpacked_length"], "{term}");
+        }
+        let offset = plan["offset_into_first_range"].as_u64().context("an offset")?;
+        Ok(file.split_off(offset as usize))
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_too_large_for_plain_http_goes_by_xet() -> TestResult {
+    let story = Story::begin().await?;
+    let large = story.get("/acme/tiny/resolve/main/w.safetensors", None).await?;
+    let sha256 = large.header("etag").replace('"', "");
+    assert_eq!(large.header("x-xet-hash"), sha256);
+    assert!(large.header("link").contains("rel=\"xet-auth\""), "{}", large.header("link"));
+    assert_eq!(large.body.len(), BIG, "plain HTTP serves it as well");
+    let small = story.get("/acme/tiny/resolve/main/config.json", None).await?;
+    assert!(small.header("x-xet-hash").is_empty() && small.header("link").is_empty());
+    let tree = story.get("/api/models/acme/tiny/tree/main?recursive=true", None).await?.json()?;
+    let told: Vec<_> =
+        tree.as_array().context("a tree")?.iter().filter_map(|e| e["xetHash"].as_str()).collect();
+    assert_eq!(told, [sha256]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reconstruction_makes_up_the_file() -> TestResult {
+    let story = Story::begin().await?;
+    let file = "/acme/tiny/resolve/main/w.safetensors";
+    let hash = story.get(file, None).await?.header("x-xet-hash").to_owned();
+    let token = story.get("/api/models/acme/tiny/xet-read-token/main", None).await?;
+    let cas = token.json()?["casUrl"].as_str().context("a casUrl")?.to_owned();
+    assert_eq!(token.header("x-xet-cas-url"), cas);
+    assert!(
+        !token.header("x-xet-access-token").is_empty() && !token.header("x-xet-token-expiration").is_empty()
+    );
+    let plan = story.get(&format!("{cas}/v2/reconstructions/{hash}"), None).await?.json()?;
+    assert_eq!(plan["terms"].as_array().map(Vec::len), Some(2));
+    assert!(story.rebuild(&plan).await? == big_bytes());
+    for (start, end) in [(0, 1), (70_000, 200_000), (8_388_607, 8_388_610), (BIG - 1, BIG)] {
+        let range = format!("bytes={start}-{}", end - 1);
+        let plan = story.get(&format!("{cas}/v2/reconstructions/{hash}"), Some(&range)).await?.json()?;
+        let rebuilt = story.rebuild(&plan).await?;
+        assert!(rebuilt[..end - start] == big_bytes()[start..end], "{range}");
+    }
+    let first = story.get(&format!("{cas}/v1/reconstructions/{hash}"), None).await?.json()?;
+    assert_eq!(first["fetch_info"].as_object().map(serde_json::Map::len), Some(2));
+    let beyond =
+        story.get(&format!("{cas}/v2/reconstructions/{hash}"), Some(&format!("bytes={BIG}-"))).await?;
+    assert_eq!(beyond.status, 416);
+    let gone = story.get(&format!("{cas}/xorbs/{hash}/2"), None).await?;
+    assert_eq!(gone.refusal(), (404, "EntryNotFound", true));
+    let none = story.get(&format!("{cas}/v2/reconstructions/{}", "ab".repeat(32)), None).await?;
+    assert_eq!(none.refusal(), (404, "EntryNotFound", true));
+    Ok(())
+}
+
+/// The real client, where it is installed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_xet_client_gets_the_file() -> TestResult {
+    let python = std::env::home_dir().context("a home")?.join(".cache/hubless/venv/bin/python");
+    if !has_xet(&python) {
+        return Ok(());
+    }
+    let swarm = Swarm::new()?;
+    let node = swarm.lone_node()?;
+    let mut content = big_bytes().repeat(5);
+    content.iter_mut().enumerate().for_each(|(i, byte)| *byte ^= (i >> 16) as u8);
+    let dir = swarm.folder("tiny", &[("w.safetensors", &content), ("config.json", b"{}")])?;
+    node.publish(&"acme/tiny".parse()?, dir).await?;
+    let served = Served::with(swarm, node, |config| config.xet_above = LIMIT).await?;
+    let home = served.swarm.dir.path().join("hf");
+    let script = "import sys, huggingface_hub as h, huggingface_hub.file_download as d\n\
+                  used = []\n\
+                  plain = d.http_get\n\
+                  def seen(*a, **k):\n    used.append(a[0]); return plain(*a, **k)\n\
+                  d.http_get = seen\n\
+                  path = h.hf_hub_download('acme/tiny', 'w.safetensors')\n\
+                  print(path, len(used))";
+    let mut client = Command::new(&python);
+    client
+        .args(["-c", script])
+        .env("HF_ENDPOINT", &served.url)
+        .env("HF_HOME", &home)
+        .env("HF_HUB_DISABLE_PROGRESS_BARS", "1");
+    let output = tokio::task::spawn_blocking(move || client.output()).await??;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout)?;
+    let (path, plain) = text.trim().rsplit_once(' ').context("a path")?;
+    assert_eq!(plain, "0", "it went by Xet alone");
+    assert!(std::fs::read(path)? == content);
+    Ok(())
+}
+
+fn has_xet(python: &Path) -> bool {
+    Command::new(python).args(["-c", "import hf_xet"]).output().is_ok_and(|output| output.status.success())
+}

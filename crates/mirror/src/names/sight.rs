@@ -1,0 +1,199 @@
+//! Asks origins what a name means, and keeps what they say: the name, a signed statement of it, and what else is
+//! said of the repository.
+//!
+//! **Invariant:** a token goes to the first origin alone, since it is that one's; and only where nobody in
+//! particular is refused. What a private repository's names mean is neither kept nor signed.
+
+use std::sync::Arc;
+
+use hubless_origin::{Breaker, Origin, OriginError, OriginErrorKind, Seen};
+use hubless_proof::sign_statement;
+use hubless_store::{RefRecord, RefSource};
+use hubless_types::{Access, RepoFacts, RepoId, Revision, StatementBody, Timestamp, Token};
+
+use super::decide::Sight;
+use crate::MirrorError;
+use crate::mirror::Inner;
+use crate::upstream::{Got, ask};
+use crate::util::{blocking, locked};
+
+/// How long a sight is not written down and signed anew while the name does not move, in seconds.
+const SIGN_EVERY_SECS: u64 = 60;
+
+/// What an origin said, and what became of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    /// The repository by its origin's name for it.
+    pub(crate) repo: RepoId,
+    pub(crate) sight: Sight,
+    /// Whether it may be told to nobody but whoever asked.
+    pub(crate) private: bool,
+}
+
+impl Inner {
+    /// What the first origin that answers says of a name, kept. `Ok(None)` if there is no origin.
+    ///
+    /// # Errors
+    /// The most telling refusal: one that needs the user's doing before one that needs patience, and that before
+    /// "not here".
+    pub(crate) async fn ask_origins(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        revision: &Revision,
+        token: Option<&Token>,
+    ) -> Result<Option<Told>, MirrorError> {
+        let mut refusals: Vec<OriginError> = Vec::new();
+        for (place, origin) in self.origins.iter().enumerate() {
+            let token = token.filter(|_| place == 0);
+            match self.ask_origin(origin.as_ref(), repo, revision, token).await? {
+                Ok(told) => return Ok(Some(told)),
+                Err(error) => {
+                    tracing::debug!(%repo, %revision, %error, "an origin does not say what a name means");
+                    refusals.push(error);
+                }
+            }
+        }
+        // The first of equals.
+        match refusals.into_iter().min_by_key(|e| weight(e.kind())) {
+            Some(error) => Err(error.into()),
+            None => Ok(None),
+        }
+    }
+
+    async fn ask_origin(
+        self: &Arc<Self>,
+        origin: &dyn Origin,
+        repo: &RepoId,
+        revision: &Revision,
+        token: Option<&Token>,
+    ) -> Result<Result<Told, OriginError>, MirrorError> {
+        let status = origin.status();
+        if status.breaker == Breaker::Open {
+            let wait = status.wait.unwrap_or_default();
+            return Ok(Err(OriginError::Resting { origin: status.name, wait }));
+        }
+        let within = self.config.answer_within;
+        let closed = self.is_private(repo)?;
+        let question =
+            |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };
+        let asked = tokio::time::timeout(within, ask(token, closed, question)).await;
+        let stalled = || OriginError::Stalled { origin: origin.name().to_owned(), after: within };
+        let got = match asked.unwrap_or_else(|_| Err(stalled())) {
+            Ok(got) => got,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (inner, name) = (Arc::clone(self), origin.name().to_owned());
+        let (repo, revision) = (repo.clone(), revision.clone());
+        blocking(move || inner.keep_sight(&repo, &revision, &name, got).map(Ok)).await
+    }
+
+    /// Whether `repo` is known to be private, by whatever name.
+    pub(crate) fn is_private(&self, repo: &RepoId) -> Result<bool, MirrorError> {
+        let catalogue = self.store.catalogue();
+        let repo = catalogue.canonical(repo)?.unwrap_or_else(|| repo.clone());
+        Ok(catalogue.facts(&repo)?.is_some_and(|facts| facts.access == Access::Private))
+    }
+
+    /// Writes down what an origin said. Blocks.
+    fn keep_sight(
+        &self,
+        asked: &RepoId,
+        revision: &Revision,
+        origin: &str,
+        got: Got<Seen>,
+    ) -> Result<Told, MirrorError> {
+        let Seen { repo, commit, mut facts } = got.value;
+        // What only a token shows is private, whatever its host says, or does not say, of it.
+        if got.by_token && facts.access.is_open() {
+            facts.access = Access::Private;
+        }
+        let private = facts.access == Access::Private;
+        let open = facts.access.is_open();
+        self.keep_facts(&repo, facts)?;
+        let now = self.clock.now();
+        let mut sight = Sight { origin: origin.to_owned(), commit, seen: now };
+        if !private {
+            if repo != *asked && self.store.catalogue().canonical(asked)?.as_ref() != Some(&repo) {
+                self.store.catalogue().put_alias(asked, &repo)?;
+            }
+            sight.seen = self.keep_name(&repo, revision, &sight, open)?;
+        }
+        Ok(Told { repo, sight, private })
+    }
+
+    fn keep_facts(&self, repo: &RepoId, facts: RepoFacts) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let known = catalogue.facts(repo)?;
+        // A plain git host says nothing: what was read from the files stays.
+        let silent = facts == RepoFacts { access: facts.access, ..RepoFacts::default() };
+        let facts = match &known {
+            Some(known) if silent => RepoFacts { access: facts.access, ..known.clone() },
+            _ => facts,
+        };
+        if known.as_ref() != Some(&facts) {
+            catalogue.put_facts(repo, &facts)?;
+        }
+        Ok(())
+    }
+
+    /// Notes where the name points, with a statement that others may be given; returns when it is said to be so.
+    fn keep_name(
+        &self,
+        repo: &RepoId,
+        revision: &Revision,
+        sight: &Sight,
+        open: bool,
+    ) -> Result<Timestamp, MirrorError> {
+        let catalogue = self.store.catalogue();
+        let before = catalogue.get_ref(repo, revision)?;
+        // A clock that was set back must not make this sight older than what it follows.
+        let seen = before.as_ref().map_or(sight.seen, |b| b.seen.max(sight.seen));
+        let by = RefSource::Origin(sight.origin.clone());
+        match &before {
+            // What this node publishes is not an origin's to say.
+            Some(b) if b.by == RefSource::Published => return Ok(seen),
+            Some(b) if b.commit == sight.commit && b.by == by && seen < b.seen.plus(SIGN_EVERY_SECS) => {
+                return Ok(seen);
+            }
+            _ => {}
+        }
+        let record = RefRecord { commit: sight.commit, seen, by };
+        if let Some(moved) = catalogue.move_ref(repo, revision, &record)? {
+            tracing::info!(%repo, %revision, from = %moved.from, to = %moved.to, "a name moved");
+            locked(&self.memory).forget(repo);
+        }
+        let body = StatementBody {
+            repo: repo.clone(),
+            revision: revision.clone(),
+            commit: sight.commit,
+            origin: Some(sight.origin.clone()),
+            seen,
+            links: None,
+        };
+        catalogue.put_statement(&sign_statement(body, &self.key))?;
+        if open {
+            self.announce_repo(repo)?;
+        }
+        Ok(seen)
+    }
+}
+
+/// The lower, the more it tells.
+const fn weight(kind: OriginErrorKind) -> u8 {
+    match kind {
+        OriginErrorKind::BadToken => 0,
+        OriginErrorKind::Gated => 1,
+        OriginErrorKind::Disabled => 2,
+        OriginErrorKind::Busy => 3,
+        OriginErrorKind::Unavailable => 4,
+        OriginErrorKind::Wrong => 5,
+        OriginErrorKind::RevisionNotFound => 6,
+        OriginErrorKind::EntryNotFound => 7,
+        OriginErrorKind::RepoNotFound => 8,
+    }
+}
+
+/// Whether the origin says for certain that there is no such thing.
+pub(crate) const fn is_absent(kind: OriginErrorKind) -> bool {
+    matches!(kind, OriginErrorKind::RepoNotFound | OriginErrorKind::RevisionNotFound)
+}

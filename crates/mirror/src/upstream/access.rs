@@ -1,0 +1,128 @@
+//! Who may read what is not open to everyone: asked of the origin, for this very request.
+
+use std::sync::Arc;
+
+use hubless_types::{Access, Link, RepoFacts, RepoId};
+
+use super::ask::more_telling;
+use super::remote::{Errand, Remote};
+use crate::mirror::Inner;
+use crate::util::blocking;
+use crate::{Caller, Mirror, MirrorError};
+use hubless_origin::OriginErrorKind;
+
+impl Mirror {
+    /// Whether `caller` may read the content of `repo` now. For what is open to everyone nobody is asked.
+    ///
+    /// # Errors
+    /// [`MirrorError::Origin`] with the origin's refusal; [`MirrorError::Unchecked`] if it cannot be asked.
+    pub async fn may_read(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
+        self.inner.check_content(caller, repo).await
+    }
+
+    /// Whether the content of `repo` is open to everyone, as far as this node was told.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn is_open(&self, repo: &RepoId) -> Result<bool, MirrorError> {
+        Ok(self.inner.access(repo)?.is_open())
+    }
+
+    /// Who holds the caller's token, in the first origin's own JSON; `None` without an origin.
+    ///
+    /// # Errors
+    /// [`MirrorError::Origin`] with the origin's refusal.
+    pub async fn whoami(&self, caller: &Caller) -> Result<Option<bytes::Bytes>, MirrorError> {
+        let (Some(origin), Some(token)) = (self.inner.origins.first(), &caller.token) else {
+            return Ok(None);
+        };
+        Ok(Some(origin.whoami(token).await?))
+    }
+}
+
+impl Inner {
+    /// Who may read the content of `repo`, as far as this node was told.
+    pub(crate) fn access(&self, repo: &RepoId) -> Result<Access, MirrorError> {
+        let catalogue = self.store.catalogue();
+        if let Some(facts) = catalogue.facts(repo)? {
+            return Ok(facts.access);
+        }
+        let Some(canonical) = catalogue.canonical(repo)? else { return Ok(Access::Open) };
+        Ok(catalogue.facts(&canonical)?.map_or(Access::Open, |facts| facts.access))
+    }
+
+    /// As [`Mirror::may_read`].
+    pub(crate) async fn check_content(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
+        if self.access(repo)?.is_open() {
+            return Ok(());
+        }
+        self.ask_access(caller, repo).await
+    }
+
+    /// Whether `caller` may know of `repo` at all; what a gated one has is no secret.
+    pub(crate) async fn check_existence(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
+        if self.access(repo)? != Access::Private {
+            return Ok(());
+        }
+        self.ask_access(caller, repo).await
+    }
+
+    /// The first origin that knows the repository decides.
+    async fn ask_access(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
+        let mut refused = None;
+        for origin in &self.origins {
+            match origin.may_read(repo, caller.token.as_ref()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == OriginErrorKind::RepoNotFound => {
+                    refused = Some(more_telling(refused, error));
+                }
+                // Another's word does not count for what this one keeps from strangers.
+                Err(error) => return Err(not_let_in(repo, error)),
+            }
+        }
+        Err(refused
+            .map_or_else(|| MirrorError::Unchecked { repo: repo.clone(), source: None }, MirrorError::Origin))
+    }
+
+    /// Remembers that `repo` is not open to everyone, where that was found out by what an origin refused.
+    pub(crate) async fn note_closed(&self, repo: &RepoId) -> Result<(), MirrorError> {
+        let (store, repo) = (self.store.clone(), repo.clone());
+        blocking(move || {
+            let known = store.catalogue().facts(&repo)?.unwrap_or_default();
+            if known.access.is_open() {
+                // Whether it is gated or private it did not say; so nothing of it is shown unasked.
+                let facts = RepoFacts { access: Access::Private, ..known };
+                store.catalogue().put_facts(&repo, &facts)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Peers get nothing of a file of which anything was given to a token.
+    pub(crate) async fn keep_private(&self, remotes: &[Arc<Remote>], link: &Link) -> Result<(), MirrorError> {
+        let Some(errand) = remotes.first().map(|remote| remote.errand()).filter(|e| e.is_private()) else {
+            return Ok(());
+        };
+        let (blobs, hash) = (self.store.blobs().clone(), link.hash);
+        blocking(move || Ok(blobs.unshare(&hash)?)).await?;
+        self.note_closed(&errand.repo).await
+    }
+
+    /// A file that an origin sent is here and proven: it is shared where it is open to everyone.
+    pub(super) async fn settle(&self, link: &Link, errand: &Errand) -> Result<(), MirrorError> {
+        if errand.is_private() {
+            return Ok(());
+        }
+        let (blobs, hash) = (self.store.blobs().clone(), link.hash);
+        blocking(move || Ok(blobs.share(&hash)?)).await?;
+        self.announce_file(&link.digest, link.size)
+    }
+}
+
+fn not_let_in(repo: &RepoId, error: hubless_origin::OriginError) -> MirrorError {
+    match error.kind() {
+        OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken => error.into(),
+        _ => MirrorError::Unchecked { repo: repo.clone(), source: Some(error) },
+    }
+}

@@ -1,0 +1,205 @@
+//! Fetches a file of which only git's or LFS' digest is known from one origin: into a draft, by several ranges at once.
+//!
+//! Ranges are given out from the front on, so that hashing, which follows the front, keeps up.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use hubless_origin::{OriginError, OriginErrorKind};
+use hubless_store::{Draft, Finished};
+use hubless_transfer::Tick;
+use hubless_types::{ByteRange, GROUP_BYTES, GroupSet, Link, LinkTrust};
+
+use super::fill::FillError;
+use super::remote::{Remote, may_pass};
+use crate::MirrorError;
+use crate::mirror::Inner;
+use crate::util::{blocking, locked};
+
+/// Bytes in a MiB.
+const MIB: u64 = 1024 * 1024;
+/// A file of at most this many bytes is one request.
+const ONE_REQUEST_BYTES: u64 = 16 * MIB;
+/// Bytes that are asked for at a time of a larger one.
+const RANGE_BYTES: u64 = 32 * MIB;
+/// Failures in a row, without a byte between them, after which an origin is given up for a file.
+const MAX_FAILURES: u32 = 4;
+/// First pause after a failure; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest time that one file waits altogether for an origin that asks for patience: a little more than the
+/// five minutes over which the Hub counts requests.
+const BUSY_PATIENCE: Duration = Duration::from_secs(330);
+/// Pause where an origin asks for patience and does not say how much.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// The draft of what `remote` has; goes on with what an earlier one left.
+    pub(super) async fn draft_of(&self, remote: &Remote) -> Result<Draft, MirrorError> {
+        let (blobs, entry) = (self.store.blobs().clone(), remote.errand().entry.clone());
+        blocking(move || Ok(blobs.draft(entry.digest(), entry.size)?)).await
+    }
+
+    /// Gets all of a draft here, unchecked.
+    pub(super) async fn fill_draft(
+        &self,
+        draft: &Draft,
+        remote: &Remote,
+        tick: &Tick,
+    ) -> Result<(), FillError> {
+        let patience = Mutex::new(Patience::default());
+        let mut given = draft.have();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.config.origin_streams.max(1)
+                && let Some(groups) = next_range(draft.size(), &given)
+            {
+                given.insert(groups.clone());
+                running.push(fill_range(draft, remote, groups, tick, &patience));
+            }
+            match running.next().await {
+                Some(done) => done?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Ends a draft that is whole: a proven link, or `None` if it was another file, of which nothing is kept.
+    pub(super) async fn finish_draft(
+        &self,
+        draft: &Draft,
+        remote: &Remote,
+    ) -> Result<Option<Link>, MirrorError> {
+        let (finishing, digest) = (draft.clone(), draft.digest());
+        match blocking(move || Ok(finishing.finish()?)).await? {
+            Finished::Is(file) => {
+                Ok(Some(Link { digest, hash: file.hash, size: file.size, trust: LinkTrust::Proven }))
+            }
+            Finished::IsNot { found } => {
+                let found = found.map_or_else(|| "a SHA-1 collision".to_owned(), |d| d.to_string());
+                self.lies.tell(remote, &format!("it has the digest {found}"));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The first groups of a file that nobody was asked for.
+fn next_range(size: u64, given: &GroupSet) -> Option<Range<u64>> {
+    let most = if size <= ONE_REQUEST_BYTES { ONE_REQUEST_BYTES } else { RANGE_BYTES } / GROUP_BYTES;
+    let missing = given.missing(0..size.div_ceil(GROUP_BYTES));
+    let first = missing.runs().first()?;
+    Some(first.start..first.end.min(first.start + most))
+}
+
+/// Gets `groups` here, and tries again where that may help.
+async fn fill_range(
+    draft: &Draft,
+    remote: &Remote,
+    groups: Range<u64>,
+    tick: &Tick,
+    patience: &Mutex<Patience>,
+) -> Result<(), FillError> {
+    loop {
+        let missing = draft.have().missing(groups.clone());
+        let Some(first) = missing.runs().first() else { return Ok(()) };
+        let range = ByteRange::of_groups(first.clone(), draft.size());
+        let Err(error) = remote.draft(draft, range, Arc::clone(tick)).await else { continue };
+        let FillError::Origin(error) = error else { return Err(error) };
+        let pause = locked(patience).after(error, draft.have().len())?;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long to bear with an origin.
+#[derive(Debug, Default)]
+struct Patience {
+    failures: u32,
+    waited: Duration,
+    /// Groups that were here at the last failure.
+    had: u64,
+}
+
+impl Patience {
+    /// How long to wait after `error` before the next try.
+    ///
+    /// # Errors
+    /// `error` itself where another try makes no sense.
+    fn after(&mut self, error: OriginError, have: u64) -> Result<Duration, FillError> {
+        if !may_pass(&error) {
+            return Err(error.into());
+        }
+        if error.kind() == OriginErrorKind::Busy {
+            let pause = error.retry_after().unwrap_or(BUSY_PAUSE);
+            self.waited += pause;
+            return if self.waited > BUSY_PATIENCE { Err(error.into()) } else { Ok(pause) };
+        }
+        if have > self.had {
+            self.failures = 0;
+        }
+        self.had = have;
+        self.failures += 1;
+        if self.failures > MAX_FAILURES {
+            return Err(error.into());
+        }
+        // Full jitter: several streams that failed together do not come back together.
+        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures - 1);
+        Ok(longest.mul_f64(rand::random::<f64>()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stalled() -> OriginError {
+        OriginError::Stalled { origin: "o".into(), after: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn an_origin_that_gets_on_is_borne_with_and_one_that_does_not_is_given_up() {
+        let mut patience = Patience::default();
+        for have in 1..20 {
+            assert!(patience.after(stalled(), have).is_ok());
+        }
+        for _ in 1..MAX_FAILURES {
+            assert!(patience.after(stalled(), 19).is_ok());
+        }
+        assert!(patience.after(stalled(), 19).is_err());
+    }
+
+    #[test]
+    fn an_origin_that_asks_for_patience_gets_some() {
+        let limited =
+            |secs| OriginError::Limited { origin: "o".into(), status: 429, wait: Duration::from_secs(secs) };
+        let mut patience = Patience::default();
+        assert_eq!(patience.after(limited(172), 0).unwrap(), Duration::from_secs(172));
+        assert!(patience.after(limited(172), 0).is_err());
+        let gone = OriginError::Refused {
+            origin: "o".into(),
+            status: 404,
+            kind: OriginErrorKind::EntryNotFound,
+            said: String::new(),
+        };
+        assert!(Patience::default().after(gone, 0).is_err());
+    }
+
+    #[test]
+    fn ranges_are_given_out_from_the_front_on() {
+        let size = 100 * MIB + 5;
+        let mut given = GroupSet::new();
+        given.insert(0..10);
+        let mut at = 10;
+        while let Some(groups) = next_range(size, &given) {
+            assert_eq!(groups.start, at);
+            assert!((groups.end - groups.start) * GROUP_BYTES <= RANGE_BYTES);
+            at = groups.end;
+            given.insert(groups);
+        }
+        assert_eq!(at, size.div_ceil(GROUP_BYTES));
+        assert_eq!(next_range(ONE_REQUEST_BYTES, &GroupSet::new()), Some(0..ONE_REQUEST_BYTES / GROUP_BYTES));
+        assert_eq!(next_range(0, &GroupSet::new()), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Every real client, every operation, twice: through a node whose origin answers, and through another node when the
+//! origin is gone and the first one holds what was asked for.
+//!
+//! `HUBLESS_CELLS=curl` runs the cells whose client's name holds `curl`. When all of them ran and are green, README's
+//! table must be the one that they make; `HUBLESS_WRITE_TABLE=1` writes it there.
+
+use anyhow::{Context as _, Result, ensure};
+use hubless_testkit::{Hub, HubFile};
+use hubless_tests::matrix::{self, Cell, Failure, Fixture};
+use hubless_tests::{Home, Node, Python, RunOptions, StoryResult};
+
+/// Puts every repository of the fixture on the hub.
+async fn push_all(hub: &Hub, fixture: &Fixture) -> Result<()> {
+    for (repo, folder) in fixture.repos() {
+        let mut files = Vec::new();
+        read(&folder, "", &mut files)?;
+        hub.push_files(&repo.parse()?, "main", files).await?;
+    }
+    Ok(())
+}
+
+fn read(folder: &std::path::Path, prefix: &str, files: &mut Vec<HubFile>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            read(&entry.path(), &format!("{name}/"), files)?;
+        } else {
+            files.push(HubFile::new(&name, &std::fs::read(entry.path())?));
+        }
+    }
+    Ok(())
+}
+
+fn wanted() -> (Vec<Cell>, bool) {
+    let filter = std::env::var_os("HUBLESS_CELLS").map(|text| text.to_string_lossy().into_owned());
+    let mut cells = matrix::all();
+    if let Some(filter) = &filter {
+        cells.retain(|cell| cell.client.contains(filter));
+    }
+    (cells, filter.is_none())
+}
+
+fn told(place: &str, failures: &[Failure]) -> String {
+    let one =
+        |f: &Failure| format!("{place}: {}, {}: {:#}\n", f.cell.client, f.cell.operation.title(), f.error);
+    failures.iter().map(one).collect()
+}
+
+async fn with_origin(home: &Home, hub: &Hub) -> Result<Node> {
+    let options = RunOptions { args: vec!["--origin".into(), hub.url()], ..RunOptions::default() };
+    home.start_with(options).await
+}
+
+/// The table in the README is what the real clients did in this run.
+#[tokio::test]
+async fn every_client_does_what_it_can() -> StoryResult {
+    let (cells, all) = wanted();
+    let fixture = Fixture::new()?;
+    let [home_a, home_b] = [Home::new()?, Home::new()?];
+    let hub = Hub::start().await?;
+    let a = with_origin(&home_a, &hub).await?;
+    let make = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/make.py");
+    Python::of(&a)?.file(make, &[&fixture.path().display().to_string()]).await?.ok()?;
+    push_all(&hub, &fixture).await?;
+
+    let mut said = told("origin", &matrix::run_all(&cells, &a.http, fixture.path()).await?);
+    for (repo, _) in fixture.repos() {
+        // So that it holds also what no client asked for.
+        home_a.done(&["pull", repo]).await?;
+    }
+    let trusting = format!("[names]\ntrusted = [\"{}\"]\n", a.id);
+    let options = RunOptions::knowing(&[&a]).config(&home_b.beside("c.toml"), &trusting)?;
+    let b = home_b.start_with(options).await?;
+    hub.stop().await; // from here only `a` has it
+    hub.forget_requests();
+    said.push_str(&told("swarm", &matrix::run_all(&cells, &b.http, fixture.path()).await?));
+    ensure!(said.is_empty(), "{said}");
+    b.stop().await?;
+    a.stop().await?;
+    if all { check_table(&matrix::render(&cells)) } else { Ok(()) }
+}
+
+fn check_table(table: &str) -> StoryResult {
+    if std::env::var_os("HUBLESS_WRITE_TABLE").is_some() {
+        return matrix::replace(table);
+    }
+    ensure!(
+        matrix::readme_table()? == table,
+        "README.md's table of clients is not what this run made; scripts/test writes it:\n{table}"
+    );
+    Ok(())
+}
