@@ -25,6 +25,9 @@ const LIMITS: PackLimits = PackLimits {
 const MAX_ANSWER_BYTES: u64 = LIMITS.bytes as u64 + 8 * 1024 * 1024;
 /// Blobs that are asked for at once.
 const BLOBS_AT_ONCE: usize = 2000;
+/// How many times the time of an ordinary answer a pack may take: it may be the largest that is taken, and the line
+/// slow.
+const PACK_PATIENCE: u32 = 8;
 /// Bytes of a pack that are enough to tell the length of its first object.
 const PEEK_BYTES: usize = 64;
 /// What is left out of a commit's pack: a pointer is never as long as this.
@@ -83,7 +86,7 @@ impl UploadPack<'_> {
         let answer = self.http.send(&self.ask(body)).await?;
         Ok(PackStream {
             origin: self.http.name().to_owned(),
-            pieces: answer.pieces(limit, "a git pack")?,
+            pieces: answer.pieces(limit, "a git pack")?.patient(PACK_PATIENCE),
             reader: FetchAnswer::default(),
         })
     }

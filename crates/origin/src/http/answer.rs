@@ -143,6 +143,14 @@ pub(crate) struct Limited {
 }
 
 impl Limited {
+    /// The same, with `times` the time.
+    pub(crate) fn patient(self, times: u32) -> Self {
+        Self {
+            deadline: self.deadline.map(|deadline| deadline + self.patience * times.saturating_sub(1)),
+            ..self
+        }
+    }
+
     /// The same, for as long as pieces keep coming.
     pub(crate) fn unhurried(self) -> Self {
         Self { deadline: None, ..self }

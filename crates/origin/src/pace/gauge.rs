@@ -2,11 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Budget, Lane, Switch, roll};
 use crate::{OriginError, OriginStatus};
+
+/// Whoever gives up a request after this long was let down: without that, an origin that never answers would never
+/// be left alone by callers who wait a little less than it may take.
+const LET_DOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -56,7 +61,7 @@ impl Gauge {
         })?;
         let probe =
             inner.switch.admit(now).map_err(|wait| OriginError::Resting { origin: origin(), wait })?;
-        Ok(Permit { gauge: self, probe, open: true })
+        Ok(Permit { gauge: self, probe, open: true, since: now })
     }
 
     /// One request goes out; redirects are requests too.
@@ -80,7 +85,7 @@ impl Gauge {
         lane: Lane,
         rate_limit: Option<&str>,
         retry_after: Option<&str>,
-    ) -> std::time::Duration {
+    ) -> Duration {
         self.lock().budget.refused(lane, rate_limit, retry_after, Instant::now())
     }
 
@@ -125,13 +130,14 @@ const fn is_outage(error: &OriginError) -> bool {
     }
 }
 
-/// Leave for one request. Dropped without a word, it leaves things as they were.
+/// Leave for one request. Dropped without a word and soon, it leaves things as they were.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
     gauge: &'a Gauge,
     probe: bool,
     open: bool,
+    since: Instant,
 }
 
 impl Permit<'_> {
@@ -153,7 +159,13 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.open && self.probe {
+        if !self.open {
+            return;
+        }
+        let after = self.since.elapsed();
+        if after >= LET_DOWN_AFTER {
+            self.gauge.note(&OriginError::Stalled { origin: self.gauge.name.clone(), after });
+        } else if self.probe {
             self.gauge.lock().switch.given_up(Instant::now());
         }
     }
@@ -185,8 +197,19 @@ mod tests {
     #[test]
     fn a_request_that_is_given_up_lets_the_next_one_try() {
         let gauge = Gauge::new("o".into());
-        drop(Permit { gauge: &gauge, probe: true, open: true });
+        drop(Permit { gauge: &gauge, probe: true, open: true, since: Instant::now() });
         assert_eq!(gauge.admit(LANE).map(|permit| permit.probe).ok(), Some(false));
+    }
+
+    #[test]
+    fn an_origin_that_nobody_can_wait_for_is_left_alone() {
+        let gauge = Gauge::new("o".into());
+        let Some(since) = Instant::now().checked_sub(LET_DOWN_AFTER) else { return };
+        for _ in 0..5 {
+            drop(Permit { gauge: &gauge, probe: false, open: true, since });
+        }
+        assert!(matches!(gauge.admit(LANE), Err(OriginError::Resting { .. })));
+        assert_eq!(gauge.status().last_error.as_deref(), Some("o sent nothing for 2 s"));
     }
 
     #[test]
