@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use hubless_discovery::DiscoveryError;
 use hubless_mirror::{ErrorKind, MirrorError};
+use hubless_origin::OriginError;
 use hubless_store::StoreError;
 use hubless_transfer::TransferError;
 
@@ -43,8 +44,8 @@ pub(crate) enum NodeError {
     HungUp(String),
     #[error("{error}")]
     Refused { exit: Exit, kind: String, error: String, hint: Option<String> },
-    #[error("this version knows no origins: it cannot use `{url}`")]
-    OriginsNotYet { url: String },
+    #[error(transparent)]
+    Origin(#[from] OriginError),
     #[error("{message}")]
     Unusable { message: String, hint: Option<String> },
     #[error("cannot {doing}: {source}")]
@@ -69,9 +70,7 @@ impl NodeError {
                 fixed("stop what listens there, or say `--listen ADDR:PORT`; port 0 takes a free one")
             }
             Self::NotRunning { dir } => Some(format!("start it: hubless --data {} run", dir.display())),
-            Self::OriginsNotYet { .. } => fixed(
-                "leave `--origin` out, or say `--no-origin`, which is the default; origins come with a later version",
-            ),
+            Self::Origin(e) => e.hint().map(Into::into),
             Self::Refused { hint, .. } | Self::Unusable { hint, .. } => hint.clone(),
             Self::HungUp(_) => Some("start the node and ask again; what was verified is kept".into()),
             Self::Socket(_) | Self::Listen { .. } | Self::Admin(_) | Self::Io { .. } => None,
@@ -81,7 +80,7 @@ impl NodeError {
     /// The process's exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::OriginsNotYet { .. } | Self::Unusable { .. } => Exit::Usage,
+            Self::Config(_) | Self::Origin(_) | Self::Unusable { .. } => Exit::Usage,
             Self::Key(KeyError::Disk { .. }) | Self::Io { .. } | Self::Socket(_) => Exit::Disk,
             Self::Key(_) => Exit::Usage,
             Self::Store(e) => exit_of_store(e),

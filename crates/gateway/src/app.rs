@@ -144,7 +144,7 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
     match address {
         Address::Root => Ok(routes::health::root()),
         Address::Health => Ok(routes::health::health(app)),
-        Address::WhoAmI => Err(routes::account::whoami(ask)),
+        Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
         Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn an_origin_is_an_address_and_perhaps_a_kind() {
-        let urls = r#"urls = ["https://a.test", { url = "https://b.test", kind = "git" }, "git+https://c.test"]"#;
+        let urls =
+            r#"urls = ["https://a.test", { url = "https://b.test", kind = "git" }, "git+https://c.test"]"#;
         assert_eq!(kinds(urls), [OriginKind::Hub, OriginKind::Git, OriginKind::Git]);
         assert!(kinds(&format!("enabled = false\n{urls}")).is_empty());
         assert!(kinds("").is_empty(), "nobody is asked whom nobody named");
