@@ -10,13 +10,13 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
 use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
 use tokio::sync::Semaphore;
 
-use crate::address::{self, Address, Call};
+use crate::address::{self, Address, Call, Door};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
@@ -115,7 +115,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         false => app.config.answer_timeout,
     };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, uri.path(), body).await };
+    let work = async move { dispatch(&app, &asked, &uri, body).await };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
@@ -128,8 +128,8 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
     finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
-async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
-    let address = address::parse(path);
+async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Response, Fault> {
+    let address = address::parse(uri.path());
     let takes_post = match &address {
         Address::Repo(_, call) => matches!(call, Call::PathsInfo(_)),
         Address::Door(_, door) => door.takes_post(),
@@ -141,13 +141,23 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
+    // A clone remembers its address, so git is sent on too; the other doors' clients just get what they ask for.
+    if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = &address
+        && let Some(to) = app.mirror.canonical(repo)?
+        && let Some(answer) = routes::moved::moved(uri, repo, &to)
+    {
+        return Ok(answer);
+    }
     match address {
         Address::Root => Ok(routes::health::root()),
         Address::Health => Ok(routes::health::health(app)),
         Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
-        Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,
+        Address::Door(repo, door) => {
+            let repo = app.mirror.canonical(&repo)?.unwrap_or(repo);
+            routes::door(app, ask, &repo, door, body).await
+        }
         Address::List(kind) => routes::list::list(app, ask, kind).await,
         Address::NoRepo(name) => Err(Fault::no_repo(&name)),
         Address::Unknown => {
