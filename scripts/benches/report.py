@@ -1,0 +1,98 @@
+"""What a case found, and how BENCHMARKS.md shows it.
+
+Results are kept beside the caches, a group of cases each, so that one group can be measured again without the others.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .tools import CACHE, TOP
+
+RESULTS = CACHE / "bench" / "results"
+
+
+@dataclass
+class Goal:
+    """One figure that was asked for."""
+
+    case: str
+    goal: str
+    reached: str
+    met: bool
+
+    def line(self):
+        return f"| {self.case} | {self.goal} | {self.reached} | {'met' if self.met else '**missed**'} |"
+
+
+@dataclass
+class Table:
+    """Figures behind the goals."""
+
+    title: str
+    header: list
+    rows: list
+
+    def lines(self):
+        out = ["", f"## {self.title}", "", f"| {' | '.join(self.header)} |", "|" + "---|" * len(self.header)]
+        return out + [f"| {' | '.join(row)} |" for row in self.rows]
+
+
+@dataclass
+class Found:
+    """What a group of cases found."""
+
+    goals: list = field(default_factory=list)
+    tables: list = field(default_factory=list)
+    note: str = ""
+
+    def at_most(self, case, value, limit, unit="", digits=2):
+        self.goals.append(Goal(case, f"≤ {limit:g}{unit}", f"{value:.{digits}f}{unit}", value <= limit))
+
+    def at_least(self, case, value, limit, unit="", digits=2):
+        self.goals.append(Goal(case, f"≥ {limit:g}{unit}", f"{value:.{digits}f}{unit}", value >= limit))
+
+    def below(self, case, value, limit):
+        self.goals.append(Goal(case, f"< {limit:g}", f"{value:.2f}", value < limit))
+
+
+def spread(values, digits=2):
+    """Median, lowest and highest."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) / (1 << 20)
+    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}"
+
+
+def keep(group, found):
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, capture_output=True, text=True).stdout.strip()
+    (RESULTS / f"{group}.json").write_text(json.dumps({"commit": commit, "machine": machine(), **asdict(found)}))
+
+
+def write(groups):
+    """Writes BENCHMARKS.md from the newest results of each group; its notes stay."""
+    kept = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in groups if (RESULTS / f"{name}.json").exists()}
+    lines = ["# Benchmarks", "",
+             "Written by `scripts/bench`. Ratios within one run are what counts: the machine is shared and noisy. Figures are the median of",
+             "several runs (lowest to highest), taken in turn with what they are measured against, after one that is not counted.", ""]
+    lines += ["| cases | at commit | machine |", "|---|---|---|"]
+    lines += [f"| {name} | {data['commit']} | {data['machine']} |" for name, data in kept.items()]
+    lines += ["", "## What was asked, and what was reached", "", "| case | goal | reached | |", "|---|---|---|---|"]
+    lines += [Goal(**goal).line() for data in kept.values() for goal in data["goals"]]
+    for data in kept.values():
+        lines += [data["note"]] if data["note"] else []
+        lines += [line for table in data["tables"] for line in Table(**table).lines()]
+    notes = TOP / "BENCHMARKS.md"
+    old = notes.read_text().partition("## Notes")[2] if notes.exists() else ""
+    lines += ["", "## Notes" + (old.rstrip() or "\n\nNone."), ""]
+    notes.write_text("\n".join(lines))
+    print("\n".join(lines))

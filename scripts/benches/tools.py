@@ -1,0 +1,215 @@
+"""What the cases share: what they measure against, hosts, processes, timing."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hubless"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", CACHE / "target"))
+SENDME_VERSION = "0.37.1"
+GIB = 1 << 30
+SIZE = int(os.environ.get("HUBLESS_BENCH_BYTES", 2 * GIB))
+RUNS = int(os.environ.get("HUBLESS_BENCH_RUNS", 5))
+HOSTS = {"hubless-a": "10.77.1.1", "hubless-b": "10.77.1.2"}
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def run(*command, **options):
+    return subprocess.run([str(c) for c in command], check=True, **options)
+
+
+def output(*command):
+    return run(*command, capture_output=True, text=True).stdout.strip()
+
+
+# Program → the Debian package that brings it.
+PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "b3sum": "b3sum", "openssl": "openssl", "ip": "iproute2", "wrk": "wrk", "ab": "apache2-utils"}
+
+
+def install_packages():
+    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+    if missing:
+        say(f"installing {' '.join(missing)}")
+        run("apt-get", "update", "-qq")
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, stdout=subprocess.DEVNULL)
+
+
+def build_hubless():
+    say("building hubless (release)")
+    run("cargo", "build", "--release", "--locked", "-p", "hubless", cwd=TOP, env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)})
+    return TARGET / "release" / "hubless"
+
+
+def install_sendme():
+    sendme = CACHE / "bench" / "bin" / "sendme"
+    if not sendme.exists():
+        say(f"building sendme {SENDME_VERSION}, once; this takes minutes")
+        run("cargo", "install", "sendme", "--version", SENDME_VERSION, "--locked", "--no-default-features",
+            "--root", CACHE / "bench", "--target-dir", CACHE / "bench-target")
+    return sendme
+
+
+def install_python(name, *packages):
+    """A Python environment of its own with these packages; made once for each set of packages."""
+    venv = CACHE / "bench" / name
+    stamp = venv / ".made-from"
+    if not stamp.exists() or stamp.read_text() != " ".join(packages):
+        say(f"installing {' '.join(packages)}")
+        shutil.rmtree(venv, ignore_errors=True)
+        run(sys.executable, "-m", "venv", venv)
+        run(venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
+        stamp.write_text(" ".join(packages))
+    return venv / "bin"
+
+
+class Hosts:
+    """Two network namespaces joined by a veth pair; gone when the block ends."""
+
+    def __enter__(self):
+        self.clean()
+        a, b = HOSTS
+        for name in HOSTS:
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        run("ip", "link", "add", "hbl0", "netns", a, "type", "veth", "peer", "name", "hbl1", "netns", b)
+        for name, link in ((a, "hbl0"), (b, "hbl1")):
+            run("ip", "-n", name, "addr", "add", f"{HOSTS[name]}/24", "dev", link)
+            run("ip", "-n", name, "link", "set", link, "up")
+        return self
+
+    def __exit__(self, *_):
+        self.clean()
+
+    @staticmethod
+    def clean():
+        present = output("ip", "netns", "list")
+        for name in HOSTS:
+            if re.search(rf"^{name}\b", present, re.M):
+                run("ip", "netns", "del", name)
+
+
+class Process:
+    """A process that is stopped when the block ends; tells its CPU time and its largest resident size."""
+
+    def __init__(self, command, host=None, **options):
+        prefix = ["ip", "netns", "exec", host] if host else []
+        self.child = subprocess.Popen([*prefix, *map(str, command)], **options)
+        self.pid = self.child.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+    def cpu(self):
+        """CPU seconds of the process and its children so far."""
+        total = 0
+        for pid in [self.pid, *self.children()]:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / CLOCK_TICKS
+
+    def peak_mib(self):
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+    def children(self):
+        try:
+            return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except OSError:
+            return []
+
+
+def timed(command, host=None, **options):
+    """Runs a command to its end: wall seconds and CPU seconds."""
+    prefix = ["ip", "netns", "exec", host] if host else []
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    options.setdefault("stdout", subprocess.DEVNULL)
+    run(*prefix, *command, **options)
+    wall = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+class Node(Process):
+    """A hubless node on one of the hosts."""
+
+    def __init__(self, hubless, data, host, *arguments, origin=None, open_door=False):
+        self.hubless, self.data, self.host = hubless, data, host
+        log = open(f"{data}.log", "a")
+        upstream = ["--origin", origin] if origin else ["--no-origin"]
+        address = HOSTS[host] if host else "127.0.0.1"
+        super().__init__([hubless, "--data", data, "run", "--http", f"{address if open_door else '127.0.0.1'}:0",
+                          "--listen", f"{address}:0", "--no-mdns", *upstream, "--json", *arguments],
+                         host, stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.child.stdout.readline()
+        if not line:
+            raise SystemExit(f"bench: the node did not start; see {data}.log")
+        self.hello = json.loads(line)
+
+    def ask(self, *arguments):
+        return timed([self.hubless, "--data", self.data, *arguments], self.host)
+
+
+NGINX = """
+worker_processes 1; daemon off; pid {work}/nginx.pid; error_log {work}/nginx.log;
+events {{}}
+http {{ access_log off; sendfile on; client_body_temp_path {work}/t1; proxy_temp_path {work}/t2; fastcgi_temp_path {work}/t3;
+uwsgi_temp_path {work}/t4; scgi_temp_path {work}/t5; server {{ listen {port}; root {root}; }} }}
+"""
+
+
+def nginx(work, root, port, host=None):
+    conf = work / f"nginx-{port}.conf"
+    conf.write_text(NGINX.format(work=work, root=root, port=port))
+    process = Process(["nginx", "-c", conf], host, stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    return process
+
+
+def fresh(path):
+    shutil.rmtree(path, ignore_errors=True)
+    return path
+
+
+def sync():
+    """What one run left to be written is not the next one's burden."""
+    os.sync()
+
+
+def wait_for_peer(node):
+    for _ in range(100):
+        if json.loads(output("ip", "netns", "exec", node.host, node.hubless, "--data", node.data, "peers", "--json") or "[]"):
+            return
+        time.sleep(0.1)
+    raise SystemExit("bench: the nodes did not find each other")
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def random_file(path, size):
+    """A file whose content no disk, filesystem or line makes smaller."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run("sh", "-c", f"head -c {size} /dev/urandom > {path}")
