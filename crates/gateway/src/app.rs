@@ -16,7 +16,7 @@ use futures::FutureExt;
 use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
 use tokio::sync::Semaphore;
 
-use crate::address::{self, Address, Call};
+use crate::address::{self, Address, Call, Door};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
@@ -141,7 +141,8 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
-    if let Address::Repo(repo, _) = &address
+    // A clone remembers its address, so git is sent on too; the other doors' clients just get what they ask for.
+    if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = &address
         && let Some(to) = app.mirror.canonical(repo)?
         && let Some(answer) = routes::moved::moved(uri, repo, &to)
     {
@@ -153,7 +154,10 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
-        Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,
+        Address::Door(repo, door) => {
+            let repo = app.mirror.canonical(&repo)?.unwrap_or(repo);
+            routes::door(app, ask, &repo, door, body).await
+        }
         Address::List(kind) => routes::list::list(app, ask, kind).await,
         Address::NoRepo(name) => Err(Fault::no_repo(&name)),
         Address::Unknown => {

@@ -48,6 +48,21 @@ async fn git_is_served_from_the_origin() -> TestResult {
     Ok(())
 }
 
+/// A clone by a former name goes on by the present one; the other doors open by either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_repository_is_found_at_every_door() -> TestResult {
+    let (swarm, node, _origin) = scene(Access::Open)?;
+    node.store.catalogue().put_alias(&"acme/old".parse()?, &"acme/secret".parse()?)?;
+    let served = Served::of(swarm, node).await?;
+    let old = format!("{}/acme/old.git", served.url);
+    let cloned = git(&served, &["clone", "--depth", "1", &old, "clone"]).await?;
+    let said = String::from_utf8_lossy(&cloned.stderr).into_owned();
+    assert!(cloned.status.success() && said.contains("redirecting to"), "{said}");
+    let manifest = ask(&endpoint(&served.node), "GET", "/v2/acme/old/manifests/latest", &[], "").await?;
+    assert_eq!(manifest.status, 200, "{}", manifest.text());
+    Ok(())
+}
+
 /// Content that is not open goes to those whom the origin lets in, at every request and at every door.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_kept_out_at_every_door() -> TestResult {
