@@ -52,7 +52,7 @@ pub use report::{
     GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
-pub use shelf::{Found, FoundPage};
+pub use shelf::{Found, FoundPage, With};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_origin::{Breaker, OriginStatus};

@@ -58,6 +58,16 @@ struct State {
     overflowed: bool,
 }
 
+/// A repository that was found.
+#[derive(Debug)]
+struct Hit {
+    /// What it is sorted by.
+    value: u32,
+    name: String,
+    /// Its document, if the segment has it as it is now.
+    doc: Option<u32>,
+}
+
 impl Shelf {
     /// Opens the shelf beneath the data folder.
     pub(crate) fn open(data: &Path) -> Self {
@@ -130,22 +140,27 @@ impl Shelf {
     pub(crate) fn find(&self, query: &ShelfQuery) -> Result<ShelfPage> {
         let limit = query.limit.clamp(1, SHELF_PAGE_MAX);
         let state = self.read();
-        let mut found: Vec<(u32, String)> = state.recent.search(query, None);
+        let mut found: Vec<Hit> = state.recent.search(query, None);
         if let Some(settling) = &state.settling {
             found.extend(settling.search(query, Some(&state.recent)));
         }
         if let Some(segment) = &state.segment {
             for (value, doc) in search::search(segment, query, &state.stale, limit + 1)? {
-                found.push((value, segment.name(doc)?));
+                found.push(Hit { value, name: segment.name(doc)?, doc: Some(doc) });
             }
         }
+        let segment = state.segment.clone();
         drop(state);
-        found.sort_unstable_by(|a, b| query.order((a.0, &a.1), (b.0, &b.1)));
+        found.sort_unstable_by(|a, b| query.order((a.value, &a.name), (b.value, &b.name)));
         let more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more);
-        let next = last.map(|(value, name)| ShelfCursor { value: *value, name: name.clone() });
-        let repos = found.iter().filter_map(|(_, name)| RepoId::new(query.kind, name).ok()).collect();
+        let next = last.map(|hit| ShelfCursor { value: hit.value, name: hit.name.clone() });
+        let mut repos = Vec::with_capacity(found.len());
+        for hit in found {
+            let facts = hit.doc.zip(segment.as_ref()).map(|(doc, segment)| segment.facts(doc)).transpose()?;
+            repos.extend(RepoId::new(query.kind, &hit.name).ok().map(|repo| (repo, facts)));
+        }
         Ok(ShelfPage { repos, next })
     }
 

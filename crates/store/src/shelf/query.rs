@@ -142,8 +142,9 @@ impl FromStr for ShelfCursor {
 /// One page of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShelfPage {
-    /// The repositories, in order.
-    pub repos: Vec<RepoId>,
+    /// The repositories, in order, each with what is said of it (without its card); `None` if that has to be looked
+    /// up.
+    pub repos: Vec<(RepoId, Option<RepoFacts>)>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<ShelfCursor>,
 }
