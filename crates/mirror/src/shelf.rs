@@ -49,7 +49,7 @@ pub struct FoundPage {
 
 impl Mirror {
     /// Finds repositories among those that are held here, those that origins told of, and those that peers made
-    /// statements of; never private ones. Blocks for some milliseconds.
+    /// statements of; private ones only where they are asked for. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`MirrorError::Store`] if the catalogue cannot be read.

@@ -84,6 +84,7 @@ impl Wanted {
             search: searches.join(" "),
             author: query.get("author").filter(|a| !a.is_empty()).map(str::to_owned),
             terms: terms(query),
+            private: false,
             gated: query.get("gated").map(|_| query.flag("gated")),
             sort,
             descending: query.get("direction").map_or(sort != ShelfSort::Name, |direction| direction != "1"),

@@ -15,7 +15,7 @@ use crate::shelf::{SHELF_LATER_MAX, Shelf, ShelfPage, ShelfQuery};
 
 impl Catalogue {
     /// Finds repositories: those with a commit or a ref here, those of which facts are known, and up to
-    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones excepted; each with its facts, all but the card. Blocks for some milliseconds.
+    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones only where asked for; each with its facts, all but the card. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`StoreError::Io`](crate::StoreError::Io) or [`StoreError::Corrupt`](crate::StoreError::Corrupt) if the

@@ -7,7 +7,8 @@
 //!
 //! **Invariants:** memory and what is read at the start are bounded, whatever the catalogue holds. A segment that cannot be
 //! read is thrown away and written anew. A change is found at once, unless more than [`RECENT_MAX`] came since the
-//! segment: then it is found after the next one. Private repositories are never on the shelf.
+//! segment: then it is found after the next one. Private repositories are
+//! found by those alone who ask for them expressly.
 
 mod bits;
 mod build;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hubless_types::{Access, RepoFacts, RepoId};
+use hubless_types::{RepoFacts, RepoId};
 
 use self::build::Builder;
 pub use self::query::{SHELF_PAGE_MAX, ShelfCursor, ShelfPage, ShelfQuery, ShelfSort, ShelfTerm};
@@ -106,7 +107,6 @@ impl Shelf {
 
     /// Takes in what is known of a repository now. Whoever calls it holds the catalogue's write lock.
     pub(crate) fn tell(&self, repo: &RepoId, facts: Option<&RepoFacts>) -> Result<()> {
-        let facts = facts.filter(|facts| facts.access != Access::Private);
         let mut state = self.write();
         let doc = state.segment.as_ref().map(|s| s.find(repo)).transpose()?.flatten();
         if !state.recent.set(repo, facts) {
@@ -212,10 +212,7 @@ impl Shelf {
         }
         std::fs::create_dir_all(&dir).map_err(fail)?;
         let mut builder = Builder::new(&dir, cancel)?;
-        walk(&mut |repo, facts| match facts.access {
-            Access::Private => Ok(()),
-            _ => builder.add(repo, facts),
-        })?;
+        walk(&mut |repo, facts| builder.add(repo, facts))?;
         builder.finish(covers)?;
         Segment::open(&dir)
     }

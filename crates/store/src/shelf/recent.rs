@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hubless_types::{RepoFacts, RepoId, RepoKind};
 
 use super::Hit;
-use super::query::{Entry, ShelfQuery, gated_hash};
+use super::query::{Entry, ShelfQuery, gated_hash, private_hash};
 
 /// Most repositories that are kept so.
 pub(crate) const RECENT_MAX: usize = 32_768;
@@ -71,6 +71,7 @@ impl Recent {
             let fits = words.iter().all(|word| text.contains(word.as_str()))
                 && query.author.as_deref().is_none_or(|wanted| author == Some(wanted))
                 && terms.iter().all(|hash| has(entry, hash))
+                && (query.private || !has(entry, &private_hash()))
                 && query.gated.is_none_or(|gated| has(entry, &gated_hash()) == gated)
                 && later.is_none_or(|later| !later.has(*kind, name));
             let value = entry.value(query.sort);

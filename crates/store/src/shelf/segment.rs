@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bits::{self, Bits};
 use super::grams::CODES;
-use super::query::{ShelfSort, trending};
+use super::query::{ShelfSort, private_hash, trending};
 use crate::error::{Result, StoreError};
 
 /// The format of segments that this version reads and writes; another is made anew.
@@ -177,6 +177,7 @@ pub(super) struct Segment {
     gram_blocks: Part,
     lines: Part,
     line_starts: Part,
+    private: Option<Bits>,
 }
 
 impl Segment {
@@ -203,7 +204,8 @@ impl Segment {
         let terms = part(TERMS)?;
         let grams = part(GRAMS)?;
         let grams = grams.bytes(0, u64::from(CODES) * GRAM_ROW as u64)?;
-        Ok(Self {
+        let mut segment = Self {
+            private: None,
             dir: dir.to_owned(),
             text,
             starts,
@@ -218,7 +220,15 @@ impl Segment {
             lines: part(LINES)?,
             line_starts: part(LINE_STARTS)?,
             meta,
-        })
+        };
+        let private = segment.with_term(private_hash())?;
+        segment.private = (private.about(0, segment.docs()) > 0).then_some(private);
+        Ok(segment)
+    }
+
+    /// Whether a document is of a private repository.
+    pub(super) fn is_private(&self, doc: u32) -> bool {
+        self.private.as_ref().is_some_and(|private| private.has(doc))
     }
 
     pub(super) fn dir(&self) -> &Path {
