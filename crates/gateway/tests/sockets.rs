@@ -77,7 +77,10 @@ async fn a_folder_is_added_listed_pinned_and_verified() -> TestResult {
     assert_eq!((status, &done["event"], &done["result"]["files"]), (200, &json!("done"), &json!(7)));
     assert!(lines.iter().all(|line| line["event"].is_string()), "{lines:?}");
 
-    let list = served.get("/v1/list").await?;
+    let (_, mut lists) = served.post("/v1/list", json!({ "search": "TINY" })).await?;
+    let list = lists.pop().context("an answer")?;
+    let (_, none) = served.post("/v1/list", json!({ "author": "nobody" })).await?;
+    assert_eq!(none, [json!([])]);
     assert_eq!((&list[0]["repo"], &list[0]["revision"]), (&json!("acme/tiny"), &json!("main")));
     assert_eq!(served.get("/v1/status").await?["node"], json!(served.node.id));
     assert_eq!(served.get("/v1/peers").await?, json!([]));

@@ -55,8 +55,10 @@ pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
     GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
-pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
-pub use shelf::{Found, FoundPage};
+pub use request::{
+    Accept, AddRequest, AdoptRequest, Caller, LIST_MAX, ListRequest, ListSort, PullRequest, PullTo,
+};
+pub use shelf::{Found, FoundPage, With};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_origin::{Breaker, OriginStatus};

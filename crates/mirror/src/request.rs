@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hubless_types::{NodeId, RepoId, Revision, Token};
+use hubless_types::{NodeId, RepoId, RepoKind, Revision, Token};
 
 /// Whose word about a name is taken for this one request, beside the configured ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -89,6 +89,53 @@ impl PullRequest {
     /// On whose behalf it is.
     pub(crate) fn caller(&self) -> Caller {
         Caller { accept: self.accept.clone(), token: self.token.clone() }
+    }
+}
+
+/// Most repositories that are listed where no number is asked for.
+pub const LIST_MAX: usize = 1000;
+
+/// By what a list is sorted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListSort {
+    /// Kind and name.
+    #[default]
+    Name,
+    /// Downloads, by a hub's count; the most come first.
+    Downloads,
+    /// Likes, by a hub's count.
+    Likes,
+    /// When it was made; the newest come first.
+    Created,
+    /// When it last changed.
+    Modified,
+    /// What is new and liked.
+    Trending,
+}
+
+/// A request to list what is known here.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListRequest {
+    /// Words that must all be in the name.
+    pub search: String,
+    /// Who owns it.
+    pub author: Option<String>,
+    /// Tags that it must have.
+    pub filter: Vec<String>,
+    /// Only of this kind.
+    pub kind: Option<RepoKind>,
+    /// The order, in each kind.
+    pub sort: ListSort,
+    /// Most repositories.
+    pub limit: usize,
+}
+
+impl Default for ListRequest {
+    fn default() -> Self {
+        let (search, author, filter, kind) = (String::new(), None, Vec::new(), None);
+        Self { search, author, filter, kind, sort: ListSort::Name, limit: LIST_MAX }
     }
 }
 

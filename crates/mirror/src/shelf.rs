@@ -18,6 +18,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// How soon it is tried again where that failed.
 const RETRY: Duration = Duration::from_secs(600);
 
+/// What is looked up beside what the index has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct With {
+    /// Their `main` branches.
+    pub main: bool,
+    /// Their cards.
+    pub cards: bool,
+}
+
 /// A repository that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -40,19 +49,22 @@ pub struct FoundPage {
 
 impl Mirror {
     /// Finds repositories among those that are held here, those that origins told of, and those that peers made
-    /// statements of; never private ones. `with_main` has their `main` branches looked up. Blocks for some milliseconds.
+    /// statements of; private ones only where they are asked for. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`MirrorError::Store`] if the catalogue cannot be read.
-    pub fn find(&self, query: &ShelfQuery, with_main: bool) -> Result<FoundPage, MirrorError> {
+    pub fn find(&self, query: &ShelfQuery, with: With) -> Result<FoundPage, MirrorError> {
         let catalogue = self.inner.store.catalogue();
         let page = catalogue.find_repos(query)?;
-        let facts = catalogue.facts_of(&page.repos)?;
-        let mains = match with_main {
-            true => catalogue.ref_of_each(&page.repos, &Revision::main())?,
-            false => vec![None; page.repos.len()],
+        let (repos, mut facts): (Vec<_>, Vec<_>) = page.repos.into_iter().unzip();
+        if with.cards {
+            facts = catalogue.facts_of(&repos)?;
+        }
+        let mains = match with.main {
+            true => catalogue.ref_of_each(&repos, &Revision::main())?,
+            false => vec![None; repos.len()],
         };
-        let found = page.repos.into_iter().zip(facts).zip(mains).map(|((repo, facts), main)| Found {
+        let found = repos.into_iter().zip(facts).zip(mains).map(|((repo, facts), main)| Found {
             repo,
             facts: facts.unwrap_or_default(),
             main: main.map(|record| record.commit),

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use hubless_discovery::DhtMode;
 use hubless_origin::OriginStatus;
-use hubless_store::{BlobStatus, RefRecord, RefSource};
-use hubless_types::{CommitId, Manifest, RepoId, Revision};
+use hubless_store::{BlobStatus, RefRecord, RefSource, ShelfQuery, ShelfSort, ShelfTerm};
+use hubless_types::{CommitId, Manifest, RepoId, RepoKind, Revision};
 
 use crate::mirror::Inner;
 use crate::{
-    AnnounceStatus, DiscoverySummary, FetchSummary, Mirror, MirrorError, NodeStatus, OriginSummary,
-    PeerSummary, RepoSummary,
+    AnnounceStatus, DiscoverySummary, FetchSummary, ListRequest, ListSort, Mirror, MirrorError, NodeStatus,
+    OriginSummary, PeerSummary, RepoSummary,
 };
 
 /// Links that are looked up at once.
@@ -19,10 +19,16 @@ const LINK_PAGE: usize = 4096;
 const COUNTED: usize = 100_000;
 
 impl Mirror {
-    /// Every revision that is known here, by repository and name. Blocks for some milliseconds a thousand files.
-    pub fn list(&self) -> Result<Vec<RepoSummary>, MirrorError> {
+    /// The revisions that are known here of the repositories that are asked for; `limit` of each kind. Blocks for some
+    /// milliseconds a thousand files.
+    ///
+    /// # Errors
+    /// [`MirrorError::Store`] if the catalogue cannot be read.
+    pub fn list(&self, request: &ListRequest) -> Result<Vec<RepoSummary>, MirrorError> {
         let mut list = Vec::new();
-        self.inner.each_repo(|repo| self.inner.list_repo(repo, &mut list))?;
+        for kind in RepoKind::ALL.into_iter().filter(|kind| request.kind.is_none_or(|only| only == *kind)) {
+            self.inner.list_kind(kind, request, &mut list)?;
+        }
         Ok(list)
     }
 
@@ -85,10 +91,56 @@ fn fetch_summary(
     FetchSummary { digest, done: progress.done, total: progress.total, rate: progress.rate }
 }
 
+/// The question that finds what a list asks for.
+fn query(kind: RepoKind, request: &ListRequest) -> ShelfQuery {
+    let sort = match request.sort {
+        ListSort::Name => ShelfSort::Name,
+        ListSort::Downloads => ShelfSort::Downloads,
+        ListSort::Likes => ShelfSort::Likes,
+        ListSort::Created => ShelfSort::Created,
+        ListSort::Modified => ShelfSort::Modified,
+        ListSort::Trending => ShelfSort::Trending,
+    };
+    ShelfQuery {
+        search: request.search.clone(),
+        author: request.author.clone(),
+        terms: request.filter.iter().cloned().map(ShelfTerm::Tag).collect(),
+        sort,
+        descending: sort != ShelfSort::Name,
+        private: true,
+        ..ShelfQuery::all(kind)
+    }
+}
+
 impl Inner {
     fn origin_summary(&self, status: OriginStatus) -> OriginSummary {
         let (wrong, last_wrong) = self.lies.of(&status.name);
         OriginSummary { status, wrong, last_wrong }
+    }
+
+    /// Pages of what is known, until as many repositories as asked for have a revision here.
+    fn list_kind(
+        &self,
+        kind: RepoKind,
+        request: &ListRequest,
+        list: &mut Vec<RepoSummary>,
+    ) -> Result<(), MirrorError> {
+        let (mut query, mut left) = (query(kind, request), request.limit.max(1));
+        loop {
+            let page = self.store.catalogue().find_repos(&query)?;
+            for (repo, _) in &page.repos {
+                let before = list.len();
+                self.list_repo(repo, list)?;
+                left -= usize::from(list.len() > before);
+                if left == 0 {
+                    return Ok(());
+                }
+            }
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     fn list_repo(&self, repo: &RepoId, list: &mut Vec<RepoSummary>) -> Result<(), MirrorError> {

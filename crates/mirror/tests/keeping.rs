@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hubless_discovery::DhtKey;
-use hubless_mirror::{ErrorKind, PullRequest};
+use hubless_mirror::{ErrorKind, ListRequest, PullRequest};
 use hubless_transfer::Faults;
 use hubless_types::{FileDigest, Revision};
 
@@ -21,7 +21,7 @@ async fn collection_leaves_what_is_pinned() -> TestResult {
     let pin = b.mirror.pin(&tiny(), &Revision::main(), &accept).await?;
     assert_eq!(pin.commit, added.commit);
     assert_eq!(b.mirror.gc(false).await?.files, 0, "what is pinned stays");
-    let listed = b.mirror.list()?;
+    let listed = b.mirror.list(&ListRequest::default())?;
     assert!(
         listed.iter().any(|r| r.pinned && r.bytes == added.bytes && r.bytes_here == r.bytes),
         "{listed:?}"
@@ -113,7 +113,7 @@ async fn a_node_without_a_network_does_what_it_can() -> TestResult {
     let mirror = Mirror::offline(store, key, clock, MirrorConfig::default());
     let dir = swarm.folder("repo", &[("w.bin", &noise(1, MIB))])?;
     let added = mirror.add(AddRequest::new(&dir, tiny()), ignore()).await?;
-    assert_eq!(mirror.list()?.len(), 1);
+    assert_eq!(mirror.list(&ListRequest::default())?.len(), 1);
     assert_eq!(mirror.verify(ignore()).await?.files, 1);
     assert_eq!(mirror.gc(false).await?.files, 0);
     let status = mirror.status()?;

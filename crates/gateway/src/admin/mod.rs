@@ -19,7 +19,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::FutureExt;
-use hubless_mirror::{AddRequest, Caller, ErrorKind, Mirror, MirrorError};
+use hubless_mirror::{AddRequest, Caller, ErrorKind, ListRequest, Mirror, MirrorError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -70,7 +70,7 @@ pub fn admin_router(mirror: Mirror) -> Router {
         .route("/v1/gc", post(gc))
         .route("/v1/names", post(names))
         .route("/v1/prove", post(prove))
-        .route("/v1/list", get(list))
+        .route("/v1/list", post(list))
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
         .fallback(unknown)
@@ -139,8 +139,9 @@ async fn gc(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBo
     Ok(once(async { mirror.gc(dry_run).await }).await)
 }
 
-async fn list(State(mirror): State<Mirror>) -> Response {
-    once(blocking(move || mirror.list())).await
+async fn list(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let request: ListRequest = parse(&body)?;
+    Ok(once(blocking(move || mirror.list(&request))).await)
 }
 
 async fn status(State(mirror): State<Mirror>) -> Response {

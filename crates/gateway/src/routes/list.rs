@@ -5,7 +5,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use hubless_mirror::{Found, Mirror, SHELF_PAGE_MAX, ShelfQuery, ShelfSort, ShelfTerm};
+use hubless_mirror::{Found, Mirror, SHELF_PAGE_MAX, ShelfQuery, ShelfSort, ShelfTerm, With};
 use hubless_types::{Manifest, RepoKind};
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use crate::query::Query;
 use crate::routes::info::{Sibling, siblings};
 use crate::routes::summary::{Expand, Summary};
 
-/// Most repositories on a page that lists their files as well.
+/// Most repositories on a page that has their files or cards as well.
 const FULL_PAGE: usize = 100;
 /// Most files on a page; the repositories after that are listed without theirs.
 const MAX_SIBLINGS: usize = 20_000;
@@ -72,30 +72,32 @@ impl Wanted {
     fn read(query: &Query, kind: RepoKind) -> Result<Self, Fault> {
         let expand = Expand::of(query);
         let full = query.flag("full") || expand.has("siblings");
-        let most = if full { FULL_PAGE } else { SHELF_PAGE_MAX };
+        let card = full || query.flag("cardData") || expand.has("cardData");
+        let most = if card { FULL_PAGE } else { SHELF_PAGE_MAX };
         let cursor = query
             .get("cursor")
             .map(|text| text.parse().map_err(|()| bad("`cursor` is none of this listing")));
         let searches: Vec<&str> = query.all("search").collect();
         let sort = sort(query.get("sort"))?;
-        let flag_card = query.flag("cardData");
         let query = ShelfQuery {
             kind,
             search: searches.join(" "),
             author: query.get("author").filter(|a| !a.is_empty()).map(str::to_owned),
             terms: terms(query),
+            private: false,
             gated: query.get("gated").map(|_| query.flag("gated")),
             sort,
             descending: query.get("direction").map_or(sort != ShelfSort::Name, |direction| direction != "1"),
             after: cursor.transpose()?,
             limit: query.number("limit").unwrap_or(most).clamp(1, most),
         };
-        let card = full || flag_card || expand.has("cardData");
         Ok(Self { query, full, card, expand })
     }
 
     fn write(&self, mirror: &Mirror) -> Result<(Vec<u8>, Option<String>), Fault> {
-        let page = mirror.find(&self.query, self.full || self.expand.has("sha"))?;
+        // The SDK of a space stands in its card.
+        let cards = self.card || (self.query.kind == RepoKind::Space && self.expand.has("sdk"));
+        let page = mirror.find(&self.query, With { main: self.full || self.expand.has("sha"), cards })?;
         let mut room = MAX_SIBLINGS;
         let mut whole: Vec<u8> = b"[".to_vec();
         for found in &page.found {

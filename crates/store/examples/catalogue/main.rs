@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! catalogue generate DIR COUNT    fills the data folder DIR (of a node that is not running, or a new one)
-//! catalogue measure DIR [ROUNDS]  opens it, asks, and prints one JSON object
+//! catalogue measure DIR [ROUNDS [slow]]  opens it, asks, and prints one JSON object; `slow` names what took long
+//! catalogue settle DIR             writes the index anew
 //! ```
 //!
 //! The folder of a node keeps its owner; a new folder belongs to nobody who could run.
@@ -29,7 +30,13 @@ fn main() -> Result<()> {
     match args[..] {
         ["generate", dir, count] => generate(Path::new(dir), count.parse()?),
         ["measure", dir] => ask::measure(Path::new(dir), 20),
-        ["measure", dir, rounds] => ask::measure(Path::new(dir), rounds.parse()?),
+        ["measure", dir, rounds] | ["measure", dir, rounds, "slow"] => {
+            ask::measure(Path::new(dir), rounds.parse()?)
+        }
+        ["settle", dir] => {
+            open(Path::new(dir))?.catalogue().settle_shelf(&AtomicBool::new(false))?;
+            Ok(())
+        }
         _ => bail!("see the head of examples/catalogue/main.rs"),
     }
 }

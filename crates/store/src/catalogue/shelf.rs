@@ -15,13 +15,23 @@ use crate::shelf::{SHELF_LATER_MAX, Shelf, ShelfPage, ShelfQuery};
 
 impl Catalogue {
     /// Finds repositories: those with a commit or a ref here, those of which facts are known, and up to
-    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones excepted. Blocks for some milliseconds.
+    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones only where asked for; each with its facts, all but the card. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`StoreError::Io`](crate::StoreError::Io) or [`StoreError::Corrupt`](crate::StoreError::Corrupt) if the
     /// index cannot be read.
     pub fn find_repos(&self, query: &ShelfQuery) -> Result<ShelfPage> {
-        self.inner.shelf.find(query)
+        let mut page = self.inner.shelf.find(query)?;
+        let (asked, unknown): (Vec<_>, Vec<_>) = page
+            .repos
+            .iter_mut()
+            .filter(|(_, facts)| facts.is_none())
+            .map(|(repo, facts)| (repo.clone(), facts))
+            .unzip();
+        for (place, facts) in unknown.into_iter().zip(self.facts_of(&asked)?) {
+            *place = Some(RepoFacts { card: None, ..facts.unwrap_or_default() });
+        }
+        Ok(page)
     }
 
     /// How many repositories [`Catalogue::find_repos`] knows.
@@ -155,7 +165,7 @@ mod tests {
         let query =
             ShelfQuery { sort: ShelfSort::Downloads, descending: true, ..ShelfQuery::all(RepoKind::Model) };
         let page = f.catalogue.find_repos(&query).unwrap();
-        page.repos.iter().map(|r| r.name().to_owned()).collect()
+        page.repos.iter().map(|(r, _)| r.name().to_owned()).collect()
     }
 
     fn put(f: &Fixture, name: &str, downloads: u64) {

@@ -17,8 +17,8 @@ use super::bits::Gaps;
 use super::grams::{self, CODES};
 use super::query::{Entry, ShelfSort, trending};
 use super::segment::{
-    BLOCK, GRAM_BLOCKS, GRAMS, MAX_DOCS, META, Meta, NAMES, SEGMENT_FORMAT, STARTS, TERM_DOCS, TERMS,
-    column_file, order_file,
+    BLOCK, GRAM_BLOCKS, GRAMS, LINE_STARTS, LINES, MAX_DOCS, META, Meta, NAMES, SEGMENT_FORMAT, STARTS,
+    TERM_DOCS, TERMS, column_file, order_file,
 };
 use crate::error::{Result, StoreError};
 
@@ -60,6 +60,8 @@ pub(super) struct Builder<'a> {
     starts: Out,
     hashes: [blake3::Hasher; 2],
     columns: [Out; 4],
+    lines: [Out; 2],
+    line_at: u64,
     pieces: Vec<Out>,
     grams: Vec<Gaps>,
     docs: u32,
@@ -82,6 +84,8 @@ impl<'a> Builder<'a> {
             starts: Out::create(dir, STARTS)?,
             hashes: Default::default(),
             columns: [column(COLUMNS[0])?, column(COLUMNS[1])?, column(COLUMNS[2])?, column(COLUMNS[3])?],
+            lines: [Out::create(dir, LINES)?, Out::create(dir, LINE_STARTS)?],
+            line_at: 0,
             pieces: (0..PIECES).map(piece).collect::<Result<_>>()?,
             grams: vec![Gaps::default(); CODES as usize],
             docs: 0,
@@ -107,6 +111,11 @@ impl<'a> Builder<'a> {
         for (out, sort) in self.columns.iter_mut().zip(COLUMNS) {
             out.put(&entry.value(sort).to_le_bytes())?;
         }
+        let line = postcard::to_stdvec(&RepoFacts { card: None, ..facts.clone() });
+        let line = line.map_err(|e| StoreError::corrupt("shelf", e))?;
+        self.lines[0].put(&line)?;
+        self.lines[1].put(&self.line_at.to_le_bytes())?;
+        self.line_at += line.len() as u64;
         for term in &entry.terms {
             let piece = &mut self.pieces[(term >> 60) as usize];
             piece.put(&term.to_le_bytes())?;
@@ -141,6 +150,7 @@ impl<'a> Builder<'a> {
     /// Writes the rest, and last the description.
     pub(super) fn finish(mut self, covers: u32) -> Result<()> {
         self.put_start()?;
+        self.lines[1].put(&self.line_at.to_le_bytes())?;
         let (dir, cancel, ends, docs) = (self.dir, self.cancel, self.ends, self.docs);
         let [names, starts] = &self.hashes;
         let meta = Meta {
@@ -154,6 +164,7 @@ impl<'a> Builder<'a> {
         self.check_cancelled()?;
         self.names.done()?;
         self.starts.done()?;
+        self.lines.into_iter().try_for_each(Out::done)?;
         self.columns.into_iter().try_for_each(Out::done)?;
         self.pieces.into_iter().try_for_each(Out::done)?;
         write_terms(dir, docs, cancel)?;

@@ -7,7 +7,8 @@
 //!
 //! **Invariants:** memory and what is read at the start are bounded, whatever the catalogue holds. A segment that cannot be
 //! read is thrown away and written anew. A change is found at once, unless more than [`RECENT_MAX`] came since the
-//! segment: then it is found after the next one. Private repositories are never on the shelf.
+//! segment: then it is found after the next one. Private repositories are
+//! found by those alone who ask for them expressly.
 
 mod bits;
 mod build;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use hubless_types::{Access, RepoFacts, RepoId};
+use hubless_types::{RepoFacts, RepoId};
 
 use self::build::Builder;
 pub use self::query::{SHELF_PAGE_MAX, ShelfCursor, ShelfPage, ShelfQuery, ShelfSort, ShelfTerm};
@@ -56,6 +57,16 @@ struct State {
     generation: u32,
     /// Whether changes came for which there was no room.
     overflowed: bool,
+}
+
+/// A repository that was found.
+#[derive(Debug)]
+struct Hit {
+    /// What it is sorted by.
+    value: u32,
+    name: String,
+    /// Its document, if the segment has it as it is now.
+    doc: Option<u32>,
 }
 
 impl Shelf {
@@ -96,7 +107,6 @@ impl Shelf {
 
     /// Takes in what is known of a repository now. Whoever calls it holds the catalogue's write lock.
     pub(crate) fn tell(&self, repo: &RepoId, facts: Option<&RepoFacts>) -> Result<()> {
-        let facts = facts.filter(|facts| facts.access != Access::Private);
         let mut state = self.write();
         let doc = state.segment.as_ref().map(|s| s.find(repo)).transpose()?.flatten();
         if !state.recent.set(repo, facts) {
@@ -130,22 +140,27 @@ impl Shelf {
     pub(crate) fn find(&self, query: &ShelfQuery) -> Result<ShelfPage> {
         let limit = query.limit.clamp(1, SHELF_PAGE_MAX);
         let state = self.read();
-        let mut found: Vec<(u32, String)> = state.recent.search(query, None);
+        let mut found: Vec<Hit> = state.recent.search(query, None);
         if let Some(settling) = &state.settling {
             found.extend(settling.search(query, Some(&state.recent)));
         }
         if let Some(segment) = &state.segment {
             for (value, doc) in search::search(segment, query, &state.stale, limit + 1)? {
-                found.push((value, segment.name(doc)?));
+                found.push(Hit { value, name: segment.name(doc)?, doc: Some(doc) });
             }
         }
+        let segment = state.segment.clone();
         drop(state);
-        found.sort_unstable_by(|a, b| query.order((a.0, &a.1), (b.0, &b.1)));
+        found.sort_unstable_by(|a, b| query.order((a.value, &a.name), (b.value, &b.name)));
         let more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().filter(|_| more);
-        let next = last.map(|(value, name)| ShelfCursor { value: *value, name: name.clone() });
-        let repos = found.iter().filter_map(|(_, name)| RepoId::new(query.kind, name).ok()).collect();
+        let next = last.map(|hit| ShelfCursor { value: hit.value, name: hit.name.clone() });
+        let mut repos = Vec::with_capacity(found.len());
+        for hit in found {
+            let facts = hit.doc.zip(segment.as_ref()).map(|(doc, segment)| segment.facts(doc)).transpose()?;
+            repos.extend(RepoId::new(query.kind, &hit.name).ok().map(|repo| (repo, facts)));
+        }
         Ok(ShelfPage { repos, next })
     }
 
@@ -197,10 +212,7 @@ impl Shelf {
         }
         std::fs::create_dir_all(&dir).map_err(fail)?;
         let mut builder = Builder::new(&dir, cancel)?;
-        walk(&mut |repo, facts| match facts.access {
-            Access::Private => Ok(()),
-            _ => builder.add(repo, facts),
-        })?;
+        walk(&mut |repo, facts| builder.add(repo, facts))?;
         builder.finish(covers)?;
         Segment::open(&dir)
     }

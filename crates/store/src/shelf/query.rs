@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use hubless_types::{RepoFacts, RepoId, RepoKind};
+use hubless_types::{Access, RepoFacts, RepoId, RepoKind};
 
 /// Most words of a search, and most terms that must be met, that are looked at.
 pub(crate) const MAX_WORDS: usize = 8;
@@ -64,6 +64,8 @@ pub struct ShelfQuery {
     pub terms: Vec<ShelfTerm>,
     /// Only gated ones, or only those that are not.
     pub gated: Option<bool>,
+    /// Private ones as well: for the operator's own eyes.
+    pub private: bool,
     /// The order.
     pub sort: ShelfSort,
     /// Whether the largest come first; equal ones come by name, then. Otherwise it is all the other way round.
@@ -83,6 +85,7 @@ impl ShelfQuery {
             author: None,
             terms: Vec::new(),
             gated: None,
+            private: false,
             sort: ShelfSort::Name,
             descending: false,
             after: None,
@@ -142,8 +145,9 @@ impl FromStr for ShelfCursor {
 /// One page of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShelfPage {
-    /// The repositories, in order.
-    pub repos: Vec<RepoId>,
+    /// The repositories, in order, each with what is said of it (without its card); `None` if that has to be looked
+    /// up.
+    pub repos: Vec<(RepoId, Option<RepoFacts>)>,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<ShelfCursor>,
 }
@@ -169,6 +173,9 @@ impl Entry {
         }
         if !facts.access.is_open() {
             terms.push(gated_hash());
+        }
+        if facts.access == Access::Private {
+            terms.push(private_hash());
         }
         terms.sort_unstable();
         terms.dedup();
@@ -215,6 +222,11 @@ fn term_hash(term: &ShelfTerm) -> u64 {
 /// The term of every repository whose content is not open.
 pub(super) fn gated_hash() -> u64 {
     hash(b'g', "")
+}
+
+/// The term of every private repository.
+pub(super) fn private_hash() -> u64 {
+    hash(b'x', "")
 }
 
 /// Eight bytes of a BLAKE3 hash. Two terms of one hash would be found together; nothing worse.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use hubless_types::{RepoFacts, RepoId, RepoKind};
 
-use super::query::{Entry, ShelfQuery, gated_hash};
+use super::Hit;
+use super::query::{Entry, ShelfQuery, gated_hash, private_hash};
 
 /// Most repositories that are kept so.
 pub(crate) const RECENT_MAX: usize = 32_768;
@@ -60,7 +61,7 @@ impl Recent {
     }
 
     /// Every one that fits and comes after the page before, with its value; not sorted.
-    pub(super) fn search(&self, query: &ShelfQuery, later: Option<&Self>) -> Vec<(u32, String)> {
+    pub(super) fn search(&self, query: &ShelfQuery, later: Option<&Self>) -> Vec<Hit> {
         let (words, terms) = (query.words(), query.term_hashes());
         let has = |entry: &Entry, hash: &u64| entry.terms.binary_search(hash).is_ok();
         let rows = self.0.iter().filter(|((kind, _), _)| *kind == query.kind);
@@ -70,6 +71,7 @@ impl Recent {
             let fits = words.iter().all(|word| text.contains(word.as_str()))
                 && query.author.as_deref().is_none_or(|wanted| author == Some(wanted))
                 && terms.iter().all(|hash| has(entry, hash))
+                && (query.private || !has(entry, &private_hash()))
                 && query.gated.is_none_or(|gated| has(entry, &gated_hash()) == gated)
                 && later.is_none_or(|later| !later.has(*kind, name));
             let value = entry.value(query.sort);
@@ -77,7 +79,7 @@ impl Recent {
                 .after
                 .as_ref()
                 .is_none_or(|cursor| query.order((cursor.value, &cursor.name), (value, name)).is_lt());
-            (fits && after).then(|| (value, name.clone()))
+            (fits && after).then(|| Hit { value, name: name.clone(), doc: None })
         });
         found.collect()
     }

@@ -145,6 +145,7 @@ impl Search<'_> {
             && self.filter.as_ref().is_none_or(|filter| filter.has(doc))
             && self.blocks.as_ref().is_none_or(|blocks| blocks.has(doc / BLOCK))
             && !self.stale.contains(&doc)
+            && (self.query.private || !self.segment.is_private(doc))
     }
 
     fn has_words(&self, doc: u32) -> bool {

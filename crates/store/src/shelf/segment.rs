@@ -11,16 +11,16 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use hubless_types::{RepoId, RepoKind};
+use hubless_types::{RepoFacts, RepoId, RepoKind};
 use serde::{Deserialize, Serialize};
 
 use super::bits::{self, Bits};
 use super::grams::CODES;
-use super::query::{ShelfSort, trending};
+use super::query::{ShelfSort, private_hash, trending};
 use crate::error::{Result, StoreError};
 
 /// The format of segments that this version reads and writes; another is made anew.
-pub(super) const SEGMENT_FORMAT: u32 = 1;
+pub(super) const SEGMENT_FORMAT: u32 = 2;
 /// The segment's description; written last.
 pub(super) const META: &str = "meta.json";
 /// Longest description that is read, in bytes.
@@ -38,6 +38,9 @@ pub(super) const NAMES: &str = "names";
 pub(super) const STARTS: &str = "starts";
 pub(super) const TERMS: &str = "terms";
 pub(super) const TERM_DOCS: &str = "term-docs";
+/// What is said of each document, as a listing tells it; and where that begins, in eight bytes each.
+pub(super) const LINES: &str = "lines";
+pub(super) const LINE_STARTS: &str = "line-starts";
 pub(super) const GRAMS: &str = "grams";
 pub(super) const GRAM_BLOCKS: &str = "gram-blocks";
 
@@ -82,17 +85,15 @@ pub(super) struct Meta {
 pub(super) struct Part {
     file: File,
     path: PathBuf,
+    len: u64,
 }
 
 impl Part {
     pub(super) fn open(dir: &Path, name: &str) -> Result<Self> {
         let path = dir.join(name);
         let file = File::open(&path).map_err(|e| StoreError::io(&path, e))?;
-        Ok(Self { file, path })
-    }
-
-    fn len(&self) -> Result<u64> {
-        Ok(self.file.metadata().map_err(|e| StoreError::io(&self.path, e))?.len())
+        let len = file.metadata().map_err(|e| StoreError::io(&path, e))?.len();
+        Ok(Self { file, path, len })
     }
 
     fn read(&self, at: u64, to: &mut [u8]) -> Result<()> {
@@ -100,7 +101,7 @@ impl Part {
     }
 
     fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        let end = at.checked_add(len).filter(|end| self.len().is_ok_and(|all| *end <= all));
+        let end = at.checked_add(len).filter(|end| *end <= self.len);
         end.ok_or_else(|| damaged("a table leads past a file's end"))?;
         let mut bytes = vec![0; usize::try_from(len).map_err(|_| damaged("a part is too long"))?];
         self.read(at, &mut bytes)?;
@@ -174,6 +175,9 @@ pub(super) struct Segment {
     term_docs: Part,
     grams: Vec<u8>,
     gram_blocks: Part,
+    lines: Part,
+    line_starts: Part,
+    private: Option<Bits>,
 }
 
 impl Segment {
@@ -183,7 +187,7 @@ impl Segment {
         let part = |name| Part::open(dir, name);
         let whole = |name, hash: &str| {
             let part = part(name)?;
-            let bytes = part.bytes(0, part.len()?)?;
+            let bytes = part.bytes(0, part.len)?;
             match blake3::hash(&bytes).to_hex().as_str() == hash {
                 true => Ok((part, bytes)),
                 false => Err(damaged("a file is not what was written")),
@@ -200,20 +204,31 @@ impl Segment {
         let terms = part(TERMS)?;
         let grams = part(GRAMS)?;
         let grams = grams.bytes(0, u64::from(CODES) * GRAM_ROW as u64)?;
-        Ok(Self {
+        let mut segment = Self {
+            private: None,
             dir: dir.to_owned(),
             text,
             starts,
             names,
             columns: [column(Downloads)?, column(Likes)?, column(Created)?, column(Modified)?],
             orders: [order(Downloads)?, order(Likes)?, order(Created)?, order(Modified)?, order(Trending)?],
-            term_rows: terms.len()? / TERM_ROW as u64,
+            term_rows: terms.len / TERM_ROW as u64,
             terms,
             term_docs: part(TERM_DOCS)?,
             grams,
             gram_blocks: part(GRAM_BLOCKS)?,
+            lines: part(LINES)?,
+            line_starts: part(LINE_STARTS)?,
             meta,
-        })
+        };
+        let private = segment.with_term(private_hash())?;
+        segment.private = (private.about(0, segment.docs()) > 0).then_some(private);
+        Ok(segment)
+    }
+
+    /// Whether a document is of a private repository.
+    pub(super) fn is_private(&self, doc: u32) -> bool {
+        self.private.as_ref().is_some_and(|private| private.has(doc))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -262,6 +277,14 @@ impl Segment {
         let (start, end) = self.span(doc);
         let bytes = self.names.bytes(start as u64, end.saturating_sub(start) as u64)?;
         String::from_utf8(bytes).map_err(|_| damaged("a name is no text"))
+    }
+
+    /// What is said of a document's repository, without its card.
+    pub(super) fn facts(&self, doc: u32) -> Result<RepoFacts> {
+        let ends = self.line_starts.bytes(u64::from(doc) * 8, 16)?;
+        let at = |n: usize| ends[n..n + 8].try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let line = self.lines.bytes(at(0), at(8).saturating_sub(at(0)))?;
+        postcard::from_bytes(&line).map_err(|e| StoreError::corrupt("shelf", e))
     }
 
     /// The first document from `from` to `to` whose name is not before `name`.
@@ -341,7 +364,7 @@ impl Segment {
 /// Reads a segment's description, if it is one of this version.
 pub(super) fn read_meta(dir: &Path) -> Result<Meta> {
     let part = Part::open(dir, META)?;
-    let text = part.bytes(0, part.len()?.min(MAX_META_BYTES))?;
+    let text = part.bytes(0, part.len.min(MAX_META_BYTES))?;
     let meta: Meta = serde_json::from_slice(&text).map_err(|e| StoreError::corrupt("shelf", e))?;
     let rising = meta.ends.is_sorted() && meta.ends[2] <= MAX_DOCS;
     match meta.format == SEGMENT_FORMAT && rising {
