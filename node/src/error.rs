@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use hubless_discovery::DiscoveryError;
 use hubless_mirror::{ErrorKind, MirrorError};
 use hubless_origin::OriginError;
+use hubless_proof::ProofError;
 use hubless_store::StoreError;
 use hubless_transfer::TransferError;
+use hubless_types::{CommitId, RepoPath};
 
 use crate::admin::SocketError;
 use crate::config::ConfigError;
@@ -46,6 +48,12 @@ pub(crate) enum NodeError {
     Refused { exit: Exit, kind: String, error: String, hint: Option<String> },
     #[error(transparent)]
     Origin(#[from] OriginError),
+    #[error("{whose} proves nothing")]
+    Unproven { whose: String, source: ProofError },
+    #[error("this is a proof of `{found}`, not of `{wanted}`")]
+    OtherProof { found: String, wanted: String },
+    #[error("`{path}` is not in commit {commit}")]
+    NotInCommit { path: RepoPath, commit: CommitId },
     #[error("{message}")]
     Unusable { message: String, hint: Option<String> },
     #[error("cannot {doing}: {source}")]
@@ -71,7 +79,10 @@ impl NodeError {
             }
             Self::NotRunning { dir } => Some(format!("start it: hubless --data {} run", dir.display())),
             Self::Origin(e) => e.hint().map(Into::into),
+            Self::Unproven { source, .. } => source.hint().map(Into::into),
+            Self::NotInCommit { .. } => fixed("paths are told apart by case"),
             Self::Refused { hint, .. } | Self::Unusable { hint, .. } => hint.clone(),
+            Self::OtherProof { .. } => fixed("leave the name out to see what it proves"),
             Self::HungUp(_) => Some("start the node and ask again; what was verified is kept".into()),
             Self::Socket(_) | Self::Listen { .. } | Self::Admin(_) | Self::Io { .. } => None,
         }
@@ -91,6 +102,8 @@ impl NodeError {
             }
             Self::Discovery(_) | Self::Transfer(_) | Self::Admin(_) => Exit::Internal,
             Self::PortInUse { .. } => Exit::Busy,
+            Self::Unproven { .. } | Self::OtherProof { .. } => Exit::Integrity,
+            Self::NotInCommit { .. } => Exit::NotFound,
             Self::Listen { .. } => Exit::Usage,
             Self::NotRunning { .. } | Self::HungUp(_) => Exit::Unavailable,
             Self::Refused { exit, .. } => *exit,

@@ -1,6 +1,6 @@
 //! Tells a revision from the path that follows it, and finds the commit it means.
 
-use hubless_mirror::{Caller, Mirror, MirrorError};
+use hubless_mirror::{Mirror, MirrorError};
 use hubless_types::{CommitId, RepoId, Revision};
 
 use crate::answer::Fault;
@@ -68,25 +68,6 @@ pub(crate) async fn commit_for(app: &App, ask: &Ask, repo: &RepoId, text: &str) 
             Ok(commit)
         }
         Err(error) => otherwise(&app.mirror, repo, text, error),
-    }
-}
-
-/// As [`commit_for`], where no answer's headers tell on whose word.
-///
-/// # Errors
-/// As there.
-pub(crate) async fn commit_of(
-    mirror: &Mirror,
-    caller: &Caller,
-    repo: &RepoId,
-    text: &str,
-) -> Result<CommitId, Fault> {
-    if let Ok(commit) = text.parse() {
-        return Ok(commit);
-    }
-    match mirror.resolve(repo, &named(repo, text)?, caller).await {
-        Ok(resolved) => Ok(resolved.commit),
-        Err(error) => otherwise(mirror, repo, text, error),
     }
 }
 

@@ -40,6 +40,18 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key { path: "origin.streams", must_be: "a number, 1 to 16", example: "2", default: "4" },
     Key {
+        path: "names.witnesses",
+        must_be: "a list of at most 64 different node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them",
+        example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
+        default: "[] (nobody)",
+    },
+    Key {
+        path: "names.threshold",
+        must_be: "a number, 1 to as many as there are `names.witnesses`",
+        example: "2",
+        default: "left out (more than half)",
+    },
+    Key {
         path: "swarm.network",
         must_be: "1 to 40 lower-case letters, digits and `-`, like `hubless`",
         example: "\"our-lab\"",

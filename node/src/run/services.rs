@@ -226,6 +226,8 @@ fn mirror_config(config: &Config) -> MirrorConfig {
     let defaults = MirrorConfig::default();
     MirrorConfig {
         trusted: config.names.trusted.clone(),
+        witnesses: config.names.witnesses.clone(),
+        threshold: config.names.threshold(),
         // Hub clients wait 10 s for an answer; the mirror's own default leaves room for what follows a lookup.
         lookup_timeout: config.discovery.lookup_timeout.min(defaults.lookup_timeout),
         answer_within: config.origin.answer_within,

@@ -16,7 +16,7 @@ use crate::address::Door;
 use crate::answer::Fault;
 use crate::app::{App, Ask};
 use crate::incoming::{self, bad, too_large};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 
 /// How the address of a fetch ends.
 pub(crate) const UPLOAD_PACK: &str = "/git-upload-pack";
@@ -69,7 +69,7 @@ async fn refs(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
         }
     }
     if !app.mirror.knows(repo)? {
-        commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
+        commit_for(app, ask, repo, "main").await?;
     }
     let body = match speaks_v2(ask) {
         true => GitServer::capabilities(&format!("hubless/{}", app.config.version)),

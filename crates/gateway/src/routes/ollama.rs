@@ -23,7 +23,7 @@ use crate::answer::{Fault, header_text, json};
 use crate::app::{App, Ask};
 use crate::chat_template;
 use crate::gguf::{About, Reading};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 use crate::routes::{file, manifest_of, quant};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -120,7 +120,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 async fn told(app: &App, ask: &Ask, repo: &RepoId, tag: &str) -> Result<Response, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
+    let commit = commit_for(app, ask, repo, "main").await?;
     let files = manifest_of(app, ask, repo, commit).await?;
     let Some(weights) = quant::choose(files.entries(), tag) else {
         // The status that the Hub's own registry gives.
@@ -196,7 +196,7 @@ async fn search(
     repo: &RepoId,
     is_it: impl Fn(&Model) -> bool,
 ) -> Result<Option<Arc<Model>>, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, "main").await?;
+    let commit = commit_for(app, ask, repo, "main").await?;
     let files = manifest_of(app, ask, repo, commit).await?;
     for weights in quant::all(files.entries()).take(MAX_SEARCHED) {
         let model = model(app, ask, repo, &files, weights).await?;

@@ -17,7 +17,7 @@ use crate::app::{App, Ask};
 use crate::body::FileBody;
 use crate::paging::{encode, encode_path};
 use crate::range::{Span, span};
-use crate::revision::commit_of;
+use crate::revision::commit_for;
 use crate::routes::manifest_of;
 use crate::xorb::{self, CHUNK, Framing, Term};
 
@@ -63,7 +63,7 @@ fn cas(ask: &Ask, repo: &RepoId, commit: CommitId) -> String {
 
 /// `GET …/xet-read-token/{rev}`
 pub(crate) async fn token(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
-    let commit = commit_of(&app.mirror, &ask.caller(), repo, &tail.join("/")).await?;
+    let commit = commit_for(app, ask, repo, &tail.join("/")).await?;
     let cas = cas(ask, repo, commit);
     let mut answer = json(&value!({ "accessToken": TOKEN, "exp": NEVER, "casUrl": cas }));
     let headers = answer.headers_mut();
