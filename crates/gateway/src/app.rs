@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
 use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
@@ -112,7 +112,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         false => app.config.answer_timeout,
     };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, uri.path(), body).await };
+    let work = async move { dispatch(&app, &asked, &uri, body).await };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
@@ -125,8 +125,8 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
     finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
-async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
-    let address = address::parse(path);
+async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Response, Fault> {
+    let address = address::parse(uri.path());
     let takes_post = match &address {
         Address::Repo(_, call) => matches!(call, Call::PathsInfo(_)),
         Address::Door(_, door) => door.takes_post(),
@@ -137,6 +137,12 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
         Method::GET | Method::HEAD if !takes_post => {}
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
+    }
+    if let Address::Repo(repo, _) = &address
+        && let Some(to) = app.mirror.canonical(repo)?
+        && let Some(answer) = routes::moved::moved(uri, repo, &to)
+    {
+        return Ok(answer);
     }
     match address {
         Address::Root => Ok(routes::health::root()),
