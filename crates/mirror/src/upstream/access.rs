@@ -36,11 +36,11 @@ impl Inner {
     /// Who may read the content of `repo`, as far as this node was told.
     pub(crate) fn access(&self, repo: &RepoId) -> Result<Access, MirrorError> {
         let catalogue = self.store.catalogue();
-        if let Some(facts) = catalogue.facts(repo)? {
-            return Ok(facts.access);
+        if let Some(access) = catalogue.access(repo)? {
+            return Ok(access);
         }
         let Some(canonical) = catalogue.canonical(repo)? else { return Ok(Access::Open) };
-        Ok(catalogue.facts(&canonical)?.map_or(Access::Open, |facts| facts.access))
+        Ok(catalogue.access(&canonical)?.unwrap_or_default())
     }
 
     /// As [`Mirror::may_read`].
