@@ -20,6 +20,14 @@ impl Mirror {
         self.inner.check_content(caller, repo).await
     }
 
+    /// Whether the content of `repo` is open to everyone, as far as this node was told.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn is_open(&self, repo: &RepoId) -> Result<bool, MirrorError> {
+        Ok(self.inner.access(repo)?.is_open())
+    }
+
     /// Who holds the caller's token, in the first origin's own JSON; `None` without an origin.
     ///
     /// # Errors
