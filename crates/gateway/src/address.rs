@@ -76,7 +76,7 @@ pub(crate) fn parse(raw_path: &str) -> Address {
     }
 }
 
-fn decode(segment: &str) -> String {
+pub(crate) fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
 use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
@@ -23,10 +23,13 @@ use crate::query::Query;
 use crate::{GatewayConfig, auth, paging, routes};
 
 /// What scripts in a browser may read of an answer.
-const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Link, Retry-After, X-Error-Code, \
-                       X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, X-Linked-Size, X-Repo-Commit, X-Total-Count";
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
+                       X-Error-Code, X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, \
+                       X-Linked-Size, X-Repo-Commit, X-Total-Count, \
+                       X-Xet-Access-Token, X-Xet-Cas-Url, X-Xet-Hash, X-Xet-Token-Expiration";
 /// What scripts in a browser may send.
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, If-Range, Range";
+const ALLOWED_HEADERS: &str = "Accept, Authorization, Content-Encoding, Content-Type, Git-Protocol, If-None-Match, \
+                               If-Range, Range";
 /// Methods of most addresses.
 const READ: &str = "GET, HEAD, OPTIONS";
 
@@ -112,7 +115,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         false => app.config.answer_timeout,
     };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, uri.path(), body).await };
+    let work = async move { dispatch(&app, &asked, &uri, body).await };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
@@ -125,8 +128,8 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
     finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
-async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Response, Fault> {
-    let address = address::parse(path);
+async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Response, Fault> {
+    let address = address::parse(uri.path());
     let takes_post = match &address {
         Address::Repo(_, call) => matches!(call, Call::PathsInfo(_)),
         Address::Door(_, door) => door.takes_post(),
@@ -138,10 +141,16 @@ async fn dispatch(app: &App, ask: &Ask, path: &str, body: Body) -> Result<Respon
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
+    if let Address::Repo(repo, _) = &address
+        && let Some(to) = app.mirror.canonical(repo)?
+        && let Some(answer) = routes::moved::moved(uri, repo, &to)
+    {
+        return Ok(answer);
+    }
     match address {
         Address::Root => Ok(routes::health::root()),
         Address::Health => Ok(routes::health::health(app)),
-        Address::WhoAmI => Err(routes::account::whoami(ask)),
+        Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
         Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,

@@ -13,6 +13,7 @@ mod add;
 mod adopt;
 mod announce;
 mod body;
+mod card;
 mod config;
 mod counted;
 mod error;
@@ -35,6 +36,7 @@ mod report;
 mod request;
 mod resolve;
 mod sharing;
+mod shelf;
 mod sources;
 mod status;
 mod upstream;
@@ -54,7 +56,10 @@ pub use report::{
     GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{Accept, AddRequest, AdoptRequest, Caller, PullRequest, PullTo};
+pub use shelf::{Found, FoundPage};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_origin::{Breaker, OriginStatus};
-pub use hubless_store::{RefRecord, RefSource};
+pub use hubless_store::{
+    RefRecord, RefSource, SHELF_PAGE_MAX, ShelfCursor, ShelfQuery, ShelfSort, ShelfTerm,
+};

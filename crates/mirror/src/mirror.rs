@@ -154,6 +154,7 @@ impl Mirror {
             *locked(&inner.announcer) = Some(announcer);
         }
         *locked(&inner.keeper) = Some(Keeper::start(inner));
+        inner.keep_shelf(inner.cancel.child_token());
     }
 
     /// This node.

@@ -31,11 +31,6 @@ impl Mirror {
         let inner = &self.inner;
         let catalogue = inner.store.catalogue();
         let usage = inner.store.blobs().usage()?;
-        let mut repos = 0;
-        inner.each_repo(|_| {
-            repos += 1;
-            Ok(())
-        })?;
         let (made, failed) = inner.announced();
         let announce = AnnounceStatus {
             keys: catalogue.scheduled_count()?,
@@ -46,7 +41,7 @@ impl Mirror {
         Ok(NodeStatus {
             node: inner.node,
             online: inner.net.is_some(),
-            repos,
+            repos: catalogue.repo_count(),
             commits: catalogue.manifests(None, COUNTED)?.len() as u64,
             pins: catalogue.pins()?.len() as u64,
             files: usage.owned + usage.referenced,

@@ -1,56 +1,204 @@
-//! `GET /api/{models,datasets,spaces}`: the repositories that are held here.
+//! `GET /api/{models,datasets,spaces}`: the repositories that this node and its peers know.
+//!
+//! What is asked for is found in an index ([`hubless_mirror::Mirror::find`]); filters that this node cannot judge (`apps`,
+//! `inference`, …) find nothing rather than everything.
 
-use axum::http::header;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use hubless_mirror::RepoSummary;
-use hubless_types::RepoKind;
+use hubless_mirror::{Found, Mirror, SHELF_PAGE_MAX, ShelfQuery, ShelfSort, ShelfTerm};
+use hubless_types::{Manifest, RepoKind};
+use serde::Serialize;
 
-use crate::answer::{Fault, header_text, json};
+use crate::answer::{Fault, header_text, json_bytes};
 use crate::app::{App, Ask};
 use crate::paging::next_link;
 use crate::query::Query;
-use crate::routes::date;
-use crate::routes::info::Summary;
+use crate::routes::info::{Sibling, siblings};
+use crate::routes::summary::{Expand, Summary};
 
-/// Most repositories on one page.
-const PAGE: usize = 1000;
-/// Parameters that the next page needs as well.
-const KEPT: [&str; 3] = ["search", "author", "filter"];
+/// Most repositories on a page that lists their files as well.
+const FULL_PAGE: usize = 100;
+/// Most files on a page; the repositories after that are listed without theirs.
+const MAX_SIBLINGS: usize = 20_000;
+/// Parameters that decide what is listed, so that the next page needs them as well.
+const KEPT: [&str; 14] = [
+    "search",
+    "author",
+    "filter",
+    "tags",
+    "pipeline_tag",
+    "library",
+    "gated",
+    "sort",
+    "direction",
+    "full",
+    "cardData",
+    "config",
+    "expand",
+    "limit",
+];
+/// Filters that need what only the Hub knows.
+const UNKNOWN: [&str; 4] = ["apps", "inference", "inference_provider", "num_parameters"];
 
-/// Lists the repositories of a kind by name; one line each, its `main` branch if it has one.
+/// Lists a page.
 pub(crate) async fn list(app: &App, ask: &Ask, kind: RepoKind) -> Result<Response, Fault> {
+    let wanted = Wanted::read(&ask.query, kind)?;
+    if UNKNOWN.iter().any(|name| ask.query.get(name).is_some()) {
+        return Ok(json_bytes(b"[]".to_vec()));
+    }
     let mirror = app.mirror.clone();
-    let held = tokio::task::spawn_blocking(move || mirror.list()).await.map_err(|_| Fault::internal())??;
-    let found = matching(held, kind, &ask.query);
-    let limit = ask.query.number("limit").unwrap_or(PAGE).clamp(1, PAGE);
-    let from = ask.query.number("cursor").unwrap_or(0).min(found.len());
-    let to = from.saturating_add(limit).min(found.len());
-    let page: Vec<_> =
-        found[from..to].iter().map(|r| Summary::new(&r.repo, r.commit, date(r.seen))).collect();
-    let mut answer = json(&page);
-    if to < found.len() {
-        let kept = KEPT.into_iter().filter_map(|name| Some((name, ask.query.get(name)?.to_owned())));
-        let query: Vec<_> = kept.chain([("limit", limit.to_string()), ("cursor", to.to_string())]).collect();
+    let written = tokio::task::spawn_blocking(move || wanted.write(&mirror));
+    let (page, next) = written.await.map_err(|_| Fault::internal())??;
+    let mut answer = json_bytes(page);
+    if let Some(cursor) = next {
+        let kept = KEPT.into_iter().flat_map(|name| ask.query.all(name).map(move |v| (name, v.to_owned())));
+        let query: Vec<_> = kept.chain([("cursor", cursor)]).collect();
         let link = next_link(&ask.base, &format!("/api/{}", kind.plural()), &query);
-        answer.headers_mut().insert(header::LINK, header_text(&link));
+        let value = HeaderValue::from_str(&link).unwrap_or_else(|_| header_text(&link));
+        answer.headers_mut().insert(header::LINK, value);
     }
     Ok(answer)
 }
 
-fn matching(mut held: Vec<RepoSummary>, kind: RepoKind, query: &Query) -> Vec<RepoSummary> {
-    let search = query.get("search").unwrap_or_default().to_lowercase();
-    let author = query.get("author");
-    // Nothing here has tags, so no filter can be met.
-    let filtered = query.all("filter").any(|tag| !tag.is_empty());
-    held.retain(|r| {
-        let author_fits = author.is_none_or(|author| r.repo.owner() == Some(author));
-        r.repo.kind() == kind && !filtered && author_fits && r.repo.name().to_lowercase().contains(&search)
-    });
-    held.sort_by(|a, b| a.repo.cmp(&b.repo).then_with(|| is_other(a).cmp(&is_other(b))));
-    held.dedup_by(|later, first| later.repo == first.repo);
-    held
+/// What is asked for.
+struct Wanted {
+    query: ShelfQuery,
+    full: bool,
+    card: bool,
+    expand: Expand,
 }
 
-fn is_other(summary: &RepoSummary) -> bool {
-    summary.revision.as_str() != "main"
+impl Wanted {
+    fn read(query: &Query, kind: RepoKind) -> Result<Self, Fault> {
+        let expand = Expand::of(query);
+        let full = query.flag("full") || expand.has("siblings");
+        let most = if full { FULL_PAGE } else { SHELF_PAGE_MAX };
+        let cursor = query
+            .get("cursor")
+            .map(|text| text.parse().map_err(|()| bad("`cursor` is none of this listing")));
+        let searches: Vec<&str> = query.all("search").collect();
+        let sort = sort(query.get("sort"))?;
+        let flag_card = query.flag("cardData");
+        let query = ShelfQuery {
+            kind,
+            search: searches.join(" "),
+            author: query.get("author").filter(|a| !a.is_empty()).map(str::to_owned),
+            terms: terms(query),
+            gated: query.get("gated").map(|_| query.flag("gated")),
+            sort,
+            descending: query.get("direction").map_or(sort != ShelfSort::Name, |direction| direction != "1"),
+            after: cursor.transpose()?,
+            limit: query.number("limit").unwrap_or(most).clamp(1, most),
+        };
+        let card = full || flag_card || expand.has("cardData");
+        Ok(Self { query, full, card, expand })
+    }
+
+    fn write(&self, mirror: &Mirror) -> Result<(Vec<u8>, Option<String>), Fault> {
+        let page = mirror.find(&self.query, self.full || self.expand.has("sha"))?;
+        let mut room = MAX_SIBLINGS;
+        let mut whole: Vec<u8> = b"[".to_vec();
+        for found in &page.found {
+            let manifest = match (self.full, found.main) {
+                (true, Some(commit)) => mirror.manifest_here(&found.repo, commit)?,
+                _ => None,
+            };
+            let manifest = manifest.filter(|m| m.entries().len() <= room);
+            room -= manifest.as_ref().map_or(0, |m| m.entries().len());
+            if whole.len() > 1 {
+                whole.push(b',');
+            }
+            self.line(found, manifest.as_deref(), &mut whole).map_err(|error| {
+                tracing::error!(%error, "an answer could not be written as JSON");
+                Fault::internal()
+            })?;
+        }
+        whole.push(b']');
+        Ok((whole, page.next.map(|next| next.to_string())))
+    }
+
+    fn line(&self, found: &Found, manifest: Option<&Manifest>, to: &mut Vec<u8>) -> serde_json::Result<()> {
+        let line = Line {
+            summary: Summary::new(&found.repo, &found.facts, found.main, None, self.card),
+            siblings: manifest.map(|manifest| siblings(manifest, false)),
+        };
+        if !self.expand.is_used() {
+            return serde_json::to_writer(to, &line);
+        }
+        let mut value = serde_json::to_value(&line)?;
+        self.expand.cut(&mut value);
+        serde_json::to_writer(to, &value)
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    summary: Summary<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    siblings: Option<Vec<Sibling<'a>>>,
+}
+
+/// The order, by any of the names that clients send. The Hub's own is what is talked about now.
+fn sort(name: Option<&str>) -> Result<ShelfSort, Fault> {
+    Ok(match name.unwrap_or_default() {
+        "" | "trendingScore" | "trending_score" | "trending" => ShelfSort::Trending,
+        "downloads" | "downloadsAllTime" => ShelfSort::Downloads,
+        "likes" | "likes7d" => ShelfSort::Likes,
+        "createdAt" | "created_at" | "created" => ShelfSort::Created,
+        "lastModified" | "last_modified" | "modified" => ShelfSort::Modified,
+        "id" | "name" => ShelfSort::Name,
+        _ => {
+            return Err(bad("`sort` must be trendingScore, downloads, likes, createdAt, lastModified or id"));
+        }
+    })
+}
+
+fn terms(query: &Query) -> Vec<ShelfTerm> {
+    let listed = |name| query.all(name).flat_map(|value| value.split(',')).filter(|value| !value.is_empty());
+    let tags = ["filter", "tags"].into_iter().flat_map(listed).map(|tag| ShelfTerm::Tag(tag.to_owned()));
+    let tasks = listed("pipeline_tag").map(|task| ShelfTerm::Pipeline(task.to_owned()));
+    let libraries = listed("library").map(|library| ShelfTerm::Library(library.to_owned()));
+    tags.chain(tasks).chain(libraries).collect()
+}
+
+fn bad(message: &str) -> Fault {
+    Fault::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Wanted {
+        Wanted::read(&Query::parse(text), RepoKind::Model).unwrap()
+    }
+
+    #[test]
+    fn a_listing_is_asked_for_as_clients_do() {
+        let wanted = read(
+            "search=tiny+bert&author=acme&filter=pytorch&filter=fr%2Cgguf&pipeline_tag=fill-mask&gated=False\
+             &sort=lastModified&direction=-1&limit=5&full=True&cardData=True",
+        );
+        let tag = |text: &str| ShelfTerm::Tag(text.into());
+        assert_eq!(
+            wanted.query,
+            ShelfQuery {
+                search: "tiny bert".into(),
+                author: Some("acme".into()),
+                terms: vec![tag("pytorch"), tag("fr"), tag("gguf"), ShelfTerm::Pipeline("fill-mask".into())],
+                gated: Some(false),
+                sort: ShelfSort::Modified,
+                descending: true,
+                limit: 5,
+                ..ShelfQuery::all(RepoKind::Model)
+            }
+        );
+        assert!(wanted.full && wanted.card && !wanted.expand.is_used());
+        let wanted = read("expand[]=sha&expand=siblings&limit=5000");
+        assert_eq!((wanted.query.limit, wanted.query.sort), (FULL_PAGE, ShelfSort::Trending));
+        assert_eq!(read("limit=5000").query.limit, SHELF_PAGE_MAX);
+        let refused = |text| Wanted::read(&Query::parse(text), RepoKind::Model).is_err();
+        assert!(refused("sort=colour") && refused("cursor=x") && !refused("cursor=7:acme/tiny"));
+    }
 }

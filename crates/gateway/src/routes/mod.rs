@@ -9,10 +9,12 @@ pub(crate) mod health;
 pub(crate) mod info;
 pub(crate) mod lfs;
 pub(crate) mod list;
+pub(crate) mod moved;
 pub(crate) mod ollama;
 pub(crate) mod paths_info;
 pub(crate) mod quant;
 pub(crate) mod refs;
+pub(crate) mod summary;
 pub(crate) mod tree;
 pub(crate) mod xet;
 

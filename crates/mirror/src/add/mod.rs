@@ -70,6 +70,9 @@ impl Inner {
         let (commit, unchanged) = self.commit(request, parent, &taken)?;
         self.publish(&request.repo, &request.revision, commit)?;
         self.pin_commit(&request.repo, &request.revision, commit)?;
+        if let Some(manifest) = self.store.catalogue().manifest(commit)? {
+            self.learn_facts(&request.repo, &manifest)?;
+        }
         self.announce_all(&request.repo, commit, &taken)?;
         let (repo, revision) = (request.repo.clone(), request.revision.clone());
         let parent = parent.filter(|_| !unchanged);

@@ -127,6 +127,11 @@ pub(crate) struct PackStream {
 }
 
 impl PackStream {
+    /// The same, for as long as pieces keep coming: a file may be large.
+    pub(crate) fn unhurried(self) -> Self {
+        Self { pieces: self.pieces.unhurried(), ..self }
+    }
+
     /// The next bytes of the pack; `None` at its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, OriginError> {
         let mut pack = Vec::new();

@@ -67,7 +67,7 @@ impl Answer {
     /// The body piece by piece: at most `limit` bytes, within [`Patience::answer`].
     pub(crate) fn pieces(self, limit: u64, what: &'static str) -> Result<Limited, OriginError> {
         self.check_encoding()?;
-        let deadline = Instant::now() + self.patience.answer;
+        let deadline = Some(Instant::now() + self.patience.answer);
         let patience = self.patience.answer;
         let gauge = Arc::clone(&self.gauge);
         Ok(Limited { pieces: self.into_pieces(), gauge, left: limit, deadline, patience, what })
@@ -137,15 +137,23 @@ pub(crate) struct Limited {
     pieces: Pieces,
     gauge: Arc<Gauge>,
     left: u64,
-    deadline: Instant,
+    deadline: Option<Instant>,
     patience: Duration,
     what: &'static str,
 }
 
 impl Limited {
+    /// The same, for as long as pieces keep coming.
+    pub(crate) fn unhurried(self) -> Self {
+        Self { deadline: None, ..self }
+    }
+
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
-        let next = tokio::time::timeout_at(self.deadline, self.pieces.next()).await;
+        let next = match self.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.pieces.next()).await,
+            None => Ok(self.pieces.next().await),
+        };
         let origin = || self.gauge.name().to_owned();
         let Some(piece) =
             next.map_err(|_| OriginError::Stalled { origin: origin(), after: self.patience })??

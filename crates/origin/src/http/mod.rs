@@ -64,7 +64,10 @@ pub(crate) struct Ask<'a> {
     pub(crate) kind: LaneKind,
     /// What a bare 404 means.
     pub(crate) missing: OriginErrorKind,
+    /// These go wherever the request goes.
     pub(crate) headers: HeaderMap,
+    /// These go no further than the scheme, host and port of `url`.
+    pub(crate) secrets: HeaderMap,
     /// A body and its type make it a POST.
     pub(crate) body: Option<(Bytes, &'static str)>,
 }
@@ -72,7 +75,7 @@ pub(crate) struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// A GET.
     pub(crate) fn get(url: Url, auth: Auth<'a>, kind: LaneKind, missing: OriginErrorKind) -> Self {
-        Self { url, auth, kind, missing, headers: HeaderMap::new(), body: None }
+        Self { url, auth, kind, missing, headers: HeaderMap::new(), secrets: HeaderMap::new(), body: None }
     }
 
     /// A POST of `body`.
@@ -94,6 +97,15 @@ impl<'a> Ask<'a> {
     const fn lane(&self) -> Lane {
         Lane { kind: self.kind, token: self.auth.token().is_some() }
     }
+}
+
+/// What a request may show where it is.
+#[derive(Debug, Clone, Copy)]
+struct Trust {
+    /// It has not left the origin's own host.
+    own: bool,
+    /// It has not left the host where it began.
+    first: bool,
 }
 
 /// See the module.
@@ -218,12 +230,15 @@ impl Http {
         let astray = |why| OriginError::Redirect { origin: self.name().to_owned(), why };
         let mut url = ask.url.clone();
         hop::check(&self.base, &url, &self.guard).map_err(astray)?;
-        let mut trusted = true;
+        let mut trust = Trust { own: true, first: true };
         for _ in 0..=self.config.max_redirects {
             // Dropped for good: what left the origin's host may lead back with somebody else's words.
-            trusted &= self.is_own(&url);
-            let response = self.execute(self.request(ask, &url, trusted)?).await?;
-            if trusted && let Some(header) = text(response.headers(), "ratelimit") {
+            trust.own &= self.is_own(&url);
+            trust.first &= hop::same_host(&ask.url, &url);
+            let response = self.execute(self.request(ask, &url, trust)?).await?;
+            if trust.own
+                && let Some(header) = text(response.headers(), "ratelimit")
+            {
                 self.gauge.learn(ask.lane(), header);
             }
             if !is_redirect(response.status(), ask.body.is_some()) {
@@ -238,14 +253,17 @@ impl Http {
         Err(astray(format!("more than {} times", self.config.max_redirects)))
     }
 
-    fn request(&self, ask: &Ask<'_>, url: &Url, trusted: bool) -> Result<Request, OriginError> {
+    fn request(&self, ask: &Ask<'_>, url: &Url, trust: Trust) -> Result<Request, OriginError> {
         let method = if ask.body.is_some() { Method::POST } else { Method::GET };
         let mut request = self.client.request(method, url.clone()).headers(ask.headers.clone());
         request = request.header(ACCEPT_ENCODING, "identity");
         if let Some((body, content_type)) = &ask.body {
             request = request.header(CONTENT_TYPE, *content_type).body(body.clone());
         }
-        if trusted {
+        if trust.first {
+            request = request.headers(ask.secrets.clone());
+        }
+        if trust.own {
             request = match ask.auth {
                 Auth::Bearer(Some(token)) => request.bearer_auth(token.reveal()),
                 Auth::Basic(Some(token)) => request.basic_auth("hubless", Some(token.reveal())),
@@ -325,3 +343,6 @@ fn root_cause(error: &reqwest::Error) -> String {
     }
     if cause.is::<reqwest::Error>() { "the request failed".to_owned() } else { words(&cause.to_string()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Options, ReadOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, DBRecoveryMode, Options, ReadOptions,
 };
 
 use super::codec::{self, Record};
@@ -15,7 +15,10 @@ use super::keys;
 use crate::error::{Result, StoreError};
 
 /// Blocks, indexes and filters of all column families together, in bytes.
-const BLOCK_CACHE_BYTES: usize = 16 * 1024 * 1024;
+const BLOCK_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Indexes and filters are read in parts of this size, in bytes: whole ones of a table of millions of rows take half a
+/// megabyte each, and would push each other out of the cache with every row that is looked at.
+const INDEX_PART_BYTES: usize = 4096;
 /// What is not yet in a table file, in each column family, in bytes.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// The same in all column families together.
@@ -248,6 +251,10 @@ fn cf_options(cf: Cf, cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(INDEX_PART_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_bloom_filter(BLOOM_BITS, false);
     table.set_format_version(5);
     let mut options = Options::default();

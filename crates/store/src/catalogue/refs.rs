@@ -37,6 +37,15 @@ impl Catalogue {
         self.db().get(Cf::Refs, &key(repo, revision))
     }
 
+    /// Where a name of each of many repositories points, in their order.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn ref_of_each(&self, repos: &[RepoId], revision: &Revision) -> Result<Vec<Option<RefRecord>>> {
+        let keys: Vec<_> = repos.iter().map(|repo| key(repo, revision)).collect();
+        self.db().get_many(Cf::Refs, &keys)
+    }
+
     /// Every name of a repository, sorted.
     ///
     /// # Errors
