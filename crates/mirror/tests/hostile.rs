@@ -56,7 +56,7 @@ impl Scene {
     async fn is_refused(&self, commit: CommitId, why: &str) -> TestResult {
         let (caller, repo) = (Caller::anyone(), tiny());
         let asked = self.victim.mirror.manifest(&caller, Some(&repo), commit);
-        let error = asked.await.expect_err("it is a lie");
+        let error = asked.await.err().context("it is a lie")?;
         assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
         let MirrorError::Proof { what, source } = &error else { panic!("{error}") };
         assert!(what.contains(&self.liar.id.short()), "{what} names who sent it");
