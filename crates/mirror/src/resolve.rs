@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
-use hubless_origin::OriginErrorKind;
+use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_store::{RefRecord, RefSource};
 use hubless_types::{CommitId, NodeId, RepoId, Revision, Statement, Timestamp, Token};
 use tokio::sync::{mpsc, oneshot};
@@ -198,7 +198,10 @@ impl Inner {
         revision: &Revision,
         token: Option<&Token>,
     ) -> Result<Resolved, MirrorError> {
-        let unchecked = |source| MirrorError::Unchecked { repo: repo.clone(), source };
+        let unchecked = |source: Option<OriginError>| {
+            let source = source.map(Box::new);
+            MirrorError::Unchecked { repo: repo.clone(), source }
+        };
         match self.ask_origins(repo, revision, token).await {
             Ok(Some(told)) => Ok(of_origin(told)),
             Ok(None) => Err(unchecked(None)),

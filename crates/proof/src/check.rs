@@ -67,7 +67,9 @@ impl Bundle {
         let info = parse_commit(&self.commit)?;
         at_most("trees of a bundle", self.trees.len(), limits.entries.saturating_add(1))?;
         at_most("blobs of a bundle", self.blobs.len().saturating_add(self.sizes.len()), limits.entries)?;
-        let (files, folders) = Walk::new(self, limits)?.run(info.tree)?;
+        let walk = Walk::new(self, limits)?;
+        walk.count(info.tree)?;
+        let (files, folders) = walk.run(info.tree)?;
         Ok(Manifest::new(expect, info, files, folders)?)
     }
 }
@@ -158,6 +160,42 @@ impl<'a> Walk<'a> {
         }
         let (files, folders) = (Vec::new(), Vec::new());
         Ok(Self { bundle, limits, trees, blobs, entries_seen: 0, path_text: 0, files, folders })
+    }
+
+    /// That the entries beneath `root` are not too many, found out by reading each tree once, however often it is
+    /// named: what cheap trees name a million times is refused before the first path is made.
+    fn count(&self, root: TreeId) -> Result<(), ProofError> {
+        let limit = self.limits.entries;
+        let mut counted: HashMap<TreeId, usize> = HashMap::with_capacity(self.bundle.trees.len());
+        let mut open = vec![(root, self.entries(root)?, 0_usize)];
+        while let Some((id, entries, count)) = open.last_mut() {
+            if let Some(entry) = entries.next().transpose()? {
+                *count = count.saturating_add(1);
+                if entry.kind == EntryKind::Folder {
+                    let inner = TreeId::from_bytes(entry.id);
+                    match counted.get(&inner) {
+                        Some(n) => *count = count.saturating_add(*n),
+                        None => open.push((inner, self.entries(inner)?, 0)),
+                    }
+                }
+            } else {
+                let (id, count) = (*id, *count);
+                counted.insert(id, count);
+                open.pop();
+                if let Some((_, _, above)) = open.last_mut() {
+                    *above = above.saturating_add(count);
+                }
+            }
+            at_most("depth of folders", open.len().saturating_sub(1), self.limits.depth)?;
+        }
+        let all = counted.get(&root).copied().unwrap_or_default();
+        at_most("entries of a commit", all.min(limit.saturating_add(1)), limit)
+    }
+
+    fn entries(&self, id: TreeId) -> Result<Entries<'a>, ProofError> {
+        let place = self.trees.places.get(&id).ok_or(ProofError::MissingTree { id })?;
+        let tree = self.bundle.trees.get(*place as usize).ok_or(ProofError::MissingTree { id })?;
+        Ok(Entries::new(tree))
     }
 
     /// Files and folders beneath `root`, in git's order. The indexes are gone when it returns: the manifest's own

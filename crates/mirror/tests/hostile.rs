@@ -1,0 +1,194 @@
+//! What a malicious peer may try with the proof of a commit, one story each. Nothing of it is kept.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use common::*;
+use hubless_mirror::{ErrorKind, MirrorError};
+use hubless_proof::{Bundle, NewCommit, TreeEntry, blob_id, commit_id, tree_id, write_commit, write_tree};
+use hubless_store::{DigestKind, ImportMode};
+use hubless_transfer::Faults;
+use hubless_types::*;
+
+const FILE: u32 = 0o100_644;
+const FOLDER: u32 = 0o040_000;
+
+/// Bytes of the large file of the honest repository.
+const WEIGHTS: usize = 9 * MIB;
+
+/// Somebody who lies, somebody who asks, and an honest commit that the former holds alone.
+struct Scene {
+    swarm: Swarm,
+    liar: Node,
+    victim: Node,
+    commit: CommitId,
+    weights: Vec<u8>,
+}
+
+impl Scene {
+    async fn new() -> Result<Self> {
+        let swarm = Swarm::new()?;
+        let (liar, victim) = (swarm.node()?, swarm.node()?);
+        let weights = noise(1, WEIGHTS);
+        let dir = swarm.folder("repo", &[("config.json", b"{}"), ("data/w.bin", &weights)])?;
+        let commit = liar.add(&dir).await?.commit;
+        Ok(Self { swarm, liar, victim, commit, weights })
+    }
+
+    /// Has the liar send another bundle for `commit`.
+    fn forge(&self, commit: CommitId, bundle: &Bundle) -> Result<()> {
+        let catalogue = self.liar.store.catalogue();
+        let held = catalogue.manifest(self.commit)?.context("it was added")?;
+        let (files, folders) = (held.entries().to_vec(), held.folders().to_vec());
+        let manifest = Manifest::new(commit, held.info().clone(), files, folders)?;
+        catalogue.put_manifest(Some(&tiny()), &manifest, &bundle.encode(), None)?;
+        Ok(catalogue.share_commit(commit)?)
+    }
+
+    fn bundle(&self) -> Result<Bundle> {
+        let bytes = self.liar.store.catalogue().bundle(self.commit)?.context("it was added")?;
+        Ok(Bundle::decode(&bytes)?)
+    }
+
+    /// The victim finds out, says so, and keeps nothing.
+    async fn is_refused(&self, commit: CommitId, why: &str) -> TestResult {
+        let (caller, repo) = (Caller::anyone(), tiny());
+        let asked = self.victim.mirror.manifest(&caller, Some(&repo), commit);
+        let error = asked.await.err().context("it is a lie")?;
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+        let MirrorError::Proof { what, source } = &error else { panic!("{error}") };
+        assert!(what.contains(&self.liar.id.short()), "{what} names who sent it");
+        assert!(source.to_string().contains(why), "{source}");
+        let catalogue = self.victim.store.catalogue();
+        assert!(!catalogue.has_manifest(commit)? && catalogue.bundle(commit)?.is_none());
+        assert!(catalogue.commits_of(&tiny())?.is_empty());
+        Ok(())
+    }
+
+    fn digest(&self) -> Result<FileDigest> {
+        let manifest = self.liar.store.catalogue().manifest(self.commit)?.context("it was added")?;
+        Ok(manifest.entry(&"data/w.bin".parse()?).context("it has it")?.digest())
+    }
+}
+
+fn commit_of(root: &[u8]) -> Result<Vec<u8>> {
+    Ok(write_commit(&NewCommit {
+        tree: tree_id(root)?,
+        parents: vec![],
+        author_name: "evil".into(),
+        author_mail: String::new(),
+        time: START,
+        message: "forged".into(),
+    })?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_does_not_hash_is_refused() -> TestResult {
+    let scene = Scene::new().await?;
+    for place in 0..scene.bundle()?.trees.len() {
+        let mut bundle = scene.bundle()?;
+        *bundle.trees[place].last_mut().context("a tree has bytes")? ^= 1;
+        scene.forge(scene.commit, &bundle)?;
+        scene.is_refused(scene.commit, "is named, but is not in the bundle").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_with_another_sha256_is_refused() -> TestResult {
+    let scene = Scene::new().await?;
+    let mut bundle = scene.bundle()?;
+    let pointer = bundle.blobs.iter_mut().find(|b| b.starts_with(b"version ")).context("it has a pointer")?;
+    let text = String::from_utf8(pointer.clone())?;
+    let (before, after) = text.split_once("sha256:").context("it names a sha256")?;
+    *pointer = format!("{before}sha256:{}{}", "ab".repeat(32), &after[64..]).into_bytes();
+    scene.forge(scene.commit, &bundle)?;
+    scene.is_refused(scene.commit, "neither its content nor its size").await
+}
+
+/// The sha256 is right, the BLAKE3 root is another file's, and that file's bytes are there to go with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_link_for_a_right_sha256_shows_nothing() -> TestResult {
+    let scene = Scene::new().await?;
+    // The one who added it is honest here; somebody else has nothing but the commit's objects, and lies.
+    let (digest, liar) = (scene.digest()?, scene.swarm.node()?);
+    liar.mirror.manifest(&Caller::anyone(), Some(&tiny()), scene.commit).await?;
+    scene.swarm.cut(&scene.liar);
+    let path = scene.swarm.folder("lie", &[("x", &noise(66, WEIGHTS))])?.join("x");
+    let lie = liar.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
+    liar.store.blobs().share(&lie.hash)?;
+    let link = Link { digest, hash: lie.hash, size: WEIGHTS as u64, trust: LinkTrust::Proven };
+    liar.store.catalogue().put_link(&link)?;
+    let table = hubless_proof::LinkTable::new(vec![(digest, lie.hash, WEIGHTS as u64)])?;
+    liar.store.catalogue().put_link_table(scene.commit, &table.encode())?;
+
+    let read = scene.victim.read(scene.commit, "data/w.bin", 0).await.map(|bytes| bytes.len());
+    let error = read.expect_err("there is only a lie");
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+    assert!(scene.victim.store.catalogue().link(&digest)?.is_none_or(|l| l.trust == LinkTrust::Claimed));
+    assert!(scene.victim.store.blobs().open(&lie.hash)?.is_none(), "its bytes were dropped");
+    Ok(())
+}
+
+/// The link is right, the bytes are not: they are refused at the wrong one, and an honest node's are taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bytes_under_a_right_link_are_refused() -> TestResult {
+    let scene = Scene::new().await?;
+    let honest = scene.swarm.node()?;
+    honest.pull_commit(scene.commit).await?;
+    scene.victim.mirror.manifest(&Caller::anyone(), Some(&tiny()), scene.commit).await?;
+    scene.swarm.net.set_faults(honest.id, Faults { unreachable: true, ..Faults::default() });
+    let wrong = Faults { wrong_byte_at: Some(5_000_000), ..Faults::default() };
+    scene.swarm.net.set_faults(scene.liar.id, wrong);
+    let reading = scene.victim.read(scene.commit, "data/w.bin", 0);
+    let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+    assert!(!matches!(read, Ok(Ok(_))), "nobody has the right bytes");
+    let digest = scene.digest()?;
+    assert!(scene.victim.store.catalogue().link(&digest)?.is_none_or(|l| l.trust < LinkTrust::Proven));
+
+    scene.swarm.net.set_faults(honest.id, Faults::default());
+    eventually("the honest node's bytes are taken", async || {
+        scene.victim.read(scene.commit, "data/w.bin", 0).await.is_ok_and(|read| read == scene.weights)
+    })
+    .await
+}
+
+/// Seven small trees that name ten million files: given up on at the limit, not at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_million_entries_are_refused_in_time() -> TestResult {
+    let scene = Scene::new().await?;
+    let content = b"x".to_vec();
+    let (mut id, mut mode) = (*blob_id(&content)?.as_bytes(), FILE);
+    let mut bundle = Bundle { blobs: vec![content], ..Bundle::default() };
+    for _ in 0..7 {
+        let entry = |n: u8| TreeEntry { mode, name: vec![b'a' + n], id };
+        let tree = write_tree((0..10).map(entry).collect())?;
+        (id, mode) = (*tree_id(&tree)?.as_bytes(), FOLDER);
+        bundle.trees.push(tree);
+    }
+    bundle.commit = commit_of(bundle.trees.last().context("it has trees")?)?;
+    let commit = commit_id(&bundle.commit)?;
+    scene.forge(commit, &bundle)?;
+    let started = Instant::now();
+    scene.is_refused(commit, "over the limit").await?;
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_collide_on_a_case_blind_disk_are_refused() -> TestResult {
+    let scene = Scene::new().await?;
+    let content = b"x".to_vec();
+    let file = TreeEntry { mode: FILE, name: b"w.bin".to_vec(), id: *blob_id(&content)?.as_bytes() };
+    let folder = write_tree(vec![file])?;
+    let id = *tree_id(&folder)?.as_bytes();
+    let entry = |name: &[u8]| TreeEntry { mode: FOLDER, name: name.to_vec(), id };
+    let root = write_tree(vec![entry(b"Data"), entry(b"data")])?;
+    let commit = commit_of(&root)?;
+    let id = commit_id(&commit)?;
+    let bundle = Bundle { commit, trees: vec![root, folder], blobs: vec![content], sizes: vec![] };
+    scene.forge(id, &bundle)?;
+    scene.is_refused(id, "does not tell case").await
+}
