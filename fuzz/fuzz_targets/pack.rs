@@ -3,7 +3,7 @@
 
 use hubless_proof::{ObjectKind, PackLimits, blob_id, peek_object, read_pack};
 use libfuzzer_sys::fuzz_target;
-use sha1_checked::{Digest, Sha1};
+use sha1_checked::Sha1;
 
 const LIMITS: PackLimits =
     PackLimits { bytes: 1 << 20, objects: 1000, inflated: 1 << 20, depth: 50, keep_blob: 1 << 10 };

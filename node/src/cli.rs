@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, adopt, check_config, completions, gc, list, peers, pin, pull, run, status, unpin, verify,
+    add, adopt, check_config, completions, gc, list, names, peers, pin, prove, pull, run, status, unpin,
+    verify,
 };
 use crate::env;
 use crate::error::NodeError;
@@ -43,6 +44,8 @@ enum Command {
     Pin(pin::PinArgs),
     Unpin(unpin::UnpinArgs),
     List(list::ListArgs),
+    Names(names::NamesArgs),
+    Prove(prove::ProveArgs),
     Status(status::StatusArgs),
     Peers(peers::PeersArgs),
     Verify(verify::VerifyArgs),
@@ -118,6 +121,8 @@ async fn converse(command: Command, context: &Context) -> Result<Exit, NodeError
         Command::Pin(args) => args.run(context).await,
         Command::Unpin(args) => args.run(context).await,
         Command::List(args) => args.run(context).await,
+        Command::Names(args) => args.run(context).await,
+        Command::Prove(args) => args.run(context).await,
         Command::Status(args) => args.run(context).await,
         Command::Peers(args) => args.run(context).await,
         Command::Verify(args) => args.run(context).await,
@@ -161,6 +166,11 @@ mod tests {
             "hubless --data D pin org/name@v1",
             "hubless --data D unpin org/name",
             "hubless --data D list",
+            "hubless --data D names org/name --json",
+            "hubless --data D prove org/name@main",
+            "hubless --data D prove org/name@main sub/model.bin --export F",
+            "hubless prove --check F",
+            "hubless prove --check F org/name@main model.bin --json",
             "hubless --data D status --json",
             "hubless --data D peers",
             "hubless --data D verify",

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 
 use hubless_discovery::DiscoveryError;
 use hubless_mirror::{ErrorKind, MirrorError};
+use hubless_origin::OriginError;
+use hubless_proof::ProofError;
 use hubless_store::StoreError;
 use hubless_transfer::TransferError;
+use hubless_types::{CommitId, RepoPath};
 
 use crate::admin::SocketError;
 use crate::config::ConfigError;
@@ -43,8 +46,14 @@ pub(crate) enum NodeError {
     HungUp(String),
     #[error("{error}")]
     Refused { exit: Exit, kind: String, error: String, hint: Option<String> },
-    #[error("this version knows no origins: it cannot use `{url}`")]
-    OriginsNotYet { url: String },
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    #[error("{whose} proves nothing")]
+    Unproven { whose: String, source: ProofError },
+    #[error("this is a proof of `{found}`, not of `{wanted}`")]
+    OtherProof { found: String, wanted: String },
+    #[error("`{path}` is not in commit {commit}")]
+    NotInCommit { path: RepoPath, commit: CommitId },
     #[error("{message}")]
     Unusable { message: String, hint: Option<String> },
     #[error("cannot {doing}: {source}")]
@@ -69,10 +78,11 @@ impl NodeError {
                 fixed("stop what listens there, or say `--listen ADDR:PORT`; port 0 takes a free one")
             }
             Self::NotRunning { dir } => Some(format!("start it: hubless --data {} run", dir.display())),
-            Self::OriginsNotYet { .. } => fixed(
-                "leave `--origin` out, or say `--no-origin`, which is the default; origins come with a later version",
-            ),
+            Self::Origin(e) => e.hint().map(Into::into),
+            Self::Unproven { source, .. } => source.hint().map(Into::into),
+            Self::NotInCommit { .. } => fixed("paths are told apart by case"),
             Self::Refused { hint, .. } | Self::Unusable { hint, .. } => hint.clone(),
+            Self::OtherProof { .. } => fixed("leave the name out to see what it proves"),
             Self::HungUp(_) => Some("start the node and ask again; what was verified is kept".into()),
             Self::Socket(_) | Self::Listen { .. } | Self::Admin(_) | Self::Io { .. } => None,
         }
@@ -81,7 +91,7 @@ impl NodeError {
     /// The process's exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) | Self::OriginsNotYet { .. } | Self::Unusable { .. } => Exit::Usage,
+            Self::Config(_) | Self::Origin(_) | Self::Unusable { .. } => Exit::Usage,
             Self::Key(KeyError::Disk { .. }) | Self::Io { .. } | Self::Socket(_) => Exit::Disk,
             Self::Key(_) => Exit::Usage,
             Self::Store(e) => exit_of_store(e),
@@ -92,6 +102,8 @@ impl NodeError {
             }
             Self::Discovery(_) | Self::Transfer(_) | Self::Admin(_) => Exit::Internal,
             Self::PortInUse { .. } => Exit::Busy,
+            Self::Unproven { .. } | Self::OtherProof { .. } => Exit::Integrity,
+            Self::NotInCommit { .. } => Exit::NotFound,
             Self::Listen { .. } => Exit::Usage,
             Self::NotRunning { .. } | Self::HungUp(_) => Exit::Unavailable,
             Self::Refused { exit, .. } => *exit,

@@ -37,7 +37,7 @@ impl Exit {
         match kind {
             "bad-input" => Self::Usage,
             kind if kind == "not-found" || kind.ends_with("-not-found") => Self::NotFound,
-            "untrusted" => Self::Untrusted,
+            "untrusted" | "gated" | "disabled" | "bad-token" => Self::Untrusted,
             "unavailable" => Self::Unavailable,
             "integrity" => Self::Integrity,
             "disk" => Self::Disk,

@@ -68,12 +68,12 @@ async fn names_that_are_none() -> StoryResult {
     Ok(())
 }
 
-/// Origins are not part of this version: it says so instead of ignoring the argument.
+/// A password does not belong into an origin's address: it would stand in the log.
 #[tokio::test]
-async fn an_origin_is_refused_by_name() -> StoryResult {
+async fn an_origin_with_a_password_is_refused() -> StoryResult {
     let home = Home::new()?;
-    let refused = home.run(&["run", "--origin", "https://example.org"]).await?;
-    refused.refused(exit::USAGE, &["https://example.org", "--no-origin"])
+    let refused = home.run(&["run", "--origin", "https://me:hunter2@example.org"]).await?;
+    refused.refused(exit::USAGE, &["--origin", "user and password"])
 }
 
 /// What nobody knows is not found; the hint says where to look.

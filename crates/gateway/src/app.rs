@@ -23,10 +23,13 @@ use crate::query::Query;
 use crate::{GatewayConfig, auth, paging, routes};
 
 /// What scripts in a browser may read of an answer.
-const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, ETag, Link, Retry-After, X-Error-Code, \
-                       X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, X-Linked-Size, X-Repo-Commit, X-Total-Count";
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
+                       X-Error-Code, X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, \
+                       X-Linked-Size, X-Repo-Commit, X-Total-Count, \
+                       X-Xet-Access-Token, X-Xet-Cas-Url, X-Xet-Hash, X-Xet-Token-Expiration";
 /// What scripts in a browser may send.
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-None-Match, If-Range, Range";
+const ALLOWED_HEADERS: &str = "Accept, Authorization, Content-Encoding, Content-Type, Git-Protocol, If-None-Match, \
+                               If-Range, Range";
 /// Methods of most addresses.
 const READ: &str = "GET, HEAD, OPTIONS";
 
@@ -147,7 +150,7 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
     match address {
         Address::Root => Ok(routes::health::root()),
         Address::Health => Ok(routes::health::health(app)),
-        Address::WhoAmI => Err(routes::account::whoami(ask)),
+        Address::WhoAmI => routes::account::whoami(app, ask).await,
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
         Address::Door(repo, door) => routes::door(app, ask, &repo, door, body).await,

@@ -45,17 +45,42 @@ fn pieces(range: ByteRange) -> impl Iterator<Item = ByteRange> + Send {
     })
 }
 
+/// A whole blob that was opened, and its first piece; it cannot be collected meanwhile.
+pub(crate) struct Begun {
+    file: BlobFile,
+    first: Bytes,
+    range: ByteRange,
+}
+
+/// Opens a whole blob and reads the first piece of `range`, in one go: a small file is read by then. Blocks.
+pub(crate) fn begin_held(store: &Store, hash: BlobHash, range: ByteRange) -> Result<Begun, MirrorError> {
+    let file = store.blobs().open(&hash)?.ok_or(hubless_store::StoreError::NotHere { hash })?;
+    let first = pieces(range).next().map(|piece| file.read(piece)).transpose()?.unwrap_or_default();
+    Ok(Begun { file, first, range })
+}
+
+impl Begun {
+    /// All pieces, the first one at once.
+    pub(crate) fn stream(self) -> BoxStream<'static, Result<Bytes, MirrorError>> {
+        let Self { file, first, range } = self;
+        if first.len() as u64 == range.len() {
+            return stream::iter([Ok(first)]).boxed();
+        }
+        let file = Arc::new(file);
+        let read = move |piece| read_piece(Arc::clone(&file), piece);
+        let rest = stream::iter(pieces(range).skip(1)).map(read).buffered(READ_AHEAD);
+        stop_at_error(stream::iter([Ok(first)]).chain(rest).boxed())
+    }
+}
+
 /// Streams `range` of a whole blob, which cannot be collected meanwhile.
 pub(crate) async fn of_held(
     store: &Store,
     hash: BlobHash,
     range: ByteRange,
 ) -> Result<BoxStream<'static, Result<Bytes, MirrorError>>, MirrorError> {
-    let blobs = store.blobs().clone();
-    let file = blocking(move || Ok(blobs.open(&hash)?)).await?;
-    let file = Arc::new(file.ok_or(hubless_store::StoreError::NotHere { hash })?);
-    let read = move |piece| read_piece(Arc::clone(&file), piece);
-    Ok(stop_at_error(stream::iter(pieces(range)).map(read).buffered(READ_AHEAD).boxed()))
+    let store = store.clone();
+    Ok(blocking(move || begin_held(&store, hash, range)).await?.stream())
 }
 
 async fn read_piece(file: Arc<BlobFile>, piece: ByteRange) -> Result<Bytes, MirrorError> {

@@ -105,6 +105,10 @@ impl Inner {
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        // Most often it was read a moment ago: then no thread is needed.
+        if let Some(held) = self.store.catalogue().manifest_in_memory(commit) {
+            return Ok(Some(held));
+        }
         let (store, repo) = (self.store.clone(), repo.cloned());
         blocking(move || {
             let catalogue = store.catalogue();

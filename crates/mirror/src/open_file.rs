@@ -6,11 +6,11 @@ use std::time::Duration;
 use hubless_transfer::SMALL_FILE_MAX;
 use hubless_types::{Access, ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
 
-use crate::body::{self, Rescue};
+use crate::body::{self, Begun, Rescue};
 use crate::links::Known;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
-use crate::util::locked;
+use crate::util::{blocking, locked};
 use crate::{Caller, FileReader, Mirror, MirrorError};
 
 /// Shortest and longest time after which a client is told to ask again.
@@ -67,13 +67,43 @@ impl Inner {
         if range.is_empty() {
             return Ok(FileReader { entry, range, body: Box::pin(futures::stream::empty()) });
         }
-        match self.known_soon(repo, commit, &entry).await? {
-            Known::Held(link) => self.open_held(entry, link, range).await,
-            Known::Stream(link) if link.size > SMALL_FILE_MAX => {
+        match self.begin_soon(repo, commit, &entry, range).await? {
+            (Known::Held(link), Some(begun)) => {
+                self.prove_if_unproven(link);
+                Ok(FileReader { entry, range, body: begun.stream() })
+            }
+            (Known::Stream(link), _) if link.size > SMALL_FILE_MAX => {
                 self.open_coming(caller, repo, commit, entry, link, range).await
             }
-            Known::Stream(_) | Known::Unknown => self.open_unproven(caller, repo, commit, entry, range).await,
+            _ => self.open_unproven(caller, repo, commit, entry, range).await,
         }
+    }
+
+    /// What is known of the file; and where it is held, its beginning: all of it in one go on one thread, since most
+    /// files are small and held.
+    async fn begin_soon(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+        range: ByteRange,
+    ) -> Result<(Known, Option<Begun>), MirrorError> {
+        let (inner, repo, entry) = (Arc::clone(self), repo.clone(), entry.clone());
+        blocking(move || {
+            let known = match inner.known(&repo, commit, &entry)? {
+                Known::Held(link) => Known::Held(link),
+                _ => {
+                    inner.import_bundled(commit, &[&entry])?;
+                    inner.known(&repo, commit, &entry)?
+                }
+            };
+            let begun = match known {
+                Known::Held(link) => Some(body::begin_held(&inner.store, link.hash, range)?),
+                Known::Stream(_) | Known::Unknown => None,
+            };
+            Ok((known, begun))
+        })
+        .await
     }
 
     async fn open_held(
@@ -82,9 +112,7 @@ impl Inner {
         link: Link,
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
-        if link.trust < LinkTrust::Proven {
-            self.prove_later(link);
-        }
+        self.prove_if_unproven(link);
         let body = body::of_held(&self.store, link.hash, range).await?;
         Ok(FileReader { entry, range, body })
     }
@@ -155,6 +183,12 @@ impl Inner {
                 self.tasks.spawn(async move { cancel.run_until_cancelled(job).await.is_some() });
                 Err(not_yet_of(&entry, &gauge))
             }
+        }
+    }
+
+    fn prove_if_unproven(self: &Arc<Self>, link: Link) {
+        if link.trust < LinkTrust::Proven {
+            self.prove_later(link);
         }
     }
 

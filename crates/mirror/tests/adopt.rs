@@ -34,7 +34,8 @@ async fn a_cache_is_served_under_its_own_commit() -> TestResult {
     let (cache, original, dir) = cache(&swarm, &publisher).await?;
     swarm.cut(&publisher);
     let (a, b) = (swarm.node()?, swarm.node()?);
-    let report = a.mirror.adopt(request(&cache), ignore()).await?;
+    let shared = || AdoptRequest { share: true, ..request(&cache) };
+    let report = a.mirror.adopt(shared(), ignore()).await?;
     assert!(report.skipped.is_empty(), "{report:?}");
     let [adopted] = &report.repos[..] else { anyhow::bail!("{report:?}") };
     assert_eq!((adopted.files, adopted.refs.clone()), (3, vec![(Revision::main(), original)]));
@@ -53,7 +54,7 @@ async fn a_cache_is_served_under_its_own_commit() -> TestResult {
     assert!(b.pull_commit(original).await.is_err(), "nobody can prove it");
     assert_eq!(b.pull_commit(own).await?.files, 3, "the commit that stands for it proves itself");
 
-    let again = a.mirror.adopt(request(&cache), ignore()).await?;
+    let again = a.mirror.adopt(shared(), ignore()).await?;
     assert_eq!(again.repos[0].snapshots, adopted.snapshots, "no new commit is made");
     Ok(())
 }
@@ -116,5 +117,34 @@ async fn what_is_not_shared_is_told_to_nobody() -> TestResult {
     let shared = AdoptRequest { share: true, ..request(&cache) };
     a.mirror.adopt(shared, ignore()).await?;
     assert_eq!(a.store.catalogue().scheduled_count()?, 3, "commit, name and shard");
+    Ok(())
+}
+
+/// Who knows the commit, the digests and the roots of what was adopted for this node alone is given none of it. Shared,
+/// it is given to everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knows_what_is_not_shared_gets_nothing_of_it() -> TestResult {
+    let swarm = Swarm::new()?;
+    let publisher = swarm.node()?;
+    let (cache, _, dir) = cache(&swarm, &publisher).await?;
+    swarm.cut(&publisher);
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let report = a.mirror.adopt(request(&cache), ignore()).await?;
+    let (_, own) = report.repos[0].snapshots[0];
+    assert!(b.pull_commit(own).await.is_err(), "nobody gives the manifest");
+    // The bundle itself reached it some other way.
+    let (from, to) = (a.store.catalogue(), b.store.catalogue());
+    let (manifest, bundle) =
+        (from.manifest(own)?.expect("it is here"), from.bundle(own)?.expect("it is here"));
+    to.put_manifest(Some(&tiny()), &manifest, &bundle, from.link_table(own)?.as_deref())?;
+    let fetched = swarm.net.sent_by(a.id);
+    assert!(b.pull_commit(own).await.is_err(), "and nobody the files");
+    assert!(swarm.net.sent_by(a.id) - fetched < 1000, "not a byte of them");
+    a.mirror.adopt(AdoptRequest { share: true, ..request(&cache) }, ignore()).await?;
+    let c = swarm.node()?;
+    c.pull_commit(own).await?;
+    for (path, bytes) in files_of(&dir)? {
+        assert_eq!(c.read(own, &path, 0).await?, bytes, "{path}");
+    }
     Ok(())
 }

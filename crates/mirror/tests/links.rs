@@ -23,6 +23,7 @@ async fn make_liar(swarm: &Swarm, liar: &Node, added: &AddReport, seed: u64, siz
     let digest = manifest.entries()[0].digest();
     let path = swarm.folder(&format!("lie{seed}"), &[("x", &noise(seed, size))])?.join("x");
     let lie = liar.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
+    liar.store.blobs().share(&lie.hash)?;
     let link = Link { digest, hash: lie.hash, size: size as u64, trust: LinkTrust::Proven };
     liar.store.catalogue().put_link(&link)?;
     Ok(())
@@ -144,6 +145,7 @@ async fn a_clashing_manifest_is_refused() -> TestResult {
         // Only its own catalogue believes that this is a manifest.
         let pretended = Manifest::new(evil, info, vec![], vec![])?;
         a.store.catalogue().put_manifest(Some(&tiny()), &pretended, &bundle.encode(), None)?;
+        a.store.catalogue().share_commit(evil)?;
         let error = b.pull_commit(evil).await.expect_err("it cannot be written");
         assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -206,6 +208,7 @@ async fn a_wrong_small_file_is_not_kept() -> TestResult {
         liar.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?.entries()[0].digest();
     let junk = noise(66, 5000);
     let lie = liar.store.blobs().import_bytes(&junk, DigestKind::GitBlob)?;
+    liar.store.blobs().share(&lie.hash)?;
     let link = Link { digest, hash: lie.hash, size: 5000, trust: LinkTrust::Proven };
     liar.store.catalogue().put_link(&link)?;
     b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
@@ -285,6 +288,7 @@ async fn a_trusted_signer_speaks_for_one_name() -> TestResult {
     let elsewhere = FileDigest::Git(BlobId::from_bytes([7; 20]));
     let path = swarm.folder("lie", &[("x", &noise(66, weights.len()))])?.join("x");
     let lie = signer.store.blobs().import(&path, ImportMode::Copy, DigestKind::Sha256, &|_| {})?;
+    signer.store.blobs().share(&lie.hash)?;
     let rows = vec![(digest, lie.hash, lie.size), (elsewhere, lie.hash, lie.size)];
     sign_table(&swarm, &signer, 1, &added, &hubless_proof::LinkTable::new(rows)?)?;
 

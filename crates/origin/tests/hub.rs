@@ -17,8 +17,8 @@ fn config(hub: &Hub) -> Result<OriginConfig> {
     Ok(config)
 }
 
-fn repo(name: &str) -> RepoId {
-    name.parse().expect("a repo id")
+fn repo(name: &str) -> Result<RepoId> {
+    Ok(name.parse()?)
 }
 
 fn bytes(len: usize, seed: usize) -> Vec<u8> {
@@ -67,7 +67,7 @@ fn kind<T>(result: Result<T, OriginError>) -> Option<OriginErrorKind> {
 #[tokio::test]
 async fn a_repository_comes_over_with_few_requests() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     let commit = sample(&hub, &id).await?;
     hub.facts(&id, |facts| facts.tags = vec!["license:mit".into()])?;
     let origin = build(&config(&hub)?)?;
@@ -124,7 +124,7 @@ async fn refs_branches_and_pull_requests_are_listed_and_resolve() -> Result<()> 
 #[tokio::test]
 async fn a_renamed_repository_is_found_by_its_old_name() -> Result<()> {
     let hub = Hub::start().await?;
-    let (old, new) = (repo("acme/old"), repo("beta/new"));
+    let (old, new) = (repo("acme/old")?, repo("beta/new")?);
     let commit = sample(&hub, &old).await?;
     hub.rename(&old, &new).await?;
     let origin = build(&config(&hub)?)?;
@@ -139,11 +139,11 @@ async fn a_renamed_repository_is_found_by_its_old_name() -> Result<()> {
 #[tokio::test]
 async fn absence_has_its_names() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     let commit = sample(&hub, &id).await?;
     let origin = build(&config(&hub)?)?;
     let main = Revision::main();
-    let (none, token) = (repo("acme/none"), Token::new("hf_known")?);
+    let (none, token) = (repo("acme/none")?, Token::new("hf_known")?);
     hub.user("hf_known");
     use OriginErrorKind::{BadToken, Disabled, EntryNotFound, RepoNotFound, RevisionNotFound};
     ensure!(kind(origin.resolve(&none, &main, None).await) == Some(RepoNotFound));
@@ -169,7 +169,7 @@ async fn absence_has_its_names() -> Result<()> {
 #[tokio::test]
 async fn a_token_goes_to_the_hub_and_to_nobody_else() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/gated");
+    let id = repo("acme/gated")?;
     let commit = sample(&hub, &id).await?;
     hub.gate(&id, &["hf_reader"])?;
     let origin = build(&config(&hub)?)?;
@@ -211,7 +211,7 @@ async fn a_token_goes_to_the_hub_and_to_nobody_else() -> Result<()> {
 #[tokio::test]
 async fn bodies_that_are_cut_shortened_or_stalled_are_errors() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     let commit = sample(&hub, &id).await?;
     let origin = build(&config(&hub)?)?;
     let manifest = manifest(&*origin, &id, commit).await?;
@@ -246,7 +246,7 @@ async fn bodies_that_are_cut_shortened_or_stalled_are_errors() -> Result<()> {
 #[tokio::test]
 async fn redirects_end() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     sample(&hub, &id).await?;
     let origin = build(&config(&hub)?)?;
     for (to, why) in
@@ -265,7 +265,7 @@ async fn redirects_end() -> Result<()> {
 #[tokio::test]
 async fn an_origin_that_asks_for_patience_is_given_it() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     sample(&hub, &id).await?;
     let origin = build(&config(&hub)?)?;
     hub.set_budget(Some(Budget { left: 2, window: 60 }));
@@ -290,7 +290,7 @@ async fn an_origin_that_asks_for_patience_is_given_it() -> Result<()> {
 #[tokio::test]
 async fn a_short_wait_is_sat_out_and_a_passing_failure_is_tried_again() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     let commit = sample(&hub, &id).await?;
     let origin = build(&config(&hub)?)?;
     let refuse = |refusal| HubFaults { refuse: Some(refusal), ..HubFaults::default() };
@@ -309,7 +309,7 @@ async fn a_short_wait_is_sat_out_and_a_passing_failure_is_tried_again() -> Resul
 #[tokio::test]
 async fn an_origin_that_is_gone_is_left_alone_and_found_again() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/tiny");
+    let id = repo("acme/tiny")?;
     sample(&hub, &id).await?;
     let origin = build(&OriginConfig { attempts: 1, ..config(&hub)? })?;
     hub.stop().await;
@@ -330,7 +330,7 @@ async fn an_origin_that_is_gone_is_left_alone_and_found_again() -> Result<()> {
 #[tokio::test]
 async fn a_commit_with_thousands_of_small_files_takes_few_requests() -> Result<()> {
     let hub = Hub::start().await?;
-    let id = repo("acme/many");
+    let id = repo("acme/many")?;
     let files =
         (0..2500).map(|i| HubFile::new(&format!("d{}/f{i}", i % 50), format!("{i}").as_bytes())).collect();
     let commit = hub.push_files(&id, "main", files).await?;

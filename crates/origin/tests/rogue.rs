@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use hubless_origin::{Origin, OriginConfig, OriginError, OriginErrorKind, OriginKind, build};
+use hubless_proof::{Band, PackKind, PackWriter, put_band, put_flush, put_line};
 use hubless_types::{BlobId, ByteRange, CommitId, FileEntry, FileMode, RepoId, Revision, Token};
 use support::{Rogue, answer};
 
@@ -22,26 +23,30 @@ fn config(rogue: &Rogue, kind: OriginKind) -> Result<OriginConfig> {
     Ok(config)
 }
 
-fn repo() -> RepoId {
-    "acme/tiny".parse().expect("a repo id")
+fn repo() -> Result<RepoId> {
+    Ok("acme/tiny".parse()?)
 }
 
-fn entry(size: u64) -> FileEntry {
-    let path = "a/b".parse().expect("a path");
-    FileEntry { path, mode: FileMode::Regular, blob: BlobId::from_bytes([1; 20]), size, lfs: None }
+fn entry(size: u64) -> Result<FileEntry> {
+    let path = "a/b".parse()?;
+    Ok(FileEntry { path, mode: FileMode::Regular, blob: BlobId::from_bytes([1; 20]), size, lfs: None })
 }
 
-async fn read(rogue: &Rogue, range: ByteRange) -> Result<Vec<u8>, OriginError> {
-    let origin = build(&config(rogue, OriginKind::Hub).expect("a config"))?;
-    let body = origin.open(&repo(), CommitId::from_bytes([2; 20]), &entry(10), range, None).await?;
-    Ok(body.try_collect::<Vec<_>>().await?.concat())
+/// The body, or why there is none.
+async fn read(rogue: &Rogue, range: ByteRange) -> Result<Result<Vec<u8>, OriginError>> {
+    let (origin, id, entry) = (build(&config(rogue, OriginKind::Hub)?)?, repo()?, entry(10)?);
+    let body = match origin.open(&id, CommitId::from_bytes([2; 20]), &entry, range, None).await {
+        Ok(body) => body,
+        Err(error) => return Ok(Err(error)),
+    };
+    Ok(body.try_collect::<Vec<_>>().await.map(|pieces| pieces.concat()))
 }
 
 /// Everything that can be asked of an origin fails within its time, with an error that names it.
 async fn everything_fails(origin: &dyn Origin) -> Result<()> {
-    let (id, commit) = (repo(), CommitId::from_bytes([2; 20]));
+    let (id, commit) = (repo()?, CommitId::from_bytes([2; 20]));
     let (main, token) = (Revision::main(), Token::new("hf_s3cret")?);
-    let file = entry(10);
+    let file = entry(10)?;
     let body = async {
         let body = origin.open(&id, commit, &file, ByteRange::whole(10), Some(&token)).await?;
         body.try_collect::<Vec<_>>().await
@@ -99,7 +104,7 @@ async fn an_answer_without_end_is_not_kept() -> Result<()> {
     let endless = [b"HTTP/1.1 200 OK\r\n\r\n[".to_vec(), b"{\"a\":1},".repeat(12 << 20)].concat();
     let rogue = Rogue::start(move |_| endless.clone()).await?;
     let origin = build(&config(&rogue, OriginKind::Hub)?)?;
-    let error = origin.resolve(&repo(), &Revision::main(), None).await.err().context("it is kept")?;
+    let error = origin.resolve(&repo()?, &Revision::main(), None).await.err().context("it is kept")?;
     ensure!(matches!(error, OriginError::Malformed { .. }), "{error}");
     Ok(())
 }
@@ -113,7 +118,7 @@ async fn a_body_is_exactly_what_was_asked_for() -> Result<()> {
         true => answer("206 Partial Content", "Content-Range: bytes 2-4/10\r\n", b"234"),
     });
     let rogue = rogue.await?;
-    ensure!(read(&rogue, whole).await? == b"0123456789" && read(&rogue, part).await? == b"234");
+    ensure!(read(&rogue, whole).await?? == b"0123456789" && read(&rogue, part).await?? == b"234");
     let asked = rogue.heads().into_iter().find(|head| head.contains("range:")).context("no range")?;
     ensure!(asked.contains("range: bytes=2-4\r\n"), "{asked}");
 
@@ -131,7 +136,7 @@ async fn a_body_is_exactly_what_was_asked_for() -> Result<()> {
     ] {
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         let rogue = Rogue::start(move |_| bytes.clone()).await?;
-        let error = read(&rogue, range).await.err().with_context(|| format!("{shown} is believed"))?;
+        let error = read(&rogue, range).await?.err().with_context(|| format!("{shown} is believed"))?;
         ensure!(
             matches!(error.kind(), OriginErrorKind::Wrong | OriginErrorKind::Unavailable),
             "{shown}: {error:?}"
@@ -158,7 +163,7 @@ async fn a_token_is_dropped_where_a_redirect_leaves_the_origin_and_stays_dropped
     let origin = origin.await?;
     ensure!(home.set(origin.url.clone()).is_ok());
     let token = Token::new("hf_s3cret")?;
-    build(&config(&origin, OriginKind::Hub)?)?.resolve(&repo(), &Revision::main(), Some(&token)).await?;
+    build(&config(&origin, OriginKind::Hub)?)?.resolve(&repo()?, &Revision::main(), Some(&token)).await?;
     let shown: Vec<bool> = origin.heads().iter().map(|head| head.contains("s3cret")).collect();
     ensure!(shown == [true, true, false], "it is shown to the origin until it leads away: {shown:?}");
     let heads = other.heads();
@@ -169,38 +174,67 @@ async fn a_token_is_dropped_where_a_redirect_leaves_the_origin_and_stays_dropped
 #[tokio::test]
 async fn no_pages_are_turned_for_ever() -> Result<()> {
     // A commit whose one blob no page lists; git answers it whole, and each page names another.
-    let rogue = Rogue::start(|head| {
+    let pack = pack()?;
+    let rogue = Rogue::start(move |head| {
         let n =
             head.split("cursor=").nth(1).and_then(|t| t.split(' ').next()?.parse::<u32>().ok()).unwrap_or(0);
         let link = format!("Link: <http://x/api?cursor={}>; rel=\"next\"\r\n", n + 1);
-        if head.starts_with("POST") { answer("200 OK", "", &pack()) } else { answer("200 OK", &link, b"[]") }
+        if head.starts_with("POST") { answer("200 OK", "", &pack) } else { answer("200 OK", &link, b"[]") }
     });
     let rogue = rogue.await?;
     let origin = build(&config(&rogue, OriginKind::Hub)?)?;
-    let commit = hubless_proof::commit_id(&objects().1)?;
-    let error = origin.bundle(&repo(), commit, None).await.err().context("it ends well")?;
+    let commit = hubless_proof::commit_id(&objects()?.0)?;
+    let error = origin.bundle(&repo()?, commit, None).await.err().context("it ends well")?;
     ensure!(error.to_string().contains("its pages do not end"), "{error}");
     Ok(())
 }
 
-/// A tree of one blob, and its commit.
-fn objects() -> (Vec<u8>, Vec<u8>) {
-    let tree = [&b"100644 a\0"[..], &[7; 20]].concat();
-    let id = hubless_proof::tree_id(&tree).expect("an id");
-    let commit = format!("tree {id}\nauthor a <a> 1 +0000\ncommitter a <a> 1 +0000\n\nm\n").into_bytes();
-    (tree, commit)
+/// The Hub gives out no blobs by their ids, and other hubs know no filter by length: every byte still comes.
+#[tokio::test]
+async fn a_hub_whose_git_can_do_little_is_asked_otherwise() -> Result<()> {
+    let (pack, row) = (pack()?, format!(r#"[{{"type":"file","oid":"{}","size":5,"path":"a"}}]"#, blob()?));
+    let rogue = Rogue::start(move |head| match head {
+        _ if head.contains("blob:limit") => answer("200 OK", "", b"0012ERR no filters"),
+        _ if head.contains("blob:none") => answer("200 OK", "", &pack),
+        _ if head.starts_with("POST") => answer("200 OK", "", b"0000"),
+        _ if head.contains("/raw/") => answer("200 OK", "", b"small"),
+        _ => answer("200 OK", "", row.as_bytes()),
+    });
+    let rogue = rogue.await?;
+    let origin = build(&config(&rogue, OriginKind::Hub)?)?;
+    let commit = hubless_proof::commit_id(&objects()?.0)?;
+    for requests in [5, 3] {
+        let before = rogue.heads().len();
+        let manifest = origin.bundle(&repo()?, commit, None).await?.check(commit)?;
+        ensure!(manifest.entries().len() == 1);
+        ensure!(rogue.heads().len() - before == requests, "what it cannot do is not asked again");
+    }
+    Ok(())
 }
 
-fn pack() -> Vec<u8> {
-    use hubless_proof::{Band, PackKind, PackWriter, put_band, put_flush, put_line};
-    let (tree, commit) = objects();
+/// The one blob of these tests.
+fn blob() -> Result<BlobId> {
+    Ok(hubless_proof::blob_id(b"small")?)
+}
+
+/// A commit of it, and its tree.
+fn objects() -> Result<(Vec<u8>, Vec<u8>)> {
+    let tree = [&b"100644 a\0"[..], blob()?.as_bytes()].concat();
+    let id = hubless_proof::tree_id(&tree)?;
+    let commit = format!("tree {id}\nauthor a <a> 1 +0000\ncommitter a <a> 1 +0000\n\nm\n").into_bytes();
+    Ok((commit, tree))
+}
+
+/// The answer that carries them.
+fn pack() -> Result<Vec<u8>> {
+    let (commit, tree) = objects()?;
     let (mut pack, mut out) = (Vec::new(), Vec::new());
     let mut writer = PackWriter::new(2, &mut pack);
-    writer.object(PackKind::Commit, &commit, &mut pack).expect("it fits");
-    writer.object(PackKind::Tree, &tree, &mut pack).expect("it fits");
-    writer.finish(&mut pack).expect("it is whole");
-    put_line(&mut out, "packfile").expect("it fits");
+    writer.object(PackKind::Commit, &commit, &mut pack)?;
+    writer.object(PackKind::Tree, &tree, &mut pack)?;
+    writer.finish(&mut pack)?;
+    put_line(&mut out, "packfile")?;
     put_band(&mut out, Band::Pack(&pack));
     put_flush(&mut out);
-    out
+    Ok(out)
 }

@@ -54,6 +54,7 @@ async fn serve(dir: &str, listen: &str, file: &str) -> Result<()> {
     let (transfer, store) = start(SERVER_SECRET, dir, listen).await?;
     let imported =
         store.blobs().import(Path::new(file), ImportMode::Reference, DigestKind::Sha256, &|_| {})?;
+    store.blobs().share(&imported.hash)?;
     let node = NodeId::from_bytes(*iroh::SecretKey::from_bytes(&SERVER_SECRET).public().as_bytes());
     println!("{node} {} {}", imported.hash, imported.size);
     tokio::signal::ctrl_c().await?;

@@ -264,6 +264,7 @@ mod tests {
         let clock = Arc::new(ManualClock::at(Timestamp(1_800_000_000)));
         let store = Store::open(dir.path(), NodeId::from_bytes([1; 32]), clock)?;
         let comes = store.blobs().import_bytes(b"comes", DigestKind::Sha256)?.hash;
+        store.blobs().share(&comes)?;
         let absent = BlobHash::from_bytes([7; 32]);
         let (now, mut both) = (Instant::now(), BTreeMap::new());
         for hash in [comes, absent] {

@@ -89,6 +89,21 @@ impl AdminClient {
         Err(NodeError::HungUp("it was not done".into()))
     }
 
+    /// As [`Self::post`], for an answer that is no JSON, of at most `limit` bytes.
+    pub(crate) async fn post_for_bytes(
+        &mut self,
+        path: &str,
+        body: &Value,
+        limit: usize,
+    ) -> Result<Bytes, NodeError> {
+        let response = self.send(Method::POST, path, Some(body)).await?;
+        if !response.status().is_success() {
+            return whole(response).await.and(Err(NodeError::Admin("the node did not say why not".into())));
+        }
+        let body = http_body_util::Limited::new(response.into_body(), limit);
+        Ok(body.collect().await.map_err(|e| NodeError::Admin(e.to_string()))?.to_bytes())
+    }
+
     async fn send(
         &mut self,
         method: Method,

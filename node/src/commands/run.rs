@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use hubless_types::PeerAddr;
 
 use crate::cli::Context;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, OriginUrl};
 use crate::error::NodeError;
 use crate::exit::Exit;
 use crate::run;
@@ -32,19 +32,17 @@ pub(crate) struct RunArgs {
     /// Do not look for nodes on the local network
     #[arg(long)]
     no_mdns: bool,
-    /// Take what no node has from this hub (a later version will)
+    /// Take what no node has from this hub, in place of the config's; may be repeated, and is asked in that order. A
+    /// git host with LFS is written `git+https://…`
     #[arg(long, value_name = "URL", conflicts_with = "no_origin")]
-    origin: Option<String>,
-    /// Take nothing from any hub: the default
+    origin: Vec<OriginUrl>,
+    /// Take nothing from any hub: the default where neither the config nor `--origin` names one
     #[arg(long)]
     no_origin: bool,
 }
 
 impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, NodeError> {
-        if let Some(url) = self.origin {
-            return Err(NodeError::OriginsNotYet { url });
-        }
         let (config, path) = Config::find(self.config.as_deref(), &context.data)?;
         if let Some(path) = path {
             tracing::info!(config = %path.display(), "read the config");
@@ -57,6 +55,11 @@ impl RunArgs {
         config.gateway.listen = self.http.unwrap_or(config.gateway.listen);
         config.discovery.listen = self.listen.unwrap_or(config.discovery.listen);
         config.discovery.mdns &= !self.no_mdns;
+        config.origin.enabled &= !self.no_origin;
+        if !self.origin.is_empty() {
+            config.origin.enabled = true;
+            config.origin.urls = self.origin;
+        }
         for peer in self.bootstrap {
             if !config.discovery.bootstrap.contains(&peer) {
                 config.discovery.bootstrap.push(peer);

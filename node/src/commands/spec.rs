@@ -12,6 +12,11 @@ pub(crate) struct RepoSpec {
 }
 
 impl RepoSpec {
+    /// A repository without a revision.
+    pub(crate) const fn of(repo: RepoId) -> Self {
+        Self { repo, revision: None }
+    }
+
     /// The repository; with `dataset`, a name without a prefix means a dataset.
     pub(crate) fn repo(&self, dataset: bool) -> RepoId {
         match (dataset, self.repo.kind()) {

@@ -24,6 +24,33 @@ pub(crate) const KEYS: &[Key] = &[
         example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
         default: "[] (nobody)",
     },
+    Key { path: "origin.enabled", must_be: "`true` or `false`", example: "false", default: "true" },
+    Key {
+        path: "origin.urls",
+        must_be: "a list of at most 16 addresses, like `[\"https://huggingface.co\"]`, without user, password and \
+                  query; of a git host with LFS: `{ url = \"https://git.example.org\", kind = \"git\" }`",
+        example: "[\"https://huggingface.co\", { url = \"https://git.example.org\", kind = \"git\" }]",
+        default: "[] (none)",
+    },
+    Key {
+        path: "origin.answer_within",
+        must_be: "longer than `0s` and at most `10s`, like `3s`",
+        example: "\"5s\"",
+        default: "\"3s\"",
+    },
+    Key { path: "origin.streams", must_be: "a number, 1 to 16", example: "2", default: "4" },
+    Key {
+        path: "names.witnesses",
+        must_be: "a list of at most 64 different node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them",
+        example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
+        default: "[] (nobody)",
+    },
+    Key {
+        path: "names.threshold",
+        must_be: "a number, 1 to as many as there are `names.witnesses`",
+        example: "2",
+        default: "left out (more than half)",
+    },
     Key {
         path: "swarm.network",
         must_be: "1 to 40 lower-case letters, digits and `-`, like `hubless`",

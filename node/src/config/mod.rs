@@ -8,6 +8,7 @@ mod error;
 mod gateway;
 mod keys;
 mod names;
+mod origin;
 mod swarm;
 mod transfer;
 
@@ -19,6 +20,7 @@ pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use names::NamesConfig;
+pub(crate) use origin::{OriginSection, OriginUrl};
 pub(crate) use swarm::SwarmConfig;
 pub(crate) use transfer::TransferSection;
 
@@ -34,6 +36,8 @@ const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 pub(crate) struct Config {
     /// Whose word for a name counts.
     pub(crate) names: NamesConfig,
+    /// Where files come from that no node has.
+    pub(crate) origin: OriginSection,
     /// Which swarm this node is part of.
     pub(crate) swarm: SwarmConfig,
     /// How this node finds others.
@@ -103,6 +107,7 @@ impl Config {
         }
         self.discovery.validate()?;
         self.transfer.validate()?;
+        self.origin.validate()?;
         self.names.validate()
     }
 }
@@ -139,6 +144,12 @@ mod tests {
             ("[discovery]\nmdns = \"yes\"", ["line 2", "`discovery.mdns` is `\"yes\"`", "`true` or `false`"]),
             ("[transfer]\nmax_connections = 0", ["line 2", "`transfer.max_connections` is `0`", "1 to"]),
             ("[transfer]\nmax_connections = -3", ["line 2", "`transfer.max_connections` is `-3`", "1 to"]),
+            (
+                "[origin]\nurls = [\"ftp://h\"]",
+                ["line 2", "`origin.urls` is `[\"ftp://h\"]`", "huggingface.co"],
+            ),
+            ("[origin]\nanswer_within = \"60s\"", ["line 2", "`origin.answer_within` is", "at most `10s`"]),
+            ("[origin]\nstreams = 0", ["line 2", "`origin.streams` is `0`", "1 to 16"]),
             ("names = 3", ["line 1", "`names` is `3`", "a section"]),
         ] {
             let error = error_of(text);

@@ -4,7 +4,9 @@
 //! **Not here:** the log (`logging`).
 
 mod human;
+pub(crate) mod names;
 mod progress;
+pub(crate) mod proof;
 pub(crate) mod report;
 
 use std::io::{self, Write};

@@ -136,12 +136,39 @@ pub(crate) fn status(status: &Value) -> String {
             rows(discovery, "external").iter().filter_map(|a| Some(format!("reached at {}", a.as_str()?))),
         );
     }
+    lines.extend(rows(status, "origins").iter().map(origin_line));
     lines.extend(rows(status, "fetches").iter().map(fetch_line));
     lines.join("\n")
 }
 
+fn origin_line(origin: &Value) -> String {
+    let n = |key| number(origin, key);
+    let mut line = format!(
+        "origin     {}: {}, {} ({} failed), {} received",
+        text(origin, "name"),
+        match text(origin, "breaker").as_str() {
+            "open" => "left alone for a while",
+            "half-open" => "tried again",
+            _ => "asked",
+        },
+        count(n("requests"), "request"),
+        n("failures"),
+        bytes(n("bytes"))
+    );
+    if let Some(budget) = origin["budget"].as_u64() {
+        line.push_str(&format!(", {budget} more allowed"));
+    }
+    if n("wrong") > 0 {
+        line.push_str(&format!("\n           wrong {} times: {}", n("wrong"), text(origin, "last_wrong")));
+    }
+    if let Some(error) = origin["last_error"].as_str() {
+        line.push_str(&format!("\n           last error: {error}"));
+    }
+    line
+}
+
 fn fetch_line(fetch: &Value) -> String {
-    let hash: String = text(fetch, "hash").chars().take(SHORT_COMMIT).collect();
+    let hash: String = text(fetch, "digest").chars().take(SHORT_COMMIT).collect();
     let n = |key| bytes(number(fetch, key));
     format!("fetching   {hash}: {} of {}, {}/s", n("done"), n("total"), n("rate"))
 }

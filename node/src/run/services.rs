@@ -12,6 +12,7 @@ use futures::FutureExt;
 use hubless_discovery::{Dht, DhtConfig, Discovery};
 use hubless_gateway::GatewayError;
 use hubless_mirror::{Mirror, MirrorConfig, MirrorParts};
+use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::{Transfer, TransferConfig};
@@ -72,7 +73,7 @@ impl Services {
             config: mirror_config(&config),
             discovery: network.discovery.clone(),
             peers: network.transfer.client(),
-            origins: Vec::new(),
+            origins: origins(&config)?,
         });
         let (socket, admin) = ListeningSocket::bind(data)?;
         let admin = tokio::net::UnixListener::from_std(admin)
@@ -217,12 +218,20 @@ fn dht_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> DhtConfig {
     dht
 }
 
+fn origins(config: &Config) -> Result<Vec<Arc<dyn Origin>>, NodeError> {
+    config.origin.used().iter().map(|origin| Ok(hubless_origin::build(&origin.0)?)).collect()
+}
+
 fn mirror_config(config: &Config) -> MirrorConfig {
     let defaults = MirrorConfig::default();
     MirrorConfig {
         trusted: config.names.trusted.clone(),
+        witnesses: config.names.witnesses.clone(),
+        threshold: config.names.threshold(),
         // Hub clients wait 10 s for an answer; the mirror's own default leaves room for what follows a lookup.
         lookup_timeout: config.discovery.lookup_timeout.min(defaults.lookup_timeout),
+        answer_within: config.origin.answer_within,
+        origin_streams: config.origin.streams,
         announce: config.discovery.announce,
         announce_interval: config.discovery.announce_interval,
         ..defaults

@@ -68,6 +68,8 @@ async fn refs(app: &App, ask: &Ask, repo: &RepoId) -> Result<Response, Fault> {
             ));
         }
     }
+    // Here git's user or helper is asked for a token, and not in the middle of a clone.
+    app.mirror.may_read(&ask.caller(), repo).await?;
     if !app.mirror.knows(repo)? {
         commit_for(app, ask, repo, "main").await?;
     }

@@ -93,6 +93,7 @@ async fn answer(app: &App, ask: &Ask, repo: &RepoId, body: Body) -> Result<Respo
         serde_json::from_slice(&bytes).map_err(|error| bad(format!("the body is no LFS batch: {error}")))?;
     check(&batch)?;
     let wanted: Vec<Sha256> = batch.objects.iter().filter_map(|object| object.oid.parse().ok()).collect();
+    app.mirror.may_read(&ask.caller(), repo).await?;
     if app.mirror.commits_held(repo)?.is_empty() {
         manifest_at(app, ask, repo, "main").await?;
     }

@@ -100,12 +100,20 @@ pub(crate) fn registry() -> Response {
 
 /// `GET /v2/{id}/manifests/{tag}`
 pub(crate) async fn manifest(app: &App, ask: &Ask, repo: &RepoId, tag: &str) -> Response {
-    told(app, ask, repo, tag).await.unwrap_or_else(|fault| refuse(ask, fault))
+    let answer = async {
+        app.mirror.may_read(&ask.caller(), repo).await?;
+        told(app, ask, repo, tag).await
+    };
+    answer.await.unwrap_or_else(|fault| refuse(ask, fault))
 }
 
 /// `GET /v2/{id}/blobs/{digest}`
 pub(crate) async fn blob(app: &App, ask: &Ask, repo: &RepoId, digest: &str) -> Response {
-    layer(app, ask, repo, digest).await.unwrap_or_else(|fault| refuse(ask, fault))
+    let answer = async {
+        app.mirror.may_read(&ask.caller(), repo).await?;
+        layer(app, ask, repo, digest).await
+    };
+    answer.await.unwrap_or_else(|fault| refuse(ask, fault))
 }
 
 /// A refusal as registries write it.

@@ -13,7 +13,7 @@ use crate::app::{App, Ask};
 use crate::incoming;
 use crate::query::Query;
 use crate::routes::entry::Listed;
-use crate::routes::manifest_at;
+use crate::routes::{manifest_at, xet};
 
 /// Longest body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -49,8 +49,9 @@ pub(crate) async fn paths_info(
         ));
     }
     let manifest = manifest_at(app, ask, repo, revision).await?;
+    let above = xet::above(app, repo, &manifest);
     let listed: Vec<_> =
-        wanted.paths.iter().filter_map(|path| find(app, &manifest, path, wanted.expand)).collect();
+        wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand, above)).collect();
     Ok(json(&listed))
 }
 
@@ -66,10 +67,10 @@ fn from_form(bytes: &[u8]) -> Wanted {
     Wanted { paths: form.all("paths").map(str::to_owned).collect(), expand: form.flag("expand") }
 }
 
-fn find<'a>(app: &App, manifest: &'a Manifest, path: &str, expand: bool) -> Option<Listed<'a>> {
+fn find<'a>(manifest: &'a Manifest, path: &str, expand: bool, xet_above: u64) -> Option<Listed<'a>> {
     let path: RepoPath = path.trim_matches('/').parse().ok()?;
     if let Some(entry) = manifest.entry(&path) {
-        return Some(Listed::file(manifest, entry, expand, app.config.xet_above));
+        return Some(Listed::file(manifest, entry, expand, xet_above));
     }
     let i = manifest.folders().binary_search_by(|folder| folder.0.cmp(&path)).ok()?;
     Some(Listed::folder(manifest, &manifest.folders()[i], expand))

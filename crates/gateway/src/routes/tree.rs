@@ -9,7 +9,7 @@ use crate::app::{App, Ask};
 use crate::paging::{encode_path, next_link};
 use crate::revision::{commit_for, split_known};
 use crate::routes::entry::Listed;
-use crate::routes::manifest_of;
+use crate::routes::{manifest_of, xet};
 
 /// Entries on one page (llama.cpp ignores paging, so a page is large).
 const PAGE: usize = 1000;
@@ -29,8 +29,8 @@ pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -
     let walk = Walk::new(&manifest, folder.as_ref()).ok_or_else(no_entry)?;
     let page = Page::of(ask);
     let (items, next) = walk.page(page.cursor, page.limit, page.recursive);
-    let listed: Vec<_> =
-        items.into_iter().map(|item| item.listed(&manifest, page.expand, app.config.xet_above)).collect();
+    let above = xet::above(app, repo, &manifest);
+    let listed: Vec<_> = items.into_iter().map(|item| item.listed(&manifest, page.expand, above)).collect();
     let mut answer = json(&listed);
     if let Some(cursor) = next {
         // The link names the commit, so that all pages are of one state though the branch moves.

@@ -1,14 +1,15 @@
 //! The Xet door, for files that Python clients refuse to take by plain HTTP: they are told of xorbs that do not
 //! exist, and given them out of the file's own bytes ([`crate::xorb`]).
 //!
-//! **Invariant:** only files above `GatewayConfig::xet_above` are ever told to be there; nothing depends on what was
-//! answered before: addresses say the commit, the file's sha256 and the xorb's number.
+//! **Invariant:** only files above `GatewayConfig::xet_above`, of repositories that are open to everyone, are ever
+//! told to be there (these clients show no token where they fetch bytes); nothing depends on what was answered
+//! before: addresses say the commit, the file's sha256 and the xorb's number.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt;
-use hubless_types::{ByteRange, CommitId, FileEntry, RepoId, Sha256};
+use hubless_types::{ByteRange, CommitId, FileEntry, Manifest, RepoId, Sha256};
 use serde_json::{Map, Value, json as value};
 
 use crate::address::{XET, XetVersion};
@@ -36,6 +37,16 @@ pub(crate) struct Advert {
     pub(crate) link: String,
 }
 
+/// From how many bytes on files of `repo` are served by Xet.
+pub(crate) fn above(app: &App, repo: &RepoId, manifest: &Manifest) -> u64 {
+    let above = app.config.xet_above;
+    // Hardly any commit has so much: the repository itself is looked at for those alone.
+    match manifest.total_bytes() > above && app.mirror.is_open(repo).unwrap_or(false) {
+        true => above,
+        false => u64::MAX,
+    }
+}
+
 /// Whether `entry` is served by Xet: its sha256, if it is.
 pub(crate) fn hash_of(above: u64, entry: &FileEntry) -> Option<Sha256> {
     entry.lfs.filter(|_| entry.size > above).map(|lfs| lfs.sha256)
@@ -49,7 +60,7 @@ pub(crate) fn advert(
     commit: CommitId,
     entry: &FileEntry,
 ) -> Option<Advert> {
-    let hash = hash_of(app.config.xet_above, entry)?;
+    let hash = hash_of(app.config.xet_above, entry).filter(|_| app.mirror.is_open(repo).unwrap_or(false))?;
     let (kind, name) = (repo.kind().plural(), encode_path(repo.name()));
     let auth = format!("{}/api/{kind}/{name}/xet-read-token/{commit}", ask.base);
     let info = format!("{}/v2/reconstructions/{hash}", cas(ask, repo, commit));
@@ -82,7 +93,8 @@ async fn file(
     hash: Sha256,
 ) -> Result<FileEntry, Fault> {
     let manifest = manifest_of(app, ask, repo, commit).await?;
-    let is_it = |entry: &&FileEntry| hash_of(app.config.xet_above, entry) == Some(hash);
+    let above = above(app, repo, &manifest);
+    let is_it = |entry: &&FileEntry| hash_of(above, entry) == Some(hash);
     let entry = manifest.entries().iter().find(is_it);
     entry.cloned().ok_or_else(|| Fault::no_entry(repo, commit, &hash.to_string()))
 }

@@ -55,12 +55,15 @@ impl Node {
     }
 
     fn add(&self, bytes: &[u8]) -> Result<Imported> {
-        Ok(self.store.blobs().import_bytes(bytes, DigestKind::Sha256)?)
+        let taken = self.store.blobs().import_bytes(bytes, DigestKind::Sha256)?;
+        self.store.blobs().share(&taken.hash)?;
+        Ok(taken)
     }
 
     /// Makes this node hold `groups` of a file that `from` has.
     async fn take(&self, file: &Imported, from: &Node, groups: Range<u64>) -> Result<PartialBlob> {
         let partial = self.store.blobs().partial(file.hash, file.size)?;
+        partial.share_if_empty()?;
         self.client.segment(&from.provider(), groups, &partial, Arc::new(|_| ())).await?;
         Ok(partial)
     }
@@ -76,6 +79,8 @@ impl Node {
 
     async fn fetch(&self, file: &Imported, from: &[&Node]) -> Result<FetchHandle, FetchError> {
         let feed = stream::iter(from.iter().map(|node| node.provider()).collect::<Vec<_>>());
+        // As the mirror does with what is to come from peers.
+        let _ = self.store.blobs().partial(file.hash, file.size).and_then(|partial| partial.share_if_empty());
         self.fetcher.fetch(want(file), feed.boxed()).await
     }
 

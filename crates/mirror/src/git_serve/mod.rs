@@ -89,6 +89,8 @@ impl GitServer {
             }
             GitRequest::Fetch(asked) => {
                 drop(request);
+                // A pack holds what small files hold, and who may have that is asked for every request.
+                self.mirror.may_read(caller, repo).await?;
                 let turn = self.turn().await?;
                 match plan::plan(&self.mirror, caller, repo, *asked).await? {
                     plan::Plan::Say(answer) => Ok(whole(answer)),

@@ -6,7 +6,7 @@ use hubless_proof::{LsRefs, put_flush};
 use hubless_types::{CommitId, RepoId, Revision};
 
 use super::say;
-use crate::{Caller, Mirror, MirrorError};
+use crate::{Caller, ErrorKind, Mirror, MirrorError, NotFound};
 
 /// Most names of one request that peers and origins are asked for.
 const MAX_LOOKED_UP: usize = 8;
@@ -21,7 +21,8 @@ pub(super) async fn list(
     let main = match mirror.resolve(repo, &Revision::main(), caller).await {
         Ok(resolved) => Some(resolved.commit),
         // It may have other branches.
-        Err(_) if mirror.knows(repo)? => None,
+        Err(error) if error.kind() == ErrorKind::NotFound(NotFound::Revision) => None,
+        Err(MirrorError::Offline { .. }) if mirror.knows(repo)? => None,
         Err(error) => return Err(error),
     };
     for name in asked.prefixes.iter().filter_map(|prefix| spelled_out(prefix)).take(MAX_LOOKED_UP) {

@@ -180,8 +180,11 @@ impl Plan {
         let wants = |(hash, has): (&BlobHash, &GroupSet)| {
             self.files.get(hash).is_some_and(|f| has.len() < f.groups())
         };
-        let rivals =
-            self.holders.values().filter(|h| h.usable(self.now) && h.has.iter().any(wants)).count() as u64;
+        let rivals = self
+            .holders
+            .iter()
+            .filter(|(id, h)| !id.is_origin() && h.usable(self.now) && h.has.iter().any(wants))
+            .count() as u64;
         if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
     }
 

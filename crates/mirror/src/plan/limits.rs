@@ -86,6 +86,9 @@ pub(super) const SHORT_REST: Duration = Duration::from_millis(500);
 /// Where the local network alone would be done within this time, nobody else is asked for what it has.
 pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
 
+/// Where peers alone would be done within this time, no origin is asked for what they have.
+pub(super) const PEERS_ALONE: Duration = Duration::from_secs(3);
+
 /// A holder on the local network whose rate is not known yet is given this long to show it.
 pub(super) const LAN_GRACE: Duration = Duration::from_secs(1);
 

@@ -39,7 +39,7 @@ pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId, Source};
 
 use file::{File, touches};
 use holder::Holder;
-use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, RECLAIM_AFTER};
+use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, PEERS_ALONE, RECLAIM_AFTER};
 use requests::Request;
 use rng::Rng;
 
@@ -331,8 +331,8 @@ impl Plan {
 
     /// Decides whether the local network, or the peers, are left alone with what they have.
     fn weigh_lan(&mut self) {
-        let lan = self.suffice(|_, holder| holder.lan);
-        let peers = self.has_origin() && self.suffice(|id, _| !id.is_origin());
+        let lan = self.suffice(LAN_ALONE, |_, holder| holder.lan);
+        let peers = self.has_origin() && self.suffice(PEERS_ALONE, |id, _| !id.is_origin());
         if (lan, peers) != (self.lan_alone, self.peers_alone) {
             (self.lan_alone, self.peers_alone) = (lan, peers);
             self.changes += 1;
@@ -343,8 +343,8 @@ impl Plan {
         self.holders.last_key_value().is_some_and(|(id, _)| id.is_origin())
     }
 
-    /// Whether those holders alone would be done soon enough, as far as can be told.
-    fn suffice(&self, which: impl Fn(&Source, &Holder) -> bool) -> bool {
+    /// Whether those holders alone would be done within `time`, as far as can be told.
+    fn suffice(&self, time: Duration, which: impl Fn(&Source, &Holder) -> bool) -> bool {
         let now = self.now;
         let them = self
             .holders
@@ -359,7 +359,7 @@ impl Plan {
         fresh
             || rate > 0 && {
                 let lacking: u64 = self.files.values().map(File::lacking).sum();
-                rate.saturating_mul(LAN_ALONE.as_secs()) >= lacking
+                rate.saturating_mul(time.as_secs()) >= lacking
             }
     }
 

@@ -20,6 +20,14 @@ impl Mirror {
         self.inner.check_content(caller, repo).await
     }
 
+    /// Whether the content of `repo` is open to everyone, as far as this node was told.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn is_open(&self, repo: &RepoId) -> Result<bool, MirrorError> {
+        Ok(self.inner.access(repo)?.is_open())
+    }
+
     /// Who holds the caller's token, in the first origin's own JSON; `None` without an origin.
     ///
     /// # Errors
@@ -36,11 +44,11 @@ impl Inner {
     /// Who may read the content of `repo`, as far as this node was told.
     pub(crate) fn access(&self, repo: &RepoId) -> Result<Access, MirrorError> {
         let catalogue = self.store.catalogue();
-        if let Some(facts) = catalogue.facts(repo)? {
-            return Ok(facts.access);
+        if let Some(access) = catalogue.access(repo)? {
+            return Ok(access);
         }
         let Some(canonical) = catalogue.canonical(repo)? else { return Ok(Access::Open) };
-        Ok(catalogue.facts(&canonical)?.map_or(Access::Open, |facts| facts.access))
+        Ok(catalogue.access(&canonical)?.unwrap_or_default())
     }
 
     /// As [`Mirror::may_read`].

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::TryStreamExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -51,4 +52,56 @@ async fn a_public_origin_cannot_make_this_node_connect_to_itself() {
         assert!(!error.to_string().contains("s3cret"), "{error}");
         assert_eq!(reached.load(Ordering::SeqCst), before, "{host}");
     }
+}
+
+/// A server that sends `pieces` with a pause before each, for as long as somebody listens.
+async fn drip(piece: Vec<u8>, pause: Duration, pieces: usize, tasks: &mut JoinSet<()>) -> Http {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tasks.spawn(async move {
+        let Ok((mut socket, _)) = listener.accept().await else { return };
+        let _ = socket.read(&mut [0; 4096]).await;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", piece.len() * pieces);
+        let _ = socket.write_all(head.as_bytes()).await;
+        for _ in 0..pieces {
+            tokio::time::sleep(pause).await;
+            if socket.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut config = OriginConfig::new(&format!("http://127.0.0.1:{port}"), OriginKind::Hub).unwrap();
+    config.patience.stall = Duration::from_millis(300);
+    Http::new(&config).unwrap()
+}
+
+async fn open(http: &Http, size: u64) -> crate::OriginBody {
+    let ask = Ask::get(http.url(["x"]), Auth::Bearer(None), LaneKind::Files, OriginErrorKind::EntryNotFound);
+    http.send(&ask).await.unwrap().file(hubless_types::ByteRange::whole(size), size).unwrap()
+}
+
+#[tokio::test]
+async fn drops_do_not_keep_a_connection_alive() {
+    let mut tasks = JoinSet::new();
+    let http = drip(vec![7], Duration::from_millis(20), 500, &mut tasks).await;
+    let begun = tokio::time::Instant::now();
+    let error = open(&http, 500).await.try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(matches!(error, OriginError::Stalled { .. }), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn who_sends_enough_or_waits_for_the_reader_does_not_stall() {
+    let mut tasks = JoinSet::new();
+    // Longer than the stall's time in all, never without enough.
+    let http = drip(vec![7; 8192], Duration::from_millis(100), 10, &mut tasks).await;
+    assert!(open(&http, 81_920).await.try_collect::<Vec<_>>().await.is_ok());
+    let http = drip(vec![7; 1000], Duration::ZERO, 4, &mut tasks).await;
+    let mut body = open(&http, 4000).await;
+    let mut got = 0;
+    while let Some(piece) = body.try_next().await.unwrap() {
+        got += piece.len();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(got, 4000);
 }

@@ -50,6 +50,8 @@ pub struct HubOrigin {
     expands: AtomicBool,
     /// It filters blobs by their length, as far as is known.
     filters: AtomicBool,
+    /// It gives out blobs by their ids, as far as is known.
+    gives_blobs: AtomicBool,
 }
 
 impl HubOrigin {
@@ -63,6 +65,7 @@ impl HubOrigin {
             bundles: Semaphore::new(BUNDLES_AT_ONCE),
             expands: AtomicBool::new(true),
             filters: AtomicBool::new(true),
+            gives_blobs: AtomicBool::new(true),
         })
     }
 
@@ -115,11 +118,21 @@ impl HubOrigin {
         commit: CommitId,
         assembly: &mut Assembly,
     ) -> Result<(), OriginError> {
-        let ids: Vec<BlobId> = assembly.missing().into_iter().map(|(id, _)| id).collect();
-        match git.blobs(&ids).await {
-            Ok(objects) => objects.into_iter().for_each(|object| assembly.object(object)),
-            // Not every server gives out blobs by their ids.
-            Err(error) => tracing::debug!(%error, "blobs are fetched one by one"),
+        if self.gives_blobs.load(Ordering::Relaxed) {
+            let ids: Vec<BlobId> = assembly.missing().into_iter().map(|(id, _)| id).collect();
+            match git.blobs(&ids).await {
+                Ok(objects) => objects.into_iter().for_each(|object| assembly.object(object)),
+                // The Hub itself ends its answer before the pack.
+                Err(
+                    error @ (OriginError::Refused { .. }
+                    | OriginError::Malformed { .. }
+                    | OriginError::Proof { .. }),
+                ) => {
+                    tracing::debug!(%error, "small files are fetched one by one from now on");
+                    self.gives_blobs.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
         }
         let left = assembly.missing();
         if left.len() > MAX_RAW_BLOBS {

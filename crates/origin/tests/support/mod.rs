@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// What to answer to a request line and its headers; nothing after it but the end of the connection.
+/// What to answer to a request; nothing after it but the end of the connection.
 pub(crate) type Script = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 /// The server; it ends when it is dropped.
@@ -29,14 +29,14 @@ impl Rogue {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let (script, seen) = (script.clone(), seen.clone());
                 connections.spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
-                        match socket.read_buf(&mut head).await {
+                    let mut request = Vec::new();
+                    while !is_whole(&request) {
+                        match socket.read_buf(&mut request).await {
                             Ok(n) if n > 0 => {}
                             _ => return,
                         }
                     }
-                    let head = String::from_utf8_lossy(&head).into_owned();
+                    let head = String::from_utf8_lossy(&request).into_owned();
                     seen.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
                     let _ = socket.write_all(&script(&head)).await;
                     let _ = socket.shutdown().await;
@@ -48,10 +48,19 @@ impl Rogue {
         Ok(Self { url, heads, _tasks: tasks })
     }
 
-    /// The heads of the requests so far.
+    /// The requests so far.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Whether the head is here, and as much of a body as it says.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length =
+        head.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    body.len() >= length.unwrap_or(0)
 }
 
 /// An answer with a length.

@@ -8,6 +8,7 @@
 //! what was hashed is what lies on the disk. A draft becomes a blob only if its bytes hash to its digest.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -22,7 +23,7 @@ use super::front::FrontTree;
 use super::import::{DigestKind, Digester};
 use super::partial::PERSIST_EVERY;
 use super::{Imported, Inner};
-use crate::catalogue::{DraftRecord, Place};
+use crate::catalogue::{Catalogue, DraftRecord, Place};
 use crate::error::{Result, StoreError};
 
 /// Bytes that are hashed between two looks at what has arrived.
@@ -49,6 +50,14 @@ pub enum Finished {
 /// The shared part of a [`Draft`].
 #[derive(Debug)]
 pub(super) struct LiveDraft {
+    pub(super) core: Arc<DraftCore>,
+    pub(super) blobs: Arc<Inner>,
+}
+
+/// What the threads that hash and sync have of a draft. It holds no handle of the store: the last one of those must not
+/// go on such a thread, which nobody waits for then.
+#[derive(Debug)]
+pub(super) struct DraftCore {
     pub(super) digest: FileDigest,
     pub(super) size: u64,
     pub(super) data: File,
@@ -59,10 +68,21 @@ pub(super) struct LiveDraft {
     pub(super) state: Mutex<DraftState>,
     pub(super) front: Mutex<FrontTree>,
     pub(super) digester: Mutex<FrontDigest>,
+    /// Held by whoever finishes it.
+    pub(super) finishing: Mutex<()>,
     /// Whether a job to go on hashing is queued, for the tree and for the digest.
     pub(super) queued: [AtomicBool; 2],
     pub(super) changed: watch::Sender<u64>,
-    pub(super) blobs: Arc<Inner>,
+    pub(super) catalogue: Catalogue,
+    pub(super) boot: [u8; 16],
+}
+
+impl Deref for LiveDraft {
+    type Target = DraftCore;
+
+    fn deref(&self) -> &DraftCore {
+        &self.core
+    }
 }
 
 /// What changes while it is filled.
@@ -136,6 +156,7 @@ impl Draft {
     /// discarded already; of reading the disk, after which it can be tried again.
     pub fn finish(&self) -> Result<Finished> {
         let live = &*self.0;
+        let _alone = lock(&live.finishing);
         if live.is_settled() {
             return Err(StoreError::DraftGone { digest: live.digest });
         }
@@ -178,7 +199,7 @@ impl Draft {
     }
 }
 
-impl LiveDraft {
+impl DraftCore {
     pub(super) fn state(&self) -> MutexGuard<'_, DraftState> {
         lock(&self.state)
     }
@@ -244,23 +265,12 @@ impl LiveDraft {
     /// The next bytes from `at` on that have arrived without a gap; `None` if there are none yet.
     fn next_piece<'b>(&self, at: u64, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>> {
         let end = self.front_from(at).min(at.saturating_add(PIECE_BYTES));
-        if end <= at {
+        if end <= at || self.is_settled() {
             return Ok(None);
         }
         buffer.resize((end - at) as usize, 0);
         self.data.read_exact_at(buffer, at).map_err(|e| StoreError::io(&self.data_path, e))?;
         Ok(Some(buffer))
-    }
-
-    /// Hashes bytes that were written just now, if the tree has come exactly so far; else they are read again later.
-    pub(super) fn follow(self: &Arc<Self>, start: u64, bytes: &[u8]) -> Result<()> {
-        if let Ok(mut front) = self.front.try_lock()
-            && front.at() == start
-        {
-            front.push(bytes, self.tree.as_ref()).map_err(|e| StoreError::io(&self.tree_path, e))?;
-        }
-        self.blobs.follower.soon(self);
-        Ok(())
     }
 
     /// Whether the tree, and the digest, lag behind what has arrived. One that somebody is at is said to.
@@ -269,26 +279,6 @@ impl LiveDraft {
         let tree = self.front.try_lock().ok().map(|front| front.at());
         let digest = self.digester.try_lock().ok().map(|front| front.at);
         [lags(tree), lags(digest)]
-    }
-
-    /// Marks groups whose bytes are written.
-    pub(super) fn mark(self: &Arc<Self>, written: &GroupSet) -> Result<()> {
-        let (held, secure) = {
-            let mut state = self.state();
-            written.runs().iter().for_each(|run| state.busy.remove(run.clone()));
-            state.have.insert_all(written);
-            state.dirty = true;
-            if state.persisted_at.elapsed() >= PERSIST_EVERY || state.have == GroupSet::whole(self.size) {
-                self.persist(&mut state)?;
-            }
-            let unsafe_groups = state.have.len() - state.safe.len();
-            (state.have.len(), unsafe_groups * GROUP_BYTES >= SECURE_EVERY_BYTES)
-        };
-        self.changed.send_replace(held);
-        if secure {
-            self.blobs.syncer.draft_soon(self);
-        }
-        Ok(())
     }
 
     /// Has the disk itself take what has arrived.
@@ -305,8 +295,8 @@ impl LiveDraft {
             return Ok(());
         }
         let (have, safe) = (state.have.clone(), state.safe.clone());
-        let record = DraftRecord { size: self.size, have, safe, boot: self.blobs.boot };
-        self.blobs.catalogue.put_draft(&self.digest, &record)?;
+        let record = DraftRecord { size: self.size, have, safe, boot: self.boot };
+        self.catalogue.put_draft(&self.digest, &record)?;
         state.dirty = false;
         state.persisted_at = Instant::now();
         Ok(())
@@ -314,6 +304,37 @@ impl LiveDraft {
 }
 
 impl LiveDraft {
+    /// Hashes bytes that were written just now, if the tree has come exactly so far; else they are read again later.
+    pub(super) fn follow(&self, start: u64, bytes: &[u8]) -> Result<()> {
+        if let Ok(mut front) = self.front.try_lock()
+            && front.at() == start
+        {
+            front.push(bytes, self.tree.as_ref()).map_err(|e| StoreError::io(&self.tree_path, e))?;
+        }
+        self.blobs.follower.soon(&self.core);
+        Ok(())
+    }
+
+    /// Marks groups whose bytes are written.
+    pub(super) fn mark(&self, written: &GroupSet) -> Result<()> {
+        let (held, secure) = {
+            let mut state = self.state();
+            written.runs().iter().for_each(|run| state.busy.remove(run.clone()));
+            state.have.insert_all(written);
+            state.dirty = true;
+            if state.persisted_at.elapsed() >= PERSIST_EVERY || state.have == GroupSet::whole(self.size) {
+                self.persist(&mut state)?;
+            }
+            let unsafe_groups = state.have.len() - state.safe.len();
+            (state.have.len(), unsafe_groups * GROUP_BYTES >= SECURE_EVERY_BYTES)
+        };
+        self.changed.send_replace(held);
+        if secure {
+            self.blobs.syncer.draft_soon(&self.core);
+        }
+        Ok(())
+    }
+
     /// The bytes of `range`, unchecked: for this crate alone.
     pub(super) fn read(&self, range: ByteRange, buffer: &mut Vec<u8>) -> Result<()> {
         buffer.resize(range.len() as usize, 0);
@@ -327,6 +348,8 @@ impl Drop for LiveDraft {
         if let Err(error) = self.persist(&mut state) {
             tracing::warn!(digest = %self.digest, %error, "progress of a fetch was not written; it is fetched anew");
         }
+        // Whoever is still hashing it stops.
+        state.settled = true;
     }
 }
 

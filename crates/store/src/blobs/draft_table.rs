@@ -11,7 +11,7 @@ use hubless_types::{FileDigest, GroupSet};
 use tokio::sync::watch;
 
 use super::begin::{check_room, has_length, open_for_fetch};
-use super::draft::{Draft, DraftState, FrontDigest, LiveDraft, lock};
+use super::draft::{Draft, DraftCore, DraftState, FrontDigest, LiveDraft, lock};
 use super::front::FrontTree;
 use super::layout::remove_if_there;
 use super::tree::{Node, PARENT_BYTES};
@@ -64,7 +64,7 @@ impl Blobs {
         drafts.insert(digest, Arc::downgrade(&live));
         drop(drafts);
         // What a former process left is hashed meanwhile.
-        self.0.follower.soon(&live);
+        self.0.follower.soon(&live.core);
         Ok(Draft(live))
     }
 }
@@ -84,7 +84,7 @@ impl Inner {
         let busy = GroupSet::new();
         let state =
             DraftState { have, busy, safe, persisted_at: Instant::now(), dirty: false, settled: false };
-        Ok(LiveDraft {
+        let core = DraftCore {
             digest,
             size,
             data,
@@ -94,10 +94,13 @@ impl Inner {
             state: Mutex::new(state),
             front: Mutex::new(FrontTree::new(size)),
             digester: Mutex::new(FrontDigest::new(&digest, size)),
+            finishing: Mutex::default(),
             queued: [AtomicBool::new(false), AtomicBool::new(false)],
             changed,
-            blobs: Arc::clone(self),
-        })
+            catalogue: self.catalogue.clone(),
+            boot: self.boot,
+        };
+        Ok(LiveDraft { core: Arc::new(core), blobs: Arc::clone(self) })
     }
 
     /// What a former process left and can be believed.

@@ -1,11 +1,11 @@
 //! Hashes what has arrived of drafts, a little behind their writers: two threads, however many drafts there are.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
-use super::draft::{LiveDraft, lock};
+use super::draft::{DraftCore, lock};
 
 /// Threads that hash; whoever writes a draft builds its tree, so these are mostly at the digests.
 const THREADS: usize = 2;
@@ -21,84 +21,113 @@ enum Part {
     Digest = 1,
 }
 
-type Job = (Weak<LiveDraft>, Part);
+type Job = (Weak<DraftCore>, Part);
 
-/// Threads that follow drafts; they start with the first. Dropping it lets each end its turn.
+/// Threads that follow drafts; they start with the first. Dropping it waits until each has ended its turn.
 #[derive(Debug, Default)]
-pub(super) struct Follower(Mutex<Option<Running>>);
+pub(super) struct Follower {
+    queue: Arc<Queue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
 
-#[derive(Debug)]
-struct Running {
-    queue: SyncSender<Job>,
-    threads: Vec<JoinHandle<()>>,
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    stirred: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    stopped: bool,
 }
 
 impl Follower {
     /// Has what lags of `draft` hashed when its turn comes.
-    pub(super) fn soon(&self, draft: &Arc<LiveDraft>) {
-        let lags = draft.lags();
-        for part in [Part::Tree, Part::Digest] {
-            if lags[part as usize] && !draft.queued[part as usize].swap(true, Ordering::AcqRel) {
-                self.queue((Arc::downgrade(draft), part), draft);
-            }
+    pub(super) fn soon(&self, draft: &Arc<DraftCore>) {
+        if self.queue.put(draft) {
+            self.start();
         }
     }
 
-    fn queue(&self, job: Job, draft: &LiveDraft) {
-        let part = job.1;
-        let mut running = lock(&self.0);
-        let sent = match running.get_or_insert_with(Running::start).queue.try_send(job) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-        };
-        if !sent {
-            draft.queued[part as usize].store(false, Ordering::Release);
+    fn start(&self) {
+        let mut threads = lock(&self.threads);
+        while threads.len() < THREADS {
+            let queue = Arc::clone(&self.queue);
+            let name = format!("draft-hash-{}", threads.len());
+            match std::thread::Builder::new().name(name).spawn(move || queue.work()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    tracing::warn!(%error, "no thread to hash with; files are hashed when they are whole");
+                    return;
+                }
+            }
         }
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let Some(Running { queue, threads }) = lock(&self.0).take() else { return };
-        drop(queue);
-        for thread in threads {
-            // The last handle of a store may go on one of these threads: it ends by itself.
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
-            }
+        lock(&self.queue.state).stopped = true;
+        self.queue.stirred.notify_all();
+        for thread in lock(&self.threads).drain(..) {
+            let _ = thread.join();
         }
     }
 }
 
-impl Running {
-    fn start() -> Self {
-        let (queue, inbox) = sync_channel(MAX_WAITING);
-        let inbox = Arc::new(Mutex::new(inbox));
-        let start = |n| {
-            let inbox = Arc::clone(&inbox);
-            let name = format!("draft-hash-{n}");
-            std::thread::Builder::new().name(name).spawn(move || run(&inbox)).ok()
-        };
-        Self { queue, threads: (0..THREADS).filter_map(start).collect() }
+impl Queue {
+    /// Puts what lags of `draft` at the end; whether anything was put.
+    fn put(&self, draft: &Arc<DraftCore>) -> bool {
+        let lags = draft.lags();
+        let mut put = false;
+        for part in [Part::Tree, Part::Digest].into_iter().filter(|part| lags[*part as usize]) {
+            if draft.queued[part as usize].swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            let mut state = lock(&self.state);
+            if state.jobs.len() < MAX_WAITING {
+                state.jobs.push_back((Arc::downgrade(draft), part));
+                self.stirred.notify_one();
+                put = true;
+            } else {
+                draft.queued[part as usize].store(false, Ordering::Release);
+            }
+        }
+        put
     }
-}
 
-fn run(inbox: &Mutex<Receiver<Job>>) {
-    loop {
-        let next = lock(inbox).recv();
-        let Ok((draft, part)) = next else { return };
-        let Some(draft) = draft.upgrade().filter(|draft| !draft.is_settled()) else { continue };
-        // Before the look at what has arrived: what comes after it queues a new job.
-        draft.queued[part as usize].store(false, Ordering::Release);
-        let more = match part {
-            Part::Tree => draft.advance_tree(TURN_BYTES),
-            Part::Digest => draft.advance_digest(TURN_BYTES),
-        };
-        match more {
-            Ok(true) => draft.blobs.clone().follower.soon(&draft),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(digest = %draft.digest, %error, "not hashed yet; it is when the file is whole");
+    /// The next job; `None` when all is over.
+    fn take(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopped {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            state = self.stirred.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn work(&self) {
+        while let Some((draft, part)) = self.take() {
+            let Some(draft) = draft.upgrade() else { continue };
+            // Before the look at what has arrived: what comes after it queues a new job.
+            draft.queued[part as usize].store(false, Ordering::Release);
+            let more = match part {
+                Part::Tree => draft.advance_tree(TURN_BYTES),
+                Part::Digest => draft.advance_digest(TURN_BYTES),
+            };
+            match more {
+                Ok(true) => {
+                    self.put(&draft);
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(digest = %draft.digest, %error, "not hashed yet; it is when the file is whole");
+                }
             }
         }
     }

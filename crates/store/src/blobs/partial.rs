@@ -158,10 +158,11 @@ impl PartialBlob {
         Ok(Filler::new(self.clone(), groups))
     }
 
-    /// Notes how much of the tree is on the disk.
+    /// Notes that so much of the tree is on the disk; who is behind another hand changes nothing. None at all means that
+    /// the disk has lost it.
     pub(super) fn set_parents(&self, parents: u64) -> Result<()> {
         let mut state = self.0.state();
-        state.parents = parents;
+        state.parents = if parents == 0 { 0 } else { parents.max(state.parents) };
         state.dirty = true;
         let whole = parents == group_count(self.0.size) - 1;
         if whole || state.persisted_at.elapsed() >= PERSIST_EVERY {

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use hubless_types::BlobHash;
 
-use super::draft::LiveDraft;
+use super::draft::DraftCore;
 use super::layout::Layout;
 use crate::catalogue::{Catalogue, Place};
 use crate::error::{Result, StoreError};
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 4096;
 /// What is to be synced.
 enum Job {
     Blob(BlobHash),
-    Draft(Weak<LiveDraft>),
+    Draft(Weak<DraftCore>),
 }
 
 /// A thread that syncs one blob after another. Dropping it lets the current one finish.
@@ -50,7 +50,7 @@ impl Syncer {
     }
 
     /// Syncs what has arrived of a draft when its turn comes.
-    pub(super) fn draft_soon(&self, draft: &Arc<LiveDraft>) {
+    pub(super) fn draft_soon(&self, draft: &Arc<DraftCore>) {
         if let Some(queue) = &self.queue {
             let _ = queue.try_send(Job::Draft(Arc::downgrade(draft)));
         }
@@ -62,10 +62,7 @@ impl Drop for Syncer {
         self.queue = None;
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // The last handle of a store may go on that very thread: it ends by itself.
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
-            }
+            let _ = thread.join();
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! **Invariant:** following aliases ends, whatever was put.
 
-use hubless_types::RepoId;
+use hubless_types::{Access, RepoId};
 
 use super::codec::Record;
 use super::db::Cf;
+use super::looks::Look;
 use super::txn::Txn;
 use super::{Catalogue, keys};
 use crate::error::Result;
@@ -28,7 +29,10 @@ impl Catalogue {
     /// # Errors
     /// As [`Catalogue::set_ref`].
     pub fn put_alias(&self, from: &RepoId, to: &RepoId) -> Result<()> {
-        self.change(|txn| txn.put(Cf::Aliases, folded(from), &Alias(to.clone())))
+        self.change(|txn| {
+            txn.touch(keys::repo(from));
+            txn.put(Cf::Aliases, folded(from), &Alias(to.clone()))
+        })
     }
 
     /// The name by which `repo` is kept, if it is another: it was renamed, or is written in another case than
@@ -38,6 +42,25 @@ impl Catalogue {
     /// # Errors
     /// As [`Catalogue::set_ref`].
     pub fn canonical(&self, repo: &RepoId) -> Result<Option<RepoId>> {
+        Ok(self.look(repo)?.canonical)
+    }
+
+    /// Who may read the content of a repository; `None` if nobody said anything of it.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn access(&self, repo: &RepoId) -> Result<Option<Access>> {
+        Ok(self.look(repo)?.access)
+    }
+
+    fn look(&self, repo: &RepoId) -> Result<Look> {
+        self.inner.looks.get(repo, || {
+            let access = self.facts(repo)?.map(|facts| facts.access);
+            Ok(Look { access, canonical: self.find_canonical(repo)? })
+        })
+    }
+
+    fn find_canonical(&self, repo: &RepoId) -> Result<Option<RepoId>> {
         let mut now = repo.clone();
         for _ in 0..MAX_RENAMES {
             match self.stands_for(&now)? {
@@ -72,6 +95,7 @@ impl Catalogue {
 pub(super) fn note_case(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
     let key = folded(repo);
     if key != keys::repo(repo) && !txn.has(Cf::Aliases, &key)? {
+        txn.touch(keys::repo(repo));
         txn.put(Cf::Aliases, key, &Alias(repo.clone()))?;
     }
     Ok(())

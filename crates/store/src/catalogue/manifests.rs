@@ -73,6 +73,11 @@ impl Catalogue {
         Ok(Some(manifest))
     }
 
+    /// The manifest of a commit, if it is among those that were read last. Never reads the disk.
+    pub fn manifest_in_memory(&self, commit: CommitId) -> Option<Arc<Manifest>> {
+        self.inner.manifests.get(commit)
+    }
+
     /// All rows come from one scan, which sees one state of the database.
     fn read_manifest(&self, commit: CommitId) -> Result<Option<Manifest>> {
         let mut head = None::<ManifestHead>;

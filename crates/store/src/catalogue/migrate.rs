@@ -89,9 +89,10 @@ fn share_commit_and_files(catalogue: &Catalogue, commit: CommitId) -> Result<()>
 
 #[cfg(test)]
 mod tests {
-    use hubless_types::{BlobHash, GroupSet};
+    use hubless_types::{BlobHash, GroupSet, Link, LinkTrust, RepoId, Revision, Timestamp};
 
     use super::super::blobs::BlobRecordV0;
+    use super::super::manifest_rows::tests::manifest;
     use super::super::records::Place;
     use super::super::tests::{fixture, hash};
     use super::*;
@@ -129,6 +130,34 @@ mod tests {
             assert_eq!(raw(c, &hash(8)), kept);
             let all = c.db().page(Cf::Blobs, &[], None, usize::MAX, |_, value| Ok(value[0])).unwrap();
             assert_eq!((all.len(), all.iter().all(|v| *v == 2)), (ROWS_AT_ONCE + 12, true));
+        }
+    }
+
+    /// What others had from a folder of format 1 they go on having; what was found in a cache is nobody else's.
+    #[test]
+    fn what_was_added_or_fetched_stays_shared() {
+        let f = fixture();
+        let c = &f.catalogue;
+        let (added, adopted) = (manifest(1, 2), manifest(2, 4));
+        let names: [RepoId; 2] = ["acme/tiny".parse().unwrap(), "acme/cached".parse().unwrap()];
+        for ((manifest, repo), by) in
+            [&added, &adopted].into_iter().zip(&names).zip([RefSource::Published, RefSource::Adopted])
+        {
+            c.put_manifest(Some(repo), manifest, b"bundle", None).unwrap();
+            let record = RefRecord { commit: manifest.commit(), seen: Timestamp(1), by };
+            c.set_ref(repo, &Revision::main(), record).unwrap();
+        }
+        // Both have the first two files; the others were in the cache alone.
+        for (entry, n) in adopted.entries().iter().zip(1..) {
+            let link = Link { digest: entry.digest(), hash: hash(n), size: 9, trust: LinkTrust::Proven };
+            c.put_blob_and_link(&hash(n), &BlobRecord::fresh(9, Place::Owned, None, [0; 16]), &link).unwrap();
+        }
+        for _ in 0..2 {
+            c.migrate(1).unwrap();
+            let commits = [&added, &adopted].map(|m| c.is_commit_shared(m.commit()).unwrap());
+            assert_eq!(commits, [true, false]);
+            let shared = [1, 2, 3, 4].map(|n| c.blob(&hash(n)).unwrap().unwrap().shared);
+            assert_eq!(shared, [true, true, false, false]);
         }
     }
 }

@@ -17,6 +17,7 @@ mod drafts;
 mod facts;
 mod keys;
 mod links;
+mod looks;
 mod manifest_cache;
 mod manifest_rows;
 mod manifests;
@@ -52,6 +53,7 @@ pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
 
 use self::db::Db;
 use self::dht::DhtLimits;
+use self::looks::Looks;
 use self::manifest_cache::ManifestCache;
 use self::txn::Txn;
 use crate::error::Result;
@@ -80,6 +82,7 @@ struct Inner {
     node: NodeId,
     dht_limits: DhtLimits,
     shelf: Shelf,
+    looks: Looks,
     /// Let go only after the database is closed: fields are dropped in this order.
     _lock: Option<FolderLock>,
 }
@@ -95,6 +98,7 @@ impl Catalogue {
             node,
             dht_limits: DhtLimits::default(),
             shelf: Shelf::open(dir),
+            looks: Looks::default(),
             _lock: lock,
         };
         let catalogue = Self { inner: Arc::new(inner) };
@@ -114,6 +118,9 @@ impl Catalogue {
         let done = change(&mut txn)?;
         let touched = shelf::note(&mut txn, &self.inner.shelf)?;
         txn.commit()?;
+        if !touched.is_empty() {
+            self.inner.looks.forget();
+        }
         touched.iter().try_for_each(|repo| shelf::tell(self.db(), &self.inner.shelf, repo))?;
         Ok(done)
     }

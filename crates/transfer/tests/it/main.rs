@@ -3,5 +3,6 @@
 mod hostile;
 mod interop;
 mod memory;
+mod sharing;
 mod stories;
 mod support;

@@ -122,6 +122,11 @@ async fn a_manifest_travels_with_its_links() -> Flat {
     let (bundle, links) = (random_bytes(3 * MIB), random_bytes(70_000));
     a.disk.store.catalogue().put_manifest(None, &manifest(with)?, &bundle, Some(&links))?;
     a.disk.store.catalogue().put_manifest(None, &manifest(without)?, &bundle[..9], None)?;
+    let unshared = b.client.manifest(&a.provider(), with).await;
+    assert!(matches!(unshared, Err(TransferError::NotHeld { .. })), "{unshared:?}");
+    for commit in [with, without] {
+        a.disk.store.catalogue().share_commit(commit)?;
+    }
     let reply = b.client.manifest(&a.provider(), with).await?;
     assert!(reply.bundle == bundle && reply.links == Some(links));
     let reply = b.client.manifest(&a.provider(), without).await?;
@@ -159,7 +164,9 @@ async fn small_files_come_whole() -> Flat {
     let contents: Vec<Vec<u8>> = (0..300).map(|n| random_bytes(n * 7)).collect();
     let mut digests = Vec::new();
     for content in &contents {
-        digests.push(a.disk.store.blobs().import_bytes(content, DigestKind::GitBlob)?.digest);
+        let taken = a.disk.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+        a.disk.store.blobs().share(&taken.hash)?;
+        digests.push(taken.digest);
     }
     let largest = random_bytes(SMALL_FILE_MAX as usize);
     digests.push(a.disk.add(&largest)?.digest);
@@ -304,6 +311,7 @@ async fn a_reference_that_changes_is_not_served() -> Flat {
     std::fs::write(&path, random_bytes(2 * MIB))?;
     let mode = hubless_store::ImportMode::Reference;
     let file = a.disk.store.blobs().import(&path, mode, DigestKind::Sha256, &|_| ())?;
+    a.disk.store.blobs().share(&file.hash)?;
     b.fetch(&a.provider(), &file, 0..10).await?;
     let mut changed = std::fs::read(&path)?;
     changed[20 * GROUP_BYTES as usize] ^= 1;

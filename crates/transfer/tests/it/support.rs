@@ -61,8 +61,11 @@ impl Disk {
         Ok(taken)
     }
 
+    /// A blob that is about to be fetched, for others to have as it comes.
     pub(crate) fn partial(&self, of: &Imported) -> Result<PartialBlob> {
-        Ok(self.store.blobs().partial(of.hash, of.size)?)
+        let blob = self.store.blobs().partial(of.hash, of.size)?;
+        blob.share_if_empty()?;
+        Ok(blob)
     }
 
     /// All bytes of a blob that is whole here.
@@ -116,6 +119,7 @@ impl Node {
         groups: Range<u64>,
     ) -> Result<PartialBlob, TransferError> {
         let blob = self.disk.store.blobs().partial(what.hash, what.size)?;
+        blob.share_if_empty()?;
         self.client.segment(from, groups, &blob, no_tick()).await?;
         Ok(blob)
     }

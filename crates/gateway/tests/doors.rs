@@ -1,0 +1,159 @@
+//! Stories of every door but the Hub's own: who is let in, and what strangers send.
+
+mod common;
+
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use common::served::Served;
+use common::{Answer, TestResult, ask, endpoint};
+use hubless_testkit::{MemoryOrigin, Swarm, SwarmNode};
+use hubless_types::Access;
+use serde_json::{Value, json};
+
+const TOKEN: &str = "hf_letmein";
+
+/// A node below an origin that keeps `acme/secret` from strangers.
+fn scene(access: Access) -> Result<(Swarm, SwarmNode, MemoryOrigin)> {
+    let (swarm, origin) = (Swarm::new()?, MemoryOrigin::new("https://hub.test"));
+    let repo = "acme/secret".parse()?;
+    let weights: Vec<u8> = (0..9_000_000_u32).map(|i| (i % 241) as u8).collect();
+    origin.publish(&repo, "main", &[("README.md", b"# first\n")])?;
+    origin.publish(&repo, "main", &[("README.md", b"# secret\n"), ("T-Q4_K_M.gguf", &weights)])?;
+    origin.restrict(&repo, access, &[TOKEN])?;
+    let node = swarm.node_below(vec![origin.origin()], |_| {})?;
+    Ok((swarm, node, origin))
+}
+
+async fn git(served: &Served, args: &[&str]) -> Result<Output> {
+    let dir = served.swarm.dir.path();
+    let mut git = Command::new("git");
+    git.current_dir(dir).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("HOME", dir);
+    git.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "true");
+    Ok(tokio::task::spawn_blocking(move || git.output()).await??)
+}
+
+/// What only the origin has is cloned through this node; older history, which nobody asked the origin for, is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn git_is_served_from_the_origin() -> TestResult {
+    let (swarm, node, _origin) = scene(Access::Open)?;
+    let served = Served::of(swarm, node).await?;
+    let url = format!("{}/acme/secret", served.url);
+    let one = git(&served, &["clone", "-q", "--depth", "1", &url, "one"]).await?;
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(std::fs::read(served.swarm.dir.path().join("one/README.md"))?, b"# secret\n");
+    let all = git(&served, &["clone", "-q", &url, "all"]).await?;
+    let said = String::from_utf8_lossy(&all.stderr).into_owned();
+    assert!(!all.status.success() && said.contains("more history is asked for than is held"), "{said}");
+    Ok(())
+}
+
+/// Content that is not open goes to those whom the origin lets in, at every request and at every door.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_kept_out_at_every_door() -> TestResult {
+    for access in [Access::GatedManual, Access::Private] {
+        let (swarm, node, _origin) = scene(access)?;
+        let served = Served::of(swarm, node).await?;
+        let app = endpoint(&served.node);
+        let mine = served.url.replace("http://", &format!("http://user:{TOKEN}@")) + "/acme/secret";
+        let theirs = format!("{}/acme/secret", served.url);
+        let wrong = served.url.replace("http://", "http://user:hf_wrong@") + "/acme/secret";
+        // What was let through once is here; strangers still do not get it.
+        for round in ["first", "second"] {
+            let done = git(&served, &["clone", "-q", "--depth", "1", &mine, round]).await?;
+            assert!(done.status.success(), "{access:?} {}", String::from_utf8_lossy(&done.stderr));
+            for url in [&theirs, &wrong] {
+                let refused = git(&served, &["clone", "-q", "--depth", "1", url, "no"]).await?;
+                assert!(!refused.status.success(), "{access:?} {url}");
+            }
+        }
+        let sha256 =
+            pointer_oid(&std::fs::read_to_string(served.swarm.dir.path().join("first/T-Q4_K_M.gguf"))?)?;
+        let batch =
+            json!({ "operation": "download", "objects": [{ "oid": sha256, "size": 9_000_000 }] }).to_string();
+        let (lfs, blob) =
+            ("/acme/secret.git/info/lfs/objects/batch", format!("/v2/acme/secret/blobs/sha256:{sha256}"));
+        let bearer = format!("Bearer {TOKEN}");
+        let with = [("authorization", &*bearer)];
+        for (method, path, body) in
+            [("POST", lfs, &*batch), ("GET", "/v2/acme/secret/manifests/latest", ""), ("GET", &blob, "")]
+        {
+            let refused = ask(&app, method, path, &[], body).await?;
+            assert_eq!(refused.status.as_u16(), 401, "{access:?} {path} {}", refused.text());
+            let let_in = ask(&app, method, path, &with, body).await?;
+            assert_eq!(let_in.status.as_u16(), 200, "{access:?} {path} {}", let_in.text());
+        }
+        assert!(!served.node.store.blobs().is_shared(&held(&served, &sha256)?)?, "peers get nothing of it");
+    }
+    Ok(())
+}
+
+fn held(served: &Served, sha256: &str) -> Result<hubless_types::BlobHash> {
+    let digest = hubless_types::FileDigest::Sha256(sha256.parse()?);
+    Ok(served.node.store.catalogue().link(&digest)?.context("a link")?.hash)
+}
+
+fn pointer_oid(pointer: &str) -> Result<String> {
+    let line = pointer.lines().find_map(|line| line.strip_prefix("oid sha256:")).context("a pointer")?;
+    Ok(line.to_owned())
+}
+
+/// Whatever is sent is answered with a 4xx or a whole answer, and says what is wrong.
+#[tokio::test]
+async fn nothing_that_is_sent_breaks_a_door() -> TestResult {
+    let story = common::Story::begin().await?;
+    let v2 = [("git-protocol", "version=2")];
+    let gzipped = [("git-protocol", "version=2"), ("content-encoding", "gzip")];
+    let packed = [("git-protocol", "version=2"), ("content-encoding", "br")];
+    let post = async |path: &str, headers: &[(&str, &str)], body: &str| -> Result<Answer> {
+        ask(&story.app, "POST", path, headers, body).await
+    };
+    let upload_pack = "/acme/tiny.git/git-upload-pack";
+    for (headers, body, status) in [
+        (&v2[..], "", 400),
+        (&v2[..], "0000", 400),
+        (&v2[..], "zzzz", 400),
+        (&v2[..], "0014command=ls-refs\n0005", 400),
+        (&v2[..], "0012command=push\n0000", 400),
+        (&gzipped[..], "0014command=ls-refs\n0000", 400),
+        (&packed[..], "0014command=ls-refs\n0000", 415),
+        (&v2[..], "0014command=ls-refs\n0000", 200),
+    ] {
+        let answer = post(upload_pack, headers, body).await?;
+        assert_eq!(answer.status.as_u16(), status, "{body} {}", answer.text());
+    }
+    let old = post(upload_pack, &[], "0000").await?;
+    assert!(old.text().contains("ERR this node speaks version 2"));
+    let lfs = "/acme/tiny/info/lfs/objects/batch";
+    for (body, status) in [
+        ("", 400),
+        ("{", 400),
+        (r#"{"operation":"upload","objects":[]}"#, 403),
+        (r#"{"operation":"download","hash_algo":"md5"}"#, 409),
+        (r#"{"operation":"download","objects":[{"oid":"../../etc","size":1}]}"#, 200),
+    ] {
+        let answer = post(lfs, &[], body).await?;
+        assert_eq!(answer.status.as_u16(), status, "{body}");
+        assert_eq!(answer.header("content-type"), "application/vnd.git-lfs+json");
+    }
+    let long = post(lfs, &[], &" ".repeat(2_000_000)).await?;
+    assert_eq!(long.status, 413);
+    let wrong: Value =
+        post(lfs, &[], r#"{"operation":"download","objects":[{"oid":"x","size":1}]}"#).await?.json()?;
+    assert_eq!(wrong["objects"][0]["error"]["code"], 422);
+    for path in [
+        "/acme/tiny/info/refs",
+        "/acme/tiny/info/refs?service=git-receive-pack",
+        "/acme/tiny/info/refs?service=x",
+    ] {
+        let answer = story.get(path).await?;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (403, "text/plain; charset=utf-8")
+        );
+    }
+    let allowed = ask(&story.app, "OPTIONS", lfs, &[], "").await?;
+    assert!(allowed.header("access-control-allow-methods").contains("POST"));
+    assert_eq!(allowed.header("access-control-allow-origin"), "*");
+    Ok(())
+}

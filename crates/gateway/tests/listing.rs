@@ -1,0 +1,120 @@
+//! Stories of listings: what is known, found by what is said of it, page by page; and of names that changed.
+
+mod common;
+
+use common::{Story, TestResult, ask};
+use hubless_types::{Access, RepoFacts, RepoId, Timestamp};
+use serde_json::{Value, json};
+
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()).collect()
+}
+
+fn facts(tags: &[&str], downloads: u64, modified: u64) -> RepoFacts {
+    RepoFacts {
+        tags: tags.iter().map(|t| (*t).to_owned()).collect(),
+        downloads,
+        modified: Timestamp(modified),
+        ..RepoFacts::default()
+    }
+}
+
+/// What an origin told is listed beside what is here, and no private repository is.
+#[tokio::test]
+async fn a_listing_is_searched_filtered_and_sorted() -> TestResult {
+    let story = Story::begin().await?;
+    let catalogue = story.node.store.catalogue();
+    for (name, facts) in [
+        ("zeta/bert-large", facts(&["pytorch", "license:mit"], 500, 30)),
+        ("zeta/bert-small", facts(&["pytorch"], 900, 10)),
+        ("acme/gated", RepoFacts { access: Access::GatedAuto, ..facts(&["license:mit"], 50, 20) }),
+        ("acme/secret-bert", RepoFacts { access: Access::Private, ..facts(&["pytorch"], 9999, 99) }),
+        ("datasets/zeta/bert-rows", facts(&[], 1, 1)),
+    ] {
+        catalogue.put_facts(&name.parse()?, &facts)?;
+    }
+    for (query, expected) in [
+        ("search=BERT&sort=downloads", &["zeta/bert-small", "zeta/bert-large"][..]),
+        ("search=bert%20lar", &["zeta/bert-large"]),
+        ("author=acme&sort=downloads&direction=-1", &["acme/gated", "acme/tiny"]),
+        ("filter=license:mit&sort=lastModified", &["zeta/bert-large", "acme/gated"]),
+        ("filter=license:mit&filter=pytorch", &["zeta/bert-large"]),
+        ("filter=license:mit&gated=true", &["acme/gated"]),
+        ("search=secret", &[]),
+        ("filter=safetensors", &["acme/tiny"]),
+        ("apps=ollama", &[]),
+    ] {
+        let found = story.get(&format!("/api/models?{query}")).await?.json()?;
+        assert_eq!(ids(&found), expected, "{query}");
+    }
+    let gated = story.get("/api/models?search=gated").await?.json()?;
+    assert_eq!((&gated[0]["gated"], &gated[0]["downloads"]), (&json!("auto"), &json!(50)));
+    assert_eq!(story.get("/api/models?sort=colour").await?.refusal(), (400, "BadRequest", true));
+    assert_eq!(story.get("/api/models?cursor=x").await?.status, 400);
+    Ok(())
+}
+
+/// Pages follow each other by absolute links, though repositories come and go meanwhile.
+#[tokio::test]
+async fn pages_of_a_listing() -> TestResult {
+    let story = Story::begin().await?;
+    let catalogue = story.node.store.catalogue();
+    for n in 0..7 {
+        catalogue.put_facts(&format!("many/m{n}").parse()?, &facts(&["a,b"], 100 - n, 0))?;
+    }
+    let mut next = "/api/models?author=many&sort=downloads&limit=3&expand[]=downloads".to_owned();
+    let mut found = Vec::new();
+    while !next.is_empty() {
+        let page = story.get(&next).await?;
+        let json = page.json()?;
+        assert!(json[0].get("tags").is_none() && json[0]["downloads"].is_u64(), "only what was asked for");
+        found.extend(ids(&json).into_iter().map(str::to_owned));
+        let link = page.header("link");
+        assert!(link.is_empty() || link.starts_with("<http://hub.test:8090/api/models?"), "{link}");
+        next = link.split(['<', '>']).nth(1).unwrap_or_default().replace("http://hub.test:8090", "");
+        // One that comes before what was seen does not show the last one twice.
+        catalogue.put_facts(&"many/first".parse()?, &facts(&[], 1000, 0))?;
+    }
+    assert_eq!(found, (0..7).map(|n| format!("many/m{n}")).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// A repository's own card says what it is; files are listed where they are asked for.
+#[tokio::test]
+async fn a_card_tells_of_its_repository() -> TestResult {
+    let story = Story::begin().await?;
+    let card =
+        b"---\nlicense: mit\nlanguage: fr\nlibrary_name: transformers\npipeline_tag: fill-mask\n---\n# x\n";
+    let folder = story.swarm.folder("carded", &[("README.md", card), ("model.safetensors", b"x")])?;
+    story.node.publish(&"acme/carded".parse()?, folder).await?;
+    let info = story.get("/api/models/acme/carded").await?.json()?;
+    assert_eq!(info["tags"], json!(["transformers", "fill-mask", "license:mit", "fr", "safetensors"]));
+    assert_eq!((&info["pipeline_tag"], &info["library_name"]), (&json!("fill-mask"), &json!("transformers")));
+    assert_eq!(info["cardData"]["language"], json!("fr"));
+    let found = story.get("/api/models?pipeline_tag=fill-mask&full=true").await?.json()?;
+    assert_eq!(ids(&found), ["acme/carded"]);
+    assert_eq!(found[0]["siblings"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&found[0]["sha"], &found[0]["cardData"]["license"]), (&info["sha"], &json!("mit")));
+    Ok(())
+}
+
+/// Who asks by a former name, or in another case, is sent on, with the same place and query.
+#[tokio::test]
+async fn a_former_name_leads_to_the_new_one() -> TestResult {
+    let story = Story::begin().await?;
+    let (old, new): (RepoId, RepoId) = ("old/name".parse()?, "acme/tiny".parse()?);
+    story.node.store.catalogue().put_alias(&old, &new)?;
+    for (asked, location) in [
+        ("/api/models/old/name?blobs=1", "/api/models/acme/tiny?blobs=1"),
+        ("/Old/Name/resolve/main/100%.txt", "/acme/tiny/resolve/main/100%.txt"),
+        ("/api/models/ACME/tiny/tree/main/onnx", "/api/models/acme/tiny/tree/main/onnx"),
+        ("/acme/TINY/resolve/refs%2Fpr%2F1/a?x=1", "/acme/tiny/resolve/refs%2Fpr%2F1/a?x=1"),
+    ] {
+        let answer = story.get(asked).await?;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (307, location), "{asked}");
+    }
+    let posted = ask(&story.app, "POST", "/api/models/old/name/paths-info/main", &[], "paths=a").await?;
+    assert_eq!(posted.status, 307);
+    assert_eq!(story.get("/api/models/acme/tiny").await?.status, 200);
+    Ok(())
+}
