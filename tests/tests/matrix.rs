@@ -5,9 +5,12 @@
 //! table must be the one that they make; `HUBLESS_WRITE_TABLE=1` writes it there.
 
 use anyhow::{Context as _, Result, ensure};
-use hubless_testkit::{Hub, HubFile};
-use hubless_tests::matrix::{self, Cell, Failure, Fixture};
+use hubless_testkit::{Budget, Hub, HubFaults, HubFile, Scope};
+use hubless_tests::matrix::{self, Cell, Failure, Fixture, Operation};
 use hubless_tests::{Home, Node, Python, RunOptions, StoryResult};
+
+/// Half of the large file of the fixture, in bytes.
+const BIG_HALF: u64 = 12 << 20;
 
 /// Puts every repository of the fixture on the hub.
 async fn push_all(hub: &Hub, fixture: &Fixture) -> Result<()> {
@@ -59,6 +62,9 @@ async fn every_client_does_what_it_can() -> StoryResult {
     let fixture = Fixture::new()?;
     let [home_a, home_b] = [Home::new()?, Home::new()?];
     let hub = Hub::start().await?;
+    // What the Hub says of Xet must not reach a client: there is none behind a node.
+    hub.claim_xet(true);
+    hub.set_budget(Some(Budget { left: 1_000_000, window: 300 }));
     let a = with_origin(&home_a, &hub).await?;
     let make = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/make.py");
     Python::of(&a)?.file(make, &[&fixture.path().display().to_string()]).await?.ok()?;
@@ -79,6 +85,55 @@ async fn every_client_does_what_it_can() -> StoryResult {
     b.stop().await?;
     a.stop().await?;
     if all { check_table(&matrix::render(&cells)) } else { Ok(()) }
+}
+
+/// A client that is killed while its node is itself still fetching, from a slow origin, and started again, ends with
+/// the right bytes; each through a node that has nothing yet.
+#[tokio::test]
+async fn a_client_is_killed_while_its_node_still_fetches() -> StoryResult {
+    let fixture = Fixture::new()?;
+    let hub = Hub::start().await?;
+    let mut files = Vec::new();
+    read(&fixture.path().join("acme/big"), "", &mut files)?;
+    hub.push_files(&"acme/big".parse()?, "main", files).await?;
+    let mut cells = matrix::all();
+    let some = ["huggingface_hub 2.4.0", "huggingface_hub 1.5.0", "curl"];
+    cells.retain(|cell| cell.operation == Operation::Resume && some.contains(&cell.client));
+    ensure!(cells.len() == some.len(), "{cells:?}");
+    // Of each body: several at once are faster.
+    let slow = HubFaults { on: Scope::Network, bytes_per_second: Some(3 << 20), ..HubFaults::default() };
+    hub.set_faults(slow);
+    for cell in cells {
+        let home = Home::new()?;
+        let node = with_origin(&home, &hub).await?;
+        let before = hub.bytes_sent();
+        let half_way = || hub.bytes_sent() - before > BIG_HALF;
+        let done = matrix::run_killed(cell, &node.http, fixture.path(), half_way).await;
+        done.with_context(|| format!("{} through a node that had nothing", cell.client))?;
+        node.stop().await?;
+    }
+    Ok(())
+}
+
+/// A cell is green only if the bytes are right: a hub whose files have one wrong byte turns them red.
+#[tokio::test]
+async fn a_wrong_byte_turns_a_cell_red() -> StoryResult {
+    let fixture = Fixture::new()?;
+    let hub = Hub::start().await?;
+    let tiny = "acme/tiny".parse()?;
+    let mut files = Vec::new();
+    read(&fixture.path().join("acme/tiny"), "", &mut files)?;
+    hub.push_files(&tiny, "main", files).await?;
+    let mut cells = matrix::all();
+    cells.retain(|cell| cell.client == "aria2" && cell.operation == Operation::Ranges);
+    ensure!(
+        matrix::run_all(&cells, &hub.url(), fixture.path()).await?.is_empty(),
+        "the hub itself serves it"
+    );
+    hub.set_faults(HubFaults { on: Scope::Content, wrong_byte_at: Some(5_000_000), ..HubFaults::default() });
+    let failures = matrix::run_all(&cells, &hub.url(), fixture.path()).await?;
+    ensure!(failures.len() == 1, "nobody saw the wrong byte");
+    Ok(())
 }
 
 fn check_table(table: &str) -> StoryResult {

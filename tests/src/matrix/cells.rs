@@ -162,3 +162,34 @@ pub fn all() -> Vec<Cell> {
     };
     CLIENTS.iter().flat_map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of the rows are what is installed.
+    #[test]
+    fn the_table_names_the_versions_that_are_pinned() -> anyhow::Result<()> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (client, file, pin) in [
+            ("huggingface_hub 2.4.0 with hf_xet", "scripts/requirements.txt", "huggingface_hub==2.4.0\n"),
+            ("huggingface_hub 2.4.0", "scripts/clients/hub-2.4.txt", "huggingface_hub==2.4.0\n"),
+            ("huggingface_hub 1.5.0", "scripts/clients/hub-1.5.txt", "huggingface_hub==1.5.0\n"),
+            ("huggingface_hub 0.36.2", "scripts/clients/hub-0.36.txt", "huggingface_hub==0.36.2\n"),
+            ("transformers 5.23.0", "scripts/requirements.txt", "transformers==5.23.0\n"),
+            ("datasets 5.2.0", "scripts/requirements.txt", "datasets==5.2.0\n"),
+            ("@huggingface/hub 2.17.5", "tests/clients/js/package.json", "\"@huggingface/hub\": \"2.17.5\""),
+            ("hf-hub crate 1.0.0", "tests/clients/hf-hub/Cargo.toml", "version = \"=1.0.0\""),
+            ("hf-hub crate 0.5.0", "tests/clients/hf-hub/Cargo.toml", "version = \"=0.5.0\""),
+        ] {
+            assert!(CLIENTS.iter().any(|(name, _)| name.starts_with(client)), "no row is `{client}`");
+            assert!(std::fs::read_to_string(root.join(file))?.contains(pin), "{file} does not pin {pin}");
+        }
+        let pins = std::fs::read_to_string(root.join("scripts/requirements.txt"))?;
+        assert!(
+            pins.contains("hf-xet==")
+                && !std::fs::read_to_string(root.join("scripts/clients/hub-2.4.txt"))?.contains("hf-xet=")
+        );
+        Ok(())
+    }
+}

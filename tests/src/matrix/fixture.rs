@@ -13,6 +13,10 @@ const REPOS: [&str; 6] =
 /// Bytes of the large file: long enough to be killed in the middle of.
 const BIG: usize = 24 * MIB + 7;
 
+/// What tells git-lfs which files are its own; every repository on the Hub has one.
+const ATTRIBUTES: &[u8] = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n\
+    *.onnx filter=lfs diff=lfs merge=lfs -text\n*.parquet filter=lfs diff=lfs merge=lfs -text\n";
+
 const CARD: &str = "---\nlicense: mit\ntags:\n- small\npipeline_tag: text-generation\n---\n# Tiny\n";
 
 /// The folders. They go away with it.
@@ -29,8 +33,10 @@ impl Fixture {
     pub fn new() -> Result<Self> {
         let tree = Tree::new()?;
         let rows: String = (0..500).map(|n| format!("{{\"n\": {n}, \"text\": \"row {n}\"}}\n")).collect();
-        let files: [(&str, &[u8]); 12] = [
+        let files: [(&str, &[u8]); 14] = [
             ("acme/tiny/README.md", CARD.as_bytes()),
+            ("acme/tiny/.gitattributes", ATTRIBUTES),
+            ("acme/big/.gitattributes", ATTRIBUTES),
             ("acme/tiny/config.json", b"{\"model_type\": \"bert\"}\n"),
             ("acme/tiny/tokenizer.json", &random_bytes(300_000)),
             ("acme/tiny/model.safetensors", &random_bytes(9 * MIB + 12_345)),

@@ -10,5 +10,5 @@ mod table;
 
 pub use cells::{Cell, Operation, all};
 pub use fixture::Fixture;
-pub use run::{Failure, run_all};
+pub use run::{Failure, run_all, run_killed};
 pub use table::{readme_table, render, replace};

@@ -64,9 +64,24 @@ async fn run(cell: Cell, endpoint: &str, fixture: &Path) -> Result<()> {
     }
     let line = Line::to(endpoint).await?;
     line.limit(Some(SLOW));
-    killed_half_way(cell.program, &line, fixture, work.path()).await?;
+    killed_when(cell.program, &line.endpoint, fixture, work.path(), || line.passed() >= KILLED_AT).await?;
     line.limit(None);
     once(cell.program, &line.endpoint, fixture, work.path()).await.context("started again")
+}
+
+/// Runs one cell against the node at `endpoint`: kills it when `half_way` says so, and starts it again.
+///
+/// # Errors
+/// If it ends before it is killed, or does not end well afterwards.
+pub async fn run_killed(
+    cell: Cell,
+    endpoint: &str,
+    fixture: &Path,
+    half_way: impl Fn() -> bool,
+) -> Result<()> {
+    let work = TempDir::with_prefix("hubless-cell-")?;
+    killed_when(cell.program, endpoint, fixture, work.path(), half_way).await?;
+    once(cell.program, endpoint, fixture, work.path()).await.context("started again")
 }
 
 async fn once(program: Program, endpoint: &str, fixture: &Path, work: &Path) -> Result<()> {
@@ -83,24 +98,30 @@ async fn once(program: Program, endpoint: &str, fixture: &Path, work: &Path) -> 
     Ok(())
 }
 
-async fn killed_half_way(program: Program, line: &Line, fixture: &Path, work: &Path) -> Result<()> {
-    let mut command = command(program, &line.endpoint, fixture, work)?;
+async fn killed_when(
+    program: Program,
+    endpoint: &str,
+    fixture: &Path,
+    work: &Path,
+    half_way: impl Fn() -> bool,
+) -> Result<()> {
+    let mut command = command(program, endpoint, fixture, work)?;
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("start it")?;
     let group = group_of(&child)?;
-    let half_way = async {
-        while line.passed() < KILLED_AT {
+    let waiting = async {
+        while !half_way() {
             if let Some(status) = child.try_wait()? {
-                bail!("it ended before it could be killed: {status}, {} bytes passed", line.passed());
+                bail!("it ended before it could be killed: {status}");
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     };
-    let reached = tokio::time::timeout(LIMIT, half_way).await;
-    // The programs that it started go with it.
-    kill_process_group(group, Signal::KILL)?;
+    let reached = tokio::time::timeout(LIMIT, waiting).await;
+    // The programs that it started go with it. One that ended by itself is told of below.
+    let _ = kill_process_group(group, Signal::KILL);
     child.wait().await?;
-    reached.with_context(|| format!("only {} bytes came", line.passed()))?
+    reached.with_context(|| format!("it was not half way within {LIMIT:?}"))?
 }
 
 fn group_of(child: &Child) -> Result<Pid> {

@@ -48,3 +48,19 @@ pub fn replace(table: &str) -> Result<()> {
     let (_, after) = rest.split_once(END).context("README.md's table of clients has no end")?;
     Ok(std::fs::write(readme(), format!("{before}{BEGIN}{table}{END}{after}"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matrix::all;
+
+    #[test]
+    fn a_row_has_a_mark_for_each_operation_that_the_client_has() {
+        let table = render(&all());
+        let rows: Vec<&str> = table.lines().collect();
+        assert!(rows.iter().all(|row| row.matches('|').count() == Operation::ALL.len() + 2), "{table}");
+        let marks = rows.iter().map(|row| row.matches('✓').count()).sum::<usize>();
+        assert_eq!(marks, all().len());
+        assert!(table.contains("| aria2 |  |  |  | ✓ | ✓ |  |"), "{table}");
+    }
+}
