@@ -163,12 +163,12 @@ pub enum MirrorError {
     #[error(transparent)]
     Origin(#[from] OriginError),
     /// Whether the caller may read what is not open to everyone cannot be asked.
-    #[error("`{repo}` is not open to everyone, and whether you may read it cannot be asked{}", because(source.as_ref()))]
+    #[error("`{repo}` is not open to everyone, and whether you may read it cannot be asked{}", because(source.as_deref()))]
     Unchecked {
         /// The repository.
         repo: RepoId,
         /// Why its origin did not say; none if this node has no origin.
-        source: Option<OriginError>,
+        source: Option<Box<OriginError>>,
     },
     /// A file whose link is only claimed is not whole yet; the fetch goes on.
     #[error("`{path}` is being fetched and checked; ask again in {} s", retry_after.as_secs())]

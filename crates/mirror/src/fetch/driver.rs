@@ -431,7 +431,7 @@ impl Driver {
             }
             Action::Cancel { request } => self.segments.cancel(request),
             Action::DropHolder { holder, why } => {
-                let Some(node) = holder.node() else { return None };
+                let node = holder.node()?;
                 if why == Dropped::Lied {
                     tracing::warn!(node = %node.short(), "a peer sent wrong bytes and is not asked again");
                 }

@@ -123,6 +123,6 @@ impl Inner {
 fn not_let_in(repo: &RepoId, error: hubless_origin::OriginError) -> MirrorError {
     match error.kind() {
         OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken => error.into(),
-        _ => MirrorError::Unchecked { repo: repo.clone(), source: Some(error) },
+        _ => MirrorError::Unchecked { repo: repo.clone(), source: Some(Box::new(error)) },
     }
 }
