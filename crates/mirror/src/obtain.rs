@@ -24,7 +24,7 @@ use crate::plan::Source;
 use crate::sources::Net;
 use crate::upstream::Remote;
 use crate::util::{blocking, locked};
-use crate::{Caller, MirrorError};
+use crate::{Caller, ErrorKind, MirrorError, NotFound};
 
 /// Claimed links of one file that are tried, each a fetch of the whole file.
 const MAX_CLAIMS_TRIED: usize = 8;
@@ -152,6 +152,24 @@ impl Jobs {
 type WeakFile = WeakShared<BoxFuture<'static, Result<Link, Arc<MirrorError>>>>;
 
 impl Inner {
+    /// As [`Inner::obtain`], to its end. Where somebody else's attempt was refused for want of a token and this caller
+    /// has one, it is tried again with it.
+    pub(crate) async fn obtained(
+        self: &Arc<Self>,
+        caller: &Caller,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+        job: Obtaining,
+    ) -> Result<Link, Arc<MirrorError>> {
+        let error = match job.await {
+            Err(error) if caller.token.is_some() && wants_token(&error) => error,
+            done => return done,
+        };
+        let Ok((own, _)) = self.obtain(caller, repo, commit, entry) else { return Err(error) };
+        own.await
+    }
+
     /// Gets a file here, whole and proven; joins whoever is at it already. Nothing happens until it is awaited.
     pub(crate) fn obtain(
         self: &Arc<Self>,
@@ -413,6 +431,10 @@ impl Inner {
     pub(crate) fn online(&self, what: &str) -> Result<&Net, MirrorError> {
         self.net.as_ref().ok_or_else(|| MirrorError::Offline { what: what.to_owned() })
     }
+}
+
+fn wants_token(error: &MirrorError) -> bool {
+    matches!(error.kind(), ErrorKind::Gated | ErrorKind::BadToken | ErrorKind::NotFound(NotFound::Repo))
 }
 
 fn proven(link: Link) -> Link {

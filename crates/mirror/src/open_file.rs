@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use hubless_transfer::SMALL_FILE_MAX;
 use hubless_types::{Access, ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
 
@@ -172,6 +173,8 @@ impl Inner {
         range: ByteRange,
     ) -> Result<FileReader, MirrorError> {
         let (job, gauge) = self.obtain(caller, repo, commit, &entry)?;
+        let (inner, asking, of, wanted) = (Arc::clone(self), caller.clone(), repo.clone(), entry.clone());
+        let job = async move { inner.obtained(&asking, &of, commit, &wanted, job).await }.boxed().shared();
         match tokio::time::timeout(self.config.claimed_wait, job.clone()).await {
             Ok(done) => {
                 let link = done.map_err(MirrorError::Shared)?;

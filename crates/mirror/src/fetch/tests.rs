@@ -590,10 +590,8 @@ async fn a_fetch_that_was_given_up_before_it_began_is_forgotten() -> Result<()> 
     let waits = fetcher.fetch(want(&files[1]), stream::pending().boxed());
     assert!(timeout(Duration::from_secs(1), waits).await.is_err(), "the inbox is full");
     assert_eq!(fetcher.running(), 2);
-
     fetcher.shared.tasks.spawn(driver.run());
     tokio::time::sleep(Duration::from_secs(1)).await;
-
     assert_eq!(fetcher.running(), 1);
     drop(handle);
     fetcher.shared.tasks.close();
