@@ -205,9 +205,7 @@ impl Inner {
         match self.ask_origins(repo, revision, token).await {
             Ok(Some(told)) => Ok(of_origin(told)),
             Ok(None) => Err(unchecked(None)),
-            Err(MirrorError::Origin(error)) if !answers(error.kind()) => {
-                Err(unchecked(Some(Box::new(error))))
-            }
+            Err(MirrorError::Origin(error)) if !answers(error.kind()) => Err(unchecked(Some(error))),
             Err(error) => Err(error),
         }
     }
