@@ -162,6 +162,9 @@ async fn bytes_of(content: &Content, headers: &HeaderMap, kind: &str) -> Handled
     set(&mut response, "content-length", &(taken.end - taken.start).to_string());
     set(&mut response, "content-type", kind);
     set(&mut response, "accept-ranges", "bytes");
+    if size == 0 && headers.contains_key(RANGE) {
+        set(&mut response, "content-range", "bytes */0");
+    }
     if range.is_some() {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         set(&mut response, "content-range", &format!("bytes {}-{}/{size}", taken.start, taken.end - 1));
