@@ -381,6 +381,7 @@ async fn one_stranger_does_not_take_all_manifest_slots() -> Flat {
     let commit = CommitId::from_bytes([5; 20]);
     let bundle = random_bytes(6 * MIB);
     node.disk.store.catalogue().put_manifest(None, &manifest(commit)?, &bundle, None)?;
+    node.disk.store.catalogue().share_commit(commit)?;
     let stranger = endpoint(87).await?;
     let request = [&[0x11, 21, 0, 0, 0, 20][..], commit.as_bytes().as_slice()].concat();
     let mut held = ask_and_take_nothing(&stranger, &node, HUBLESS, &request, 4).await?;
