@@ -51,8 +51,8 @@ def tell(index, opening, asked, peak):
     found.at_most("the same through the door, p99", p99, 20, " ms", 1)
     found.at_most("opening the node on it", opening, 3, " s", 1)
     found.at_most("resident memory of the node, peak", peak, 400, " MiB", 0)
-    rows = [[name, str(c["count"]), *(f"{ms:.1f}" for ms in c["p50_p99_worst_ms"]), *(f"{ms:.1f}" for ms in c["on_cpu_ms"][:2])]
+    rows = [[name, str(c["count"]), *(f"{ms:.1f}" for ms in c["p50_p99_worst_ms"])]
             for name, c in [("all", index["all"]), *sorted(index["classes"].items())]]
     found.tables.append(Table(f"The index of {index['repositories']:,} repositories: milliseconds an answer, by page size",
-                              ["questions", "asked", "half", "p99", "worst", "on the processor: half", "p99"], rows))
+                              ["questions", "asked", "half", "p99", "worst"], rows))
     return found
