@@ -39,7 +39,8 @@ const TAGS: [&str; 8] = [
 /// One kind of question.
 struct Class {
     name: &'static str,
-    /// By the clock, and on the processor: on a busy machine only the second is the program's own.
+    /// By the clock, and on the processor (which counts in ticks of some milliseconds): on a busy machine only the
+    /// second is the program's own.
     took: Vec<[Duration; 2]>,
 }
 
