@@ -259,25 +259,35 @@ impl Inner {
         Ok(roots)
     }
 
-    /// Takes in the contents that came with the bundle of `commit`, those of `wanted` only. Blocks.
-    pub(crate) fn import_bundled(&self, commit: CommitId, wanted: &[&FileEntry]) -> Result<(), MirrorError> {
+    /// Takes in the contents that came with the bundle of `commit`, those of `wanted` only, if the commit may be shown
+    /// under `repo`. Blocks.
+    pub(crate) fn import_bundled(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        wanted: &[&FileEntry],
+    ) -> Result<(), MirrorError> {
         let catalogue = self.store.catalogue();
         let mut missing = std::collections::HashSet::new();
         for entry in wanted.iter().filter(|e| e.lfs.is_none() && e.size <= POINTER_MAX_BYTES) {
-            if self.held(&entry.digest())?.is_none() {
+            let held = self.held(&entry.digest())?;
+            if !held.map_or(Ok(false), |link| self.may_show(repo, &link.hash))? {
                 missing.insert(entry.blob);
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
-        let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
+        let commit = self.own_commit(repo, commit)?;
+        let bytes = if self.shows(repo, commit)? { catalogue.bundle(commit)? } else { None };
+        let Some(bytes) = bytes else { return Ok(()) };
         let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
         // Whoever may have the bundle has these bytes already.
         let shared = catalogue.is_commit_shared(commit)?;
         for content in &bundle.blobs {
             if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
                 let taken = self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                self.came_under(repo, taken.hash);
                 if shared {
                     self.store.blobs().share(&taken.hash)?;
                 }

@@ -154,7 +154,8 @@ impl Job<'_> {
 
     fn read(&self, commit: CommitId) -> Result<Option<(Arc<Manifest>, Bundle)>, MirrorError> {
         let catalogue = self.inner.store.catalogue();
-        let (Some(manifest), Some(bundle)) = (self.inner.shown_manifest(self.repo, commit)?, catalogue.bundle(commit)?)
+        let (Some(manifest), Some(bundle)) =
+            (self.inner.shown_manifest(self.repo, commit)?, catalogue.bundle(commit)?)
         else {
             return Ok(None);
         };
