@@ -1,4 +1,5 @@
 //! What one repository has is not had by asking for it under another's name, and a token is for one origin alone.
+#![allow(clippy::expect_used, reason = "a name in a test is one")]
 
 mod common;
 
