@@ -103,6 +103,58 @@ async fn strangers_are_kept_out_at_every_door() -> TestResult {
     Ok(())
 }
 
+/// What the node holds of a closed repository is not had by asking for its commit under an open one's address, at any
+/// door, with a token or without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_commit_is_not_had_at_an_open_address() -> TestResult {
+    let (swarm, node, origin) = scene(Access::Private)?;
+    origin.publish(&"acme/open".parse()?, "main", &[("README.md", b"# open\n")])?;
+    let app = endpoint(&node);
+    let bearer = format!("Bearer {TOKEN}");
+    let with = [("authorization", &*bearer)];
+    let info = ask(&app, "GET", "/api/models/acme/secret/revision/main", &with, "").await?.json()?;
+    let commit = info["sha"].as_str().context("a commit")?.to_owned();
+    let weights =
+        ask(&app, "GET", &format!("/acme/secret/resolve/{commit}/T-Q4_K_M.gguf"), &with, "").await?;
+    assert_eq!(weights.status, 200, "{}", weights.text());
+    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&weights.body).into();
+    let oid = hubless_types::Sha256::from_bytes(digest).to_string();
+    let batch =
+        json!({ "operation": "download", "objects": [{ "oid": oid, "size": 9_000_000 }] }).to_string();
+    let api = "/api/models/acme/open";
+    let doors = [
+        ("GET", format!("/acme/open/resolve/{commit}/README.md"), ""),
+        ("HEAD", format!("/acme/open/resolve/{commit}/T-Q4_K_M.gguf"), ""),
+        ("GET", format!("/acme/open/raw/{commit}/README.md"), ""),
+        ("GET", format!("{api}/tree/{commit}"), ""),
+        ("GET", format!("{api}/revision/{commit}"), ""),
+        ("GET", format!("{api}/commits/{commit}"), ""),
+        ("POST", format!("{api}/paths-info/{commit}"), r#"{"paths":["README.md"]}"#),
+        ("GET", format!("/v2/acme/open/manifests/{commit}"), ""),
+        ("GET", format!("/v2/acme/open/blobs/sha256:{oid}"), ""),
+    ];
+    for headers in [&[][..], &with[..]] {
+        for (method, path, body) in &doors {
+            let answer = ask(&app, method, path, headers, body).await?;
+            assert!(answer.status.is_client_error(), "{path} {} {}", answer.status, answer.text());
+        }
+        let path = "/acme/open.git/info/lfs/objects/batch";
+        let answer = ask(&app, "POST", path, headers, &batch).await?.json()?;
+        assert_eq!(answer["objects"][0]["error"]["code"], 404, "{answer}");
+    }
+    let served = Served::of(swarm, node).await?;
+    let dir = served.swarm.dir.path().join("empty");
+    let dir = dir.to_str().context("UTF-8")?;
+    assert!(git(&served, &["init", "-q", dir]).await?.status.success());
+    let url = format!("{}/acme/open", served.url);
+    let fetched = git(&served, &["-C", dir, "fetch", "-q", "--depth", "1", &url, &commit]).await?;
+    assert!(!fetched.status.success(), "git gives it away");
+    let own = url.replace("http://", &format!("http://user:{TOKEN}@")).replace("open", "secret");
+    let fetched = git(&served, &["-C", dir, "fetch", "-q", "--depth", "1", &own, &commit]).await?;
+    assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
+    Ok(())
+}
+
 fn held(served: &Served, sha256: &str) -> Result<hubless_types::BlobHash> {
     let digest = hubless_types::FileDigest::Sha256(sha256.parse()?);
     Ok(served.node.store.catalogue().link(&digest)?.context("a link")?.hash)

@@ -154,7 +154,8 @@ impl Coming {
     async fn read_whole(&self, rescue: &Rescue, piece: ByteRange) -> Result<Bytes, MirrorError> {
         let Rescue { caller, repo, commit, entry } = rescue;
         let (job, _) = self.inner.obtain(caller, repo, *commit, entry)?;
-        let link = job.await.map_err(MirrorError::Shared)?;
+        let done = self.inner.obtained(caller, repo, *commit, entry, job).await;
+        let link = done.map_err(MirrorError::Shared)?;
         // Under another root it would be another file than what was shown so far.
         let right = link.hash == self.link.hash;
         let blobs = self.inner.store.blobs().clone();

@@ -95,8 +95,10 @@ impl Inner {
         .await?;
         let fetched = futures::stream::iter(missing)
             .map(|entry| async move {
-                let (job, _) = self.obtain(&Caller::anyone(), &pin.repo, pin.commit, &entry)?;
-                job.await.map_err(MirrorError::Shared)
+                let anyone = Caller::anyone();
+                let (job, _) = self.obtain(&anyone, &pin.repo, pin.commit, &entry)?;
+                let done = self.obtained(&anyone, &pin.repo, pin.commit, &entry, job).await;
+                done.map_err(MirrorError::Shared)
             })
             .buffer_unordered(AT_ONCE);
         Ok(fetched.filter(|done| std::future::ready(done.is_err())).count().await)

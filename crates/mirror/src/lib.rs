@@ -37,6 +37,7 @@ mod request;
 mod resolve;
 mod sharing;
 mod shelf;
+mod shown;
 mod sources;
 mod status;
 mod upstream;

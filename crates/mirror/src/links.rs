@@ -31,6 +31,8 @@ const CLAIM_GRACE: Duration = Duration::from_millis(400);
 pub(crate) enum Known {
     /// All of it is here, under a link that is proven or vouched for.
     Held(Link),
+    /// All of it is here, proven, but as another repository's, and not for everybody.
+    Elsewhere(Link),
     /// It is not all here, but what comes may be shown as it is verified.
     Stream(Link),
     /// At best somebody claims something.
@@ -145,7 +147,9 @@ impl Inner {
         };
         let Some(link) = link else { return Ok(Known::Unknown) };
         Ok(match self.store.blobs().status(&link.hash)? {
-            BlobStatus::Complete { .. } => Known::Held(link),
+            BlobStatus::Complete { .. } if self.may_show(repo, &link.hash)? => Known::Held(link),
+            BlobStatus::Complete { .. } => Known::Elsewhere(link),
+            BlobStatus::Partial { .. } if !self.may_show(repo, &link.hash)? => Known::Unknown,
             BlobStatus::Partial { .. } | BlobStatus::Absent => Known::Stream(link),
         })
     }

@@ -56,9 +56,16 @@ impl Mirror {
         self.inner.manifest(caller, repo, commit).await
     }
 
-    /// The files of `commit`, if its manifest is here; nobody is asked.
-    pub async fn held_manifest(&self, commit: CommitId) -> Result<Option<Arc<Manifest>>, MirrorError> {
-        self.inner.proven_manifest(commit).await
+    /// The files of `commit`, if its manifest is here and may be shown under `repo`; nobody is asked.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub async fn held_manifest(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+    ) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        self.inner.proven_manifest(Some(repo), commit).await
     }
 }
 
@@ -86,7 +93,7 @@ impl Inner {
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
         self.check_existence(caller, repo).await?;
-        if let Some(held) = self.proven_manifest(commit).await? {
+        if let Some(held) = self.proven_manifest(Some(repo), commit).await? {
             return Ok(held);
         }
         match self.fetch_manifest(caller, Some(repo), commit).await {
@@ -95,30 +102,63 @@ impl Inner {
         }
     }
 
-    async fn proven_manifest(&self, commit: CommitId) -> Result<Option<Arc<Manifest>>, MirrorError> {
-        let store = self.store.clone();
-        blocking(move || Ok(store.catalogue().manifest(commit)?)).await
+    /// Whether a commit that is here may be shown under `repo`: it is listed under it, or everybody may have it. Who
+    /// may read one repository learns nothing of another by asking for that one's commits. Blocks a little.
+    pub(crate) fn shows(&self, repo: &RepoId, commit: CommitId) -> Result<bool, MirrorError> {
+        let catalogue = self.store.catalogue();
+        if catalogue.lists_commit(repo, commit)? || catalogue.is_commit_shared(commit)? {
+            return Ok(true);
+        }
+        let Some(canonical) = catalogue.canonical(repo)? else { return Ok(false) };
+        Ok(catalogue.lists_commit(&canonical, commit)?)
+    }
+
+    /// The manifest of a commit that is here and may be shown under `repo`. Blocks.
+    pub(crate) fn shown_manifest(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+    ) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        if !self.shows(repo, commit)? {
+            return Ok(None);
+        }
+        Ok(self.store.catalogue().manifest(commit)?)
+    }
+
+    async fn proven_manifest(
+        self: &Arc<Self>,
+        repo: Option<&RepoId>,
+        commit: CommitId,
+    ) -> Result<Option<Arc<Manifest>>, MirrorError> {
+        let (inner, repo) = (Arc::clone(self), repo.cloned());
+        blocking(move || match repo {
+            Some(repo) => inner.shown_manifest(&repo, commit),
+            None => Ok(inner.store.catalogue().manifest(commit)?),
+        })
+        .await
     }
 
     async fn manifest_here(
-        &self,
+        self: &Arc<Self>,
         repo: Option<&RepoId>,
         commit: CommitId,
     ) -> Result<Option<Arc<Manifest>>, MirrorError> {
         // Most often it was read a moment ago: then no thread is needed.
-        if let Some(held) = self.store.catalogue().manifest_in_memory(commit) {
+        if let Some(held) = self.store.catalogue().manifest_in_memory(commit)
+            && repo.map_or(Ok(true), |repo| self.shows(repo, commit))?
+        {
             return Ok(Some(held));
         }
-        let (store, repo) = (self.store.clone(), repo.cloned());
+        let (inner, repo) = (Arc::clone(self), repo.cloned());
         blocking(move || {
-            let catalogue = store.catalogue();
-            if let Some(manifest) = catalogue.manifest(commit)? {
+            let catalogue = inner.store.catalogue();
+            let Some(repo) = repo else { return Ok(catalogue.manifest(commit)?) };
+            if let Some(manifest) = inner.shown_manifest(&repo, commit)? {
                 return Ok(Some(manifest));
             }
-            let Some(repo) = repo else { return Ok(None) };
             let stand_in = catalogue.get_ref(&repo, &Revision::from(commit))?;
             let Some(row) = stand_in.filter(|r| r.by == RefSource::Adopted) else { return Ok(None) };
-            let Some(own) = catalogue.manifest(row.commit)? else { return Ok(None) };
+            let Some(own) = inner.shown_manifest(&repo, row.commit)? else { return Ok(None) };
             let (entries, folders) = (own.entries().to_vec(), own.folders().to_vec());
             let renamed = Manifest::new(commit, own.info().clone(), entries, folders);
             Ok(renamed.ok().map(Arc::new))
@@ -136,7 +176,7 @@ impl Inner {
             return Err(MirrorError::Offline { what: format!("fetching commit {commit}") });
         };
         let _alone = self.manifests.enter(commit).await;
-        if let Some(held) = self.proven_manifest(commit).await? {
+        if let Some(held) = self.proven_manifest(repo, commit).await? {
             return Ok(held);
         }
         let roots = self.vouched_roots(repo, commit)?;
@@ -219,25 +259,35 @@ impl Inner {
         Ok(roots)
     }
 
-    /// Takes in the contents that came with the bundle of `commit`, those of `wanted` only. Blocks.
-    pub(crate) fn import_bundled(&self, commit: CommitId, wanted: &[&FileEntry]) -> Result<(), MirrorError> {
+    /// Takes in the contents that came with the bundle of `commit`, those of `wanted` only, if the commit may be shown
+    /// under `repo`. Blocks.
+    pub(crate) fn import_bundled(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        wanted: &[&FileEntry],
+    ) -> Result<(), MirrorError> {
         let catalogue = self.store.catalogue();
         let mut missing = std::collections::HashSet::new();
         for entry in wanted.iter().filter(|e| e.lfs.is_none() && e.size <= POINTER_MAX_BYTES) {
-            if self.held(&entry.digest())?.is_none() {
+            let held = self.held(&entry.digest())?;
+            if !held.map_or(Ok(false), |link| self.may_show(repo, &link.hash))? {
                 missing.insert(entry.blob);
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
-        let Some(bytes) = catalogue.bundle(commit)? else { return Ok(()) };
+        let commit = self.own_commit(repo, commit)?;
+        let bytes = if self.shows(repo, commit)? { catalogue.bundle(commit)? } else { None };
+        let Some(bytes) = bytes else { return Ok(()) };
         let bundle = Bundle::decode(&bytes).map_err(|source| unproven(commit, None, source))?;
         // Whoever may have the bundle has these bytes already.
         let shared = catalogue.is_commit_shared(commit)?;
         for content in &bundle.blobs {
             if blob_id(content).is_ok_and(|id| missing.contains(&id)) {
                 let taken = self.store.blobs().import_bytes(content, DigestKind::GitBlob)?;
+                self.came_under(repo, taken.hash);
                 if shared {
                     self.store.blobs().share(&taken.hash)?;
                 }

@@ -19,6 +19,7 @@ use crate::keeper::Keeper;
 use crate::links::{Signed, Struck, Tables};
 use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
 use crate::obtain::Jobs;
+use crate::shown::Shown;
 use crate::sources::Net;
 use crate::upstream::{self, Lies};
 use crate::util::{Flights, locked};
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) jobs: Jobs,
     /// Links that were found wrong, and who told them.
     pub(crate) struck: Mutex<Struck>,
+    /// Which repositories blobs that are kept back came from.
+    pub(crate) shown: Mutex<Shown>,
     /// Link tables that were read lately.
     pub(crate) tables: Mutex<Tables>,
     /// Link tables that were found vouched for a moment ago.
@@ -130,6 +133,7 @@ impl Mirror {
             proofs: Flights::default(),
             jobs: Jobs::default(),
             struck: Mutex::default(),
+            shown: Mutex::default(),
             tables: Mutex::default(),
             signed: Mutex::default(),
             proving: Mutex::default(),

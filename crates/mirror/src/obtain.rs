@@ -28,6 +28,8 @@ use crate::{Caller, ErrorKind, MirrorError, NotFound};
 
 /// Claimed links of one file that are tried, each a fetch of the whole file.
 const MAX_CLAIMS_TRIED: usize = 8;
+/// Attempts of others that one caller waits for before its own, of one file.
+const MAX_JOINED: usize = 4;
 /// Files that are obtained at once, by all who ask together.
 const MAX_JOBS: usize = 4096;
 /// Small files that one peer is asked for at a time.
@@ -153,7 +155,9 @@ type WeakFile = WeakShared<BoxFuture<'static, Result<Link, Arc<MirrorError>>>>;
 
 impl Inner {
     /// As [`Inner::obtain`], to its end. Where somebody else's attempt was refused for want of a token and this caller
-    /// has one, it is tried again with it.
+    /// has one, it is tried again with it; and where it was for another repository, which alone may show what came,
+    /// it is tried again for this one. If it came out that not everybody may read the repository, it is asked whether
+    /// this caller may.
     pub(crate) async fn obtained(
         self: &Arc<Self>,
         caller: &Caller,
@@ -162,12 +166,28 @@ impl Inner {
         entry: &FileEntry,
         job: Obtaining,
     ) -> Result<Link, Arc<MirrorError>> {
-        let error = match job.await {
-            Err(error) if caller.token.is_some() && wants_token(&error) => error,
-            done => return done,
-        };
-        let Ok((own, _)) = self.obtain(caller, repo, commit, entry) else { return Err(error) };
-        own.await
+        let was_open = self.access(repo)?.is_open();
+        let mut done = job.await;
+        if done.as_ref().is_err_and(|error| caller.token.is_some() && wants_token(error))
+            && let Ok((own, _)) = self.obtain(caller, repo, commit, entry)
+        {
+            done = own.await;
+        }
+        let mut link = done?;
+        for _ in 0..MAX_JOINED {
+            if self.may_show(repo, &link.hash)? {
+                break;
+            }
+            link = self.obtain(caller, repo, commit, entry)?.0.await?;
+        }
+        if !self.may_show(repo, &link.hash)? {
+            let what = format!("`{}` ({})", entry.path, entry.digest());
+            return Err(Arc::new(MirrorError::NoSource { what }));
+        }
+        if was_open {
+            self.check_content(caller, repo).await?;
+        }
+        Ok(link)
     }
 
     /// Gets a file here, whole and proven; joins whoever is at it already. Nothing happens until it is awaited.
@@ -218,6 +238,14 @@ impl Inner {
             return Ok(proven(link));
         }
         let remotes = self.remotes(caller, repo, commit, entry)?;
+        // A small file is as soon had anew, from whoever has it under this name.
+        if let Known::Elsewhere(link) = known
+            && entry.size > SMALL_FILE_MAX
+            && self.prove(&link, &[]).await?
+        {
+            self.confirm(&remotes, repo, &link).await?;
+            return Ok(proven(link));
+        }
         let closed = remotes.first().is_some_and(|remote| remote.errand().closed);
         let peers = async {
             // Peers have nothing of what is not open to everyone, and are not told who looks for it.
@@ -227,12 +255,14 @@ impl Inner {
             self.get_by_peers(known, commit, entry, &remotes, gauge).await
         };
         let link = match entry.size {
-            _ if remotes.is_empty() => return peers.await,
+            _ if remotes.is_empty() => peers.await,
             ..=SMALL_FILE_MAX => self.race_small(&remotes, gauge, peers).await,
             _ => self.race_large(&remotes, gauge, peers).await,
         }?;
         self.lies.blame(&remotes, &link);
         self.keep_private(&remotes, &link).await?;
+        // What was here of it before may have been another repository's.
+        self.confirm(&remotes, repo, &link).await?;
         Ok(link)
     }
 
@@ -258,7 +288,7 @@ impl Inner {
                     return Err(error);
                 }
             }
-            Known::Held(_) | Known::Stream(_) | Known::Unknown => {}
+            Known::Held(_) | Known::Elsewhere(_) | Known::Stream(_) | Known::Unknown => {}
         }
         let net = self.online(&format!("fetching `{}`", entry.path))?;
         if entry.size <= SMALL_FILE_MAX {
@@ -421,7 +451,7 @@ impl Inner {
     ) -> Result<Known, MirrorError> {
         let (inner, repo, entry) = (Arc::clone(self), repo.clone(), entry.clone());
         blocking(move || {
-            inner.import_bundled(commit, &[&entry])?;
+            inner.import_bundled(&repo, commit, &[&entry])?;
             inner.known(&repo, commit, &entry)
         })
         .await

@@ -94,13 +94,13 @@ impl Inner {
             let known = match inner.known(&repo, commit, &entry)? {
                 Known::Held(link) => Known::Held(link),
                 _ => {
-                    inner.import_bundled(commit, &[&entry])?;
+                    inner.import_bundled(&repo, commit, &[&entry])?;
                     inner.known(&repo, commit, &entry)?
                 }
             };
             let begun = match known {
                 Known::Held(link) => Some(body::begin_held(&inner.store, link.hash, range)?),
-                Known::Stream(_) | Known::Unknown => None,
+                Known::Elsewhere(_) | Known::Stream(_) | Known::Unknown => None,
             };
             Ok((known, begun))
         })

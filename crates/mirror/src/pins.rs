@@ -68,7 +68,7 @@ impl Inner {
     /// The commit whose manifest is here for `commit`: itself, or the one that stands for an adopted snapshot.
     pub(crate) fn own_commit(&self, repo: &RepoId, commit: CommitId) -> Result<CommitId, MirrorError> {
         let catalogue = self.store.catalogue();
-        if catalogue.has_manifest(commit)? {
+        if catalogue.has_manifest(commit)? && self.shows(repo, commit)? {
             return Ok(commit);
         }
         let row = catalogue.get_ref(repo, &Revision::from(commit))?;

@@ -94,7 +94,7 @@ impl Mirror {
         }
     }
 
-    /// The manifest of a commit, if it is here; asks nobody.
+    /// The manifest of a commit, if it is here and may be shown under `repo`; asks nobody.
     ///
     /// # Errors
     /// [`MirrorError::Store`] if the catalogue cannot be read.
@@ -103,7 +103,7 @@ impl Mirror {
         repo: &RepoId,
         commit: CommitId,
     ) -> Result<Option<Arc<Manifest>>, MirrorError> {
-        Ok(self.inner.store.catalogue().manifest(self.inner.own_commit(repo, commit)?)?)
+        self.inner.shown_manifest(repo, self.inner.own_commit(repo, commit)?)
     }
 }
 

@@ -157,7 +157,7 @@ impl Inner {
         for (revision, row) in rows {
             let pinned = catalogue.pin(repo, &revision)?.is_some();
             let commit = revision.as_commit().unwrap_or(row.commit);
-            let manifest = catalogue.manifest(self.own_commit(repo, commit)?)?;
+            let manifest = self.shown_manifest(repo, self.own_commit(repo, commit)?)?;
             let bytes_here = manifest.as_deref().map(|m| self.bytes_here(m)).transpose()?.unwrap_or(0);
             list.push(RepoSummary {
                 repo: repo.clone(),

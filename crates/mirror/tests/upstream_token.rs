@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use anyhow::Result;
 use common::*;
 use futures::TryStreamExt as _;
@@ -18,12 +20,49 @@ async fn read_as(node: &Node, caller: &Caller, commit: CommitId, path: &str) -> 
     reader.body.map_ok(|b| b.to_vec()).try_concat().await
 }
 
+/// All that is logged by every crate of this process, as text, at the finest level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Begins to keep what is logged. One test of a process can.
+    fn begin() -> Result<Self> {
+        let log = Self::default();
+        let writer = log.clone();
+        let kept = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+        let kept = kept.with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL);
+        kept.with_writer(move || writer.clone()).try_init().map_err(|error| anyhow::anyhow!(error))?;
+        Ok(log)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn has(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
 /// A gated repository is fetched by a token, over real HTTP, with a peer beside it. The token is in requests to the
-/// hub's own host, and neither in those to the content network, nor in the data folders, nor in anything that this
-/// node shows of itself; and the peer gets nothing of it.
+/// hub's own host, and neither in those to the content network, nor in the data folders, nor in what is logged at the
+/// finest level, nor in anything that this node shows of itself, nor in what peers ask each other and are answered;
+/// and the peer gets nothing of the content.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_stays_between_its_owner_and_the_origin() -> TestResult {
-    let (swarm, hub) = (Swarm::new()?, Hub::start().await?);
+    let (log, swarm, hub) = (Log::begin()?, Swarm::new()?, Hub::start().await?);
+    swarm.net.listen();
     let (small, large) = (noise(1, 3000), noise(2, 3 * MIB));
     hub.create(&tiny()).await?;
     let files: [(&str, &[u8]); 3] = [("config.json", b"{}"), ("s.bin", &small), ("w.safetensors", &large)];
@@ -41,6 +80,13 @@ async fn a_token_stays_between_its_owner_and_the_origin() -> TestResult {
     let refused = read_as(&node, &Caller::anyone(), commit, "w.safetensors").await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Gated, "{refused}");
     assert!(read_as(&peer, &caller, commit, "w.safetensors").await.is_err(), "a peer is given nothing");
+    // The two do talk, of what is open.
+    let open = node
+        .add(&swarm.folder("open", &[("open.bin", &noise(3, 5000)), ("o.bin", &noise(4, 2 * MIB))])?)
+        .await?;
+    let asking = Caller { accept: Accept { from: vec![node.id] }, ..caller.clone() };
+    let _ = peer.mirror.resolve(&tiny(), &Revision::main(), &asking).await;
+    assert_eq!(read_as(&peer, &caller, open.commit, "o.bin").await?, noise(4, 2 * MIB));
 
     let holds = |text: &str| text.contains(TOKEN);
     let requests = hub.requests();
@@ -54,8 +100,19 @@ async fn a_token_stays_between_its_owner_and_the_origin() -> TestResult {
     let shown = format!("{:?} {refused:?} {refused}", node.mirror.status()?);
     assert!(!holds(&shown));
     node.mirror.shutdown().await;
+    peer.mirror.shutdown().await;
+    let (heard, logged) = (swarm.net.heard(), log.bytes());
+    assert!(has(&heard, &noise(4, 2 * MIB)[..100]), "what peers are sent is watched");
+    assert!(!has(&heard, TOKEN.as_bytes()) && !has(&heard, &small[..64]) && !has(&heard, &large[..64]));
+    assert!(
+        has(&logged, b"TRACE") && has(&logged, b"hubless_mirror") && has(&logged, b"hyper"),
+        "logs are watched"
+    );
+    let at = logged.windows(TOKEN.len()).position(|w| w == TOKEN.as_bytes());
+    let line = at.map(|at| String::from_utf8_lossy(&logged[at.saturating_sub(300)..at + 60]).into_owned());
+    assert_eq!(line, None, "it is in the log");
     for (path, bytes) in files_of(swarm.dir.path())? {
-        assert!(!bytes.windows(TOKEN.len()).any(|w| w == TOKEN.as_bytes()), "it is in {path}");
+        assert!(!has(&bytes, TOKEN.as_bytes()), "it is in {path}");
     }
     Ok(())
 }

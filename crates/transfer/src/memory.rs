@@ -37,6 +37,9 @@ pub struct Faults {
     pub cut_after: Option<u64>,
 }
 
+/// Most bytes that are kept of what goes over the lines, for whoever listens.
+const MAX_HEARD_BYTES: usize = 64 * 1024 * 1024;
+
 /// One answer, or the part of it that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
@@ -85,6 +88,8 @@ pub struct MemoryNet {
 struct Inner {
     nodes: Mutex<HashMap<NodeId, Member>>,
     log: Mutex<Log>,
+    /// What went over the lines, once somebody listens.
+    heard: Mutex<Option<Vec<u8>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -146,6 +151,23 @@ impl MemoryNet {
     /// The first 65,536 answers, in the order in which they ended.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.log().deliveries.clone()
+    }
+
+    /// From now on, keeps what goes over the lines: at most 64 MiB.
+    pub fn listen(&self) {
+        lock(&self.inner.heard).get_or_insert_default();
+    }
+
+    /// The bytes of all questions and answers since [`MemoryNet::listen`], one after the other.
+    pub fn heard(&self) -> Vec<u8> {
+        lock(&self.inner.heard).clone().unwrap_or_default()
+    }
+
+    fn hear(&self, bytes: &[u8]) {
+        if let Some(heard) = lock(&self.inner.heard).as_mut() {
+            let room = MAX_HEARD_BYTES.saturating_sub(heard.len());
+            heard.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
     }
 
     fn member(&self, node: NodeId) -> Option<Member> {

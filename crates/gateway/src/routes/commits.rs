@@ -54,8 +54,8 @@ pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str)
     let head = manifest_at(app, ask, repo, revision).await?;
     let commit = head.commit();
     let all = history(head, |commit| {
-        let mirror = app.mirror.clone();
-        async move { Ok(mirror.held_manifest(commit).await?) }
+        let (mirror, repo) = (app.mirror.clone(), repo.clone());
+        async move { Ok(mirror.held_manifest(&repo, commit).await?) }
     })
     .await?;
     let limit = ask.query.number("limit").unwrap_or(PAGE).clamp(1, MAX_PAGE);

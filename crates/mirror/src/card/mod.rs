@@ -62,7 +62,7 @@ impl Inner {
 
     /// What the files of a commit say of their repository, as far as they are here. Blocks a little.
     pub(crate) fn facts_of_files(&self, repo: &RepoId, manifest: &Manifest) -> RepoFacts {
-        let text = self.card_text(manifest).unwrap_or_else(|error| {
+        let text = self.card_text(repo, manifest).unwrap_or_else(|error| {
             tracing::debug!(%repo, %error, "a card cannot be read");
             None
         });
@@ -72,11 +72,14 @@ impl Inner {
         RepoFacts { created: time, modified: time, ..said(repo.kind(), &card, paths) }
     }
 
-    fn card_text(&self, manifest: &Manifest) -> Result<Option<String>, MirrorError> {
+    fn card_text(&self, repo: &RepoId, manifest: &Manifest) -> Result<Option<String>, MirrorError> {
         let entry = CARD_FILE.parse().ok().and_then(|path| manifest.entry(&path));
         let Some(entry) = entry.filter(|entry| entry.size > 0) else { return Ok(None) };
-        self.import_bundled(manifest.commit(), &[entry])?;
+        self.import_bundled(repo, manifest.commit(), &[entry])?;
         let Some(link) = self.held(&entry.digest())? else { return Ok(None) };
+        if !self.may_show(repo, &link.hash)? {
+            return Ok(None);
+        }
         let Some(file) = self.store.blobs().open(&link.hash)? else { return Ok(None) };
         let bytes = file.read(ByteRange::new(0, entry.size.min(CARD_READ_BYTES)))?;
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))

@@ -23,7 +23,7 @@ impl Mirror {
                 if wanted.is_empty() {
                     break;
                 }
-                let Some(manifest) = inner.store.catalogue().manifest(commit)? else { continue };
+                let Some(manifest) = inner.shown_manifest(&repo, commit)? else { continue };
                 for entry in manifest.entries() {
                     if let Some(lfs) = entry.lfs.filter(|lfs| wanted.remove(&lfs.sha256)) {
                         places.insert(lfs.sha256, (commit, entry.path.clone(), entry.size));

@@ -79,7 +79,11 @@ struct Job<'a> {
 impl Job<'_> {
     fn run(&self, commits: &[CommitId], mut others: HashSet<ObjectId>) -> Result<Plan, MirrorError> {
         let catalogue = self.inner.store.catalogue();
-        let parents = |commit| Ok(catalogue.manifest_head(commit)?.map(|head| head.info.parents));
+        // What only another repository has is not held here, as far as this one's readers are told.
+        let parents = |commit| match self.inner.shows(self.repo, commit)? {
+            true => Ok(catalogue.manifest_head(commit)?.map(|head| head.info.parents)),
+            false => Ok(None),
+        };
         let walked = history::walk::<MirrorError>(commits, self.asked, parents)?;
         let common = self.common()?;
         let early = !self.asked.done;
@@ -98,7 +102,7 @@ impl Job<'_> {
             return Ok(Plan::Say(GitServer::refusal(&why)));
         }
         for commit in &found.spare {
-            if let Some(manifest) = catalogue.manifest(*commit)? {
+            if let Some(manifest) = self.inner.shown_manifest(self.repo, *commit)? {
                 gathering.spare(&manifest);
             }
         }
@@ -138,7 +142,7 @@ impl Job<'_> {
             if others.is_empty() {
                 break;
             }
-            let Some(manifest) = self.inner.store.catalogue().manifest(commit)? else { continue };
+            let Some(manifest) = self.inner.shown_manifest(self.repo, commit)? else { continue };
             if names_any(&manifest, others)
                 && let Some((manifest, bundle)) = self.read(commit)?
             {
@@ -150,7 +154,9 @@ impl Job<'_> {
 
     fn read(&self, commit: CommitId) -> Result<Option<(Arc<Manifest>, Bundle)>, MirrorError> {
         let catalogue = self.inner.store.catalogue();
-        let (Some(manifest), Some(bundle)) = (catalogue.manifest(commit)?, catalogue.bundle(commit)?) else {
+        let (Some(manifest), Some(bundle)) =
+            (self.inner.shown_manifest(self.repo, commit)?, catalogue.bundle(commit)?)
+        else {
             return Ok(None);
         };
         Ok(Some((manifest, Bundle::decode(&bundle).map_err(damaged)?)))
@@ -235,7 +241,7 @@ impl Inner {
         blocking(move || {
             let wanted = HashSet::from([object]);
             for commit in inner.newest_first(&repo)? {
-                if inner.store.catalogue().manifest(commit)?.is_some_and(|m| names_any(&m, &wanted)) {
+                if inner.shown_manifest(&repo, commit)?.is_some_and(|m| names_any(&m, &wanted)) {
                     return Ok(true);
                 }
             }

@@ -1,8 +1,8 @@
 //! Asks origins what a name means, and keeps what they say: the name, a signed statement of it, and what else is
 //! said of the repository.
 //!
-//! **Invariant:** a token goes to the first origin alone, since it is that one's; and only where nobody in
-//! particular is refused. What a private repository's names mean is neither kept nor signed.
+//! **Invariant:** a token goes to one origin alone, the one that the repository is known from or else the first; and only
+//! where nobody in particular is refused. What a private repository's names mean is neither kept nor signed.
 
 use std::sync::Arc;
 
@@ -43,8 +43,14 @@ impl Inner {
         token: Option<&Token>,
     ) -> Result<Option<Told>, MirrorError> {
         let mut refusals: Vec<OriginError> = Vec::new();
+        let home = self.home(repo)?;
+        let open = self.access(repo)?.is_open();
         for (place, origin) in self.origins.iter().enumerate() {
-            let token = token.filter(|_| place == 0);
+            // Another's repository of the same name would open what this one keeps from strangers.
+            if !open && place != home {
+                continue;
+            }
+            let token = token.filter(|_| place == home);
             match self.ask_origin(origin.as_ref(), repo, revision, token).await? {
                 Ok(told) => return Ok(Some(told)),
                 Err(error) => {

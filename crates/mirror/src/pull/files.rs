@@ -106,7 +106,7 @@ impl Inner {
         groups.sort_by(|a, b| a[0].path.cmp(&b[0].path));
         let (inner, repo) = (Arc::clone(self), repo.clone());
         blocking(move || {
-            inner.import_bundled(commit, &groups.iter().map(|g| &g[0]).collect::<Vec<_>>())?;
+            inner.import_bundled(&repo, commit, &groups.iter().map(|g| &g[0]).collect::<Vec<_>>())?;
             let (mut here, mut small, mut large) = (Vec::new(), Vec::new(), Vec::new());
             for group in groups {
                 match inner.known(&repo, commit, &group[0])? {
@@ -205,7 +205,7 @@ impl Run<'_> {
         let (job, gauge) = self.inner.obtain(self.caller, self.repo, self.commit, entry)?;
         let digest = entry.digest();
         self.meter.begins(digest, gauge);
-        let done = job.await;
+        let done = self.inner.obtained(self.caller, self.repo, self.commit, entry, job).await;
         self.meter.ended(&digest);
         self.deliver(group, done.map_err(MirrorError::Shared)?, here).await
     }
@@ -235,6 +235,9 @@ impl Run<'_> {
             return Ok(None);
         }
         self.inner.keep_private(&remotes, &link).await?;
+        if !self.inner.may_show(self.repo, &link.hash)? {
+            return Ok(None);
+        }
         self.inner.prove_later(link);
         Ok(Some(link))
     }

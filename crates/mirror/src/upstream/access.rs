@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hubless_store::RefSource;
 use hubless_types::{Access, Link, RepoFacts, RepoId};
 
-use super::ask::more_telling;
 use super::remote::{Errand, Remote};
 use crate::mirror::Inner;
 use crate::util::blocking;
@@ -67,21 +67,30 @@ impl Inner {
         self.ask_access(caller, repo).await
     }
 
-    /// The first origin that knows the repository decides.
+    /// The repository's own origin decides: another may have an open one of the same name, and says nothing of what
+    /// this one keeps from strangers.
     async fn ask_access(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
-        let mut refused = None;
-        for origin in &self.origins {
-            match origin.may_read(repo, caller.token.as_ref()).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == OriginErrorKind::RepoNotFound => {
-                    refused = Some(more_telling(refused, error));
-                }
-                // Another's word does not count for what this one keeps from strangers.
-                Err(error) => return Err(not_let_in(repo, error)),
-            }
+        let Some(origin) = self.origins.get(self.home(repo)?) else {
+            return Err(MirrorError::Unchecked { repo: repo.clone(), source: None });
+        };
+        origin.may_read(repo, caller.token.as_ref()).await.map_err(|error| not_let_in(repo, error))
+    }
+
+    /// The place of the one origin that a token for `repo` is shown to: the one that its names are known from, else
+    /// the first. Blocks a little.
+    pub(crate) fn home(&self, repo: &RepoId) -> Result<usize, MirrorError> {
+        if self.origins.len() < 2 {
+            return Ok(0);
         }
-        Err(refused
-            .map_or_else(|| MirrorError::Unchecked { repo: repo.clone(), source: None }, MirrorError::Origin))
+        let catalogue = self.store.catalogue();
+        let canonical = catalogue.canonical(repo)?.unwrap_or_else(|| repo.clone());
+        let mut refs = catalogue.refs(&canonical)?;
+        refs.sort_by_key(|(_, row)| std::cmp::Reverse(row.seen));
+        let place = refs.into_iter().find_map(|(_, row)| match row.by {
+            RefSource::Origin(name) => self.origins.iter().position(|origin| origin.name() == name),
+            _ => None,
+        });
+        Ok(place.unwrap_or_default())
     }
 
     /// Remembers that `repo` is not open to everyone, where that was found out by what an origin refused.
@@ -106,6 +115,7 @@ impl Inner {
         };
         let (blobs, hash) = (self.store.blobs().clone(), link.hash);
         blocking(move || Ok(blobs.unshare(&hash)?)).await?;
+        self.came_under(&errand.repo, hash);
         self.note_closed(&errand.repo).await
     }
 
@@ -122,7 +132,10 @@ impl Inner {
 
 fn not_let_in(repo: &RepoId, error: hubless_origin::OriginError) -> MirrorError {
     match error.kind() {
-        OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken => error.into(),
+        OriginErrorKind::Gated
+        | OriginErrorKind::Disabled
+        | OriginErrorKind::BadToken
+        | OriginErrorKind::RepoNotFound => error.into(),
         _ => MirrorError::Unchecked { repo: repo.clone(), source: Some(Box::new(error)) },
     }
 }

@@ -33,9 +33,11 @@ impl Inner {
     ) -> Result<Upstream, MirrorError> {
         let closed = !self.access(repo)?.is_open();
         let (mut refused, mut wrong): (Option<OriginError>, _) = (None, None);
-        for origin in &self.origins {
+        let home = self.home(repo)?;
+        for (place, origin) in self.origins.iter().enumerate() {
+            let token = caller.token.as_ref().filter(|_| place == home);
             let question = |token| async move { origin.bundle(repo, commit, token_of(&token)).await };
-            match ask(caller.token.as_ref(), closed, question).await {
+            match ask(token, closed, question).await {
                 Ok(got) => match check(commit, got.value).await {
                     Ok((manifest, bundle)) => {
                         let from = origin.name().to_owned();

@@ -10,6 +10,7 @@
 
 mod access;
 mod ask;
+mod confirm;
 mod draft;
 mod fill;
 mod manifest;
@@ -64,6 +65,7 @@ impl Inner {
         }
         let errand = Arc::new(Errand {
             token: caller.token.clone(),
+            home: self.home(repo)?,
             closed: !self.access(repo)?.is_open(),
             ..Errand::new(repo, commit, entry, self.origin_slots.clone())
         });

@@ -29,8 +29,9 @@ pub(crate) struct Errand {
     pub(crate) repo: RepoId,
     pub(crate) commit: CommitId,
     pub(crate) entry: FileEntry,
-    /// Shown to origins that want one, as long as this lives.
+    /// Shown to the origin at the place `home` alone, if it wants one, as long as this lives.
     pub(crate) token: Option<Token>,
+    pub(crate) home: usize,
     /// Whether the content is known not to be open to everyone.
     pub(crate) closed: bool,
     /// Set once bytes came that were given to a token alone.
@@ -54,6 +55,7 @@ impl Errand {
             commit,
             entry: entry.clone(),
             token: None,
+            home: 0,
             closed: false,
             by_token: AtomicBool::new(false),
             slots,
@@ -112,7 +114,8 @@ impl Remote {
 
     /// Asks for `range` of the file, by the token too where the origin wants one. Waits for room among all bodies.
     pub(super) async fn open(&self, range: ByteRange) -> Result<Body, OriginError> {
-        self.open_by(range, self.errand.token.as_ref()).await
+        let at_home = usize::from(self.index) == self.errand.home;
+        self.open_by(range, self.errand.token.as_ref().filter(|_| at_home)).await
     }
 
     async fn open_by(&self, range: ByteRange, token: Option<&Token>) -> Result<Body, OriginError> {

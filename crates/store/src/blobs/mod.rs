@@ -334,6 +334,16 @@ impl Blobs {
         Ok(self.0.catalogue.blob(hash)?.is_some_and(|record| record.shared))
     }
 
+    /// Whether a blob lies in this store's own files and is not shared: unlike a file that somebody keeps on this disk
+    /// himself, it was brought here, and nobody said that everybody may have it.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn is_kept_back(&self, hash: &BlobHash) -> Result<bool> {
+        let record = self.0.catalogue.blob(hash)?;
+        Ok(record.is_some_and(|r| !r.shared && !matches!(r.place, Place::Reference { .. })))
+    }
+
     /// Keeps a blob from being collected until the hold is dropped.
     pub fn hold(&self, hash: BlobHash) -> Hold {
         self.0.holds.take(hash)

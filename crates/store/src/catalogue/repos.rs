@@ -38,6 +38,14 @@ impl Catalogue {
         })
     }
 
+    /// Whether a commit is listed under a repository.
+    ///
+    /// # Errors
+    /// As [`Catalogue::repos`].
+    pub fn lists_commit(&self, repo: &RepoId, commit: CommitId) -> Result<bool> {
+        self.db().has(Cf::RepoCommits, &keys::repo_and(repo, commit.as_bytes()))
+    }
+
     /// Lists a commit under a repository.
     ///
     /// # Errors

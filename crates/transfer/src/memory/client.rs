@@ -57,6 +57,7 @@ impl MemoryPeer {
         what: Delivered,
     ) -> Result<Vec<Vec<u8>>, TransferError> {
         let mut call = self.connect(peer, what)?;
+        self.net.hear(&question.encode().unwrap_or_default());
         let store = call.member.store.clone();
         let asked = question.clone();
         let answered = blocking(move || {
@@ -68,6 +69,7 @@ impl MemoryPeer {
             .map(|()| all)
         });
         let all = answered.await?.map_err(|refusal| call.refused(refusal))?;
+        self.net.hear(&all);
         call.pass_all(all.len()).await?;
         wire::split_frames(&question, &all).map_err(|e| decode::garbled(peer.node, &e))
     }
@@ -206,6 +208,7 @@ impl PeerClient for MemoryPeer {
             at += piece.len() as u64;
             while !piece.is_empty() {
                 let arrived = piece.split_to(call.pass(piece.len()).await?);
+                self.net.hear(&arrived);
                 let writer = verified.clone();
                 blocking(move || lock(&writer).push(&arrived)).await??;
             }
@@ -228,6 +231,7 @@ impl PeerClient for MemoryPeer {
             let mut piece = piece.map_err(|error| call.refused(error.into()))?;
             while !piece.is_empty() {
                 let arrived = piece.split_to(call.pass(piece.len()).await?);
+                self.net.hear(&arrived);
                 let (pushed, more) = blocking(move || {
                     let more = tree.push(&arrived);
                     (tree, more)
