@@ -240,8 +240,9 @@ pub(crate) async fn either<T>(
             },
         },
     };
+    // That no peer has it says little while the one who would know is out of reach.
     by_origin.map_err(|error| match by_peers.kind() {
-        ErrorKind::Unavailable => error,
+        ErrorKind::Unavailable | ErrorKind::NotFound(_) => error,
         _ if error.kind() == ErrorKind::Unavailable => by_peers,
         _ => error,
     })
