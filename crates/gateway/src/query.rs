@@ -87,12 +87,10 @@ mod tests {
         for name in ["a", "b", "e", "f"] {
             assert!(query.number(name).is_err(), "{name}");
         }
-        assert_eq!(["c", "d", "g", "h"].map(|name| query.number(name).unwrap()), [
-            None,
-            Some(usize::MAX),
-            Some(0),
-            None
-        ]);
+        assert_eq!(
+            ["c", "d", "g", "h"].map(|name| query.number(name).unwrap()),
+            [None, Some(usize::MAX), Some(0), None]
+        );
     }
 
     #[test]
