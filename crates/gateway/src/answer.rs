@@ -63,6 +63,11 @@ impl Fault {
         Self { status, code, message: message.into(), hint: None, commit: None, extra: None }
     }
 
+    /// What was asked makes no sense.
+    pub(crate) fn bad(message: impl Into<Box<str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
     /// Nobody knows the repository.
     pub(crate) fn no_repo(name: &str) -> Self {
         let shown: String = name.chars().take(100).collect();

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
+use crate::answer::Fault;
+
 /// Most names in a query.
 const MAX_QUERY_PAIRS: usize = 256;
 
@@ -38,9 +40,16 @@ impl Query {
         self.get(name).is_some_and(is_yes)
     }
 
-    /// The value of `name` as a number.
-    pub(crate) fn number(&self, name: &str) -> Option<usize> {
-        self.get(name)?.parse().ok()
+    /// The value of `name` as a number; one without end is as large as one can be, and an empty one is none.
+    ///
+    /// # Errors
+    /// A 400 for what is no number, or one below 0.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<usize>, Fault> {
+        let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Fault::bad(format!("`{name}` must be a number, and not below 0")));
+        }
+        Ok(Some(text.parse().unwrap_or(usize::MAX)))
     }
 }
 
@@ -73,12 +82,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_is_refused_and_not_guessed() {
+        let query = Query::parse("a=-1&b=five&c=&d=99999999999999999999999&e=1.5&f=+7&g=0");
+        for name in ["a", "b", "e", "f"] {
+            assert!(query.number(name).is_err(), "{name}");
+        }
+        assert_eq!(
+            ["c", "d", "g", "h"].map(|name| query.number(name).unwrap()),
+            [None, Some(usize::MAX), Some(0), None]
+        );
+    }
+
+    #[test]
     fn lists_and_spaces() {
         let query =
             Query::parse("expand[]=sha&expand%5B%5D=siblings&expand=tags&search=tiny+bert%2b&limit=5&&x=%zz");
         assert_eq!(query.all("expand").collect::<Vec<_>>(), ["sha", "siblings", "tags"]);
         assert_eq!(query.get("search"), Some("tiny bert+"));
-        assert_eq!((query.number("limit"), query.number("search")), (Some(5), None));
+        assert_eq!(query.number("limit").unwrap(), Some(5));
         assert_eq!(query.get("x"), Some("%zz"));
     }
 }

@@ -50,7 +50,13 @@ async fn a_listing_is_searched_filtered_and_sorted() -> TestResult {
     let gated = story.get("/api/models?search=gated").await?.json()?;
     assert_eq!((&gated[0]["gated"], &gated[0]["downloads"]), (&json!("auto"), &json!(50)));
     assert_eq!(story.get("/api/models?sort=colour").await?.refusal(), (400, "BadRequest", true));
-    assert_eq!(story.get("/api/models?cursor=x").await?.status, 400);
+    for query in ["cursor=x", "limit=-1", "limit=many"] {
+        assert_eq!(story.get(&format!("/api/models?{query}")).await?.refusal(), (400, "BadRequest", true));
+    }
+    for query in ["tree/main?cursor=x", "tree/main?limit=-1", "commits/main?p=-1", "commits/main?limit=x"] {
+        let refused = story.get(&format!("/api/models/acme/tiny/{query}")).await?;
+        assert_eq!(refused.refusal(), (400, "BadRequest", true), "{query}");
+    }
     Ok(())
 }
 

@@ -44,6 +44,29 @@ async fn what_a_trusted_node_published_is_streamed() -> TestResult {
     Ok(())
 }
 
+/// Nobody says when a repository that was learned from a peer was made: its commit's time stands for it, and where the
+/// commit is not here nothing does. 1970 never.
+#[tokio::test]
+async fn a_listing_gives_no_made_up_times() -> TestResult {
+    let swarm = Swarm::new()?;
+    let publisher = swarm.node_trusting(vec![])?;
+    publisher.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?;
+    let app = endpoint(&swarm.node_trusting(vec![publisher.id])?);
+    for (known, path) in [(false, "/acme/tiny/resolve/absent/config.json"), (true, BIG_FILE)] {
+        ask(&app, "HEAD", path, &[], "").await?;
+        for query in ["", "?full=true", "?expand=createdAt&expand=lastModified"] {
+            let list = ask(&app, "GET", &format!("/api/models{query}"), &[], "").await?.json()?;
+            let repos = list.as_array().map(Vec::as_slice).unwrap_or_default();
+            assert!(!known || repos.len() == 1, "{list}");
+            for time in repos.iter().flat_map(|repo| [repo.get("createdAt"), repo.get("lastModified")]) {
+                assert!(time.is_some() || !known, "{list}");
+                assert!(time.is_none_or(|time| !time.to_string().contains("1970")), "{list}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_client_is_told_to_come_back_when_the_only_holder_stalls() -> TestResult {
     let swarm = Swarm::new()?;

@@ -224,7 +224,7 @@ async fn bodies_that_are_cut_shortened_or_stalled_are_errors() -> Result<()> {
         (HubFaults { shorten_to: Some(70_000), ..network() }, OriginErrorKind::Wrong),
         (HubFaults { stall_after: Some(70_000), ..network() }, OriginErrorKind::Unavailable),
         (HubFaults { bytes_per_second: Some(1000), ..network() }, OriginErrorKind::Unavailable),
-        (HubFaults { refuse: Some(Refusal::page(403)), ..network() }, OriginErrorKind::Gated),
+        (HubFaults { refuse: Some(Refusal::page(403)), ..network() }, OriginErrorKind::Unavailable),
         (HubFaults { refuse: Some(Refusal::page(500)), ..network() }, OriginErrorKind::Unavailable),
     ] {
         hub.set_faults(faults.clone());

@@ -1,4 +1,4 @@
-//! `hubless pull`: fetch a repository from the nodes that have it.
+//! `hubless pull`: fetch a repository from the nodes that have it, or from an origin.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::error::NodeError;
 use crate::exit::Exit;
 use crate::output::report;
 
-/// Fetch a repository from the nodes that have it
+/// Fetch a repository from the nodes that have it, or from an origin
 ///
 /// A name means what this node, trusted nodes or those of `--accept-from` say; a 40-hex commit needs nobody's
 /// word. Every byte is verified. A pull that was interrupted goes on where it stopped.

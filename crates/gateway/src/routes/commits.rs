@@ -58,8 +58,8 @@ pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str)
         async move { Ok(mirror.held_manifest(&repo, commit).await?) }
     })
     .await?;
-    let limit = ask.query.number("limit").unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let page = ask.query.number("p").unwrap_or(0);
+    let limit = ask.query.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let page = ask.query.number("p")?.unwrap_or(0);
     let from = page.saturating_mul(limit).min(all.len());
     let to = from.saturating_add(limit).min(all.len());
     let mut answer = json(&&all[from..to]);
@@ -67,7 +67,7 @@ pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str)
     headers.insert("x-total-count", HeaderValue::from(all.len()));
     if to < all.len() {
         let path = format!("/api/{}/{}/commits/{commit}", repo.kind().plural(), encode_path(repo.name()));
-        let query = [("p", (page + 1).to_string()), ("limit", limit.to_string())];
+        let query = [("p", page.saturating_add(1).to_string()), ("limit", limit.to_string())];
         headers.insert(header::LINK, header_text(&next_link(&ask.base, &path, &query)));
     }
     Ok(answer)

@@ -3,10 +3,10 @@
 //! What is asked for is found in an index ([`hubless_mirror::Mirror::find`]); filters that this node cannot judge (`apps`,
 //! `inference`, …) find nothing rather than everything.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use hubless_mirror::{Found, Mirror, SHELF_PAGE_MAX, ShelfQuery, ShelfSort, ShelfTerm, With};
-use hubless_types::{Manifest, RepoKind};
+use hubless_types::{Manifest, RepoKind, Timestamp};
 use serde::Serialize;
 
 use crate::answer::{Fault, header_text, json_bytes};
@@ -20,6 +20,8 @@ use crate::routes::summary::{Expand, Summary};
 const FULL_PAGE: usize = 100;
 /// Most files on a page; the repositories after that are listed without theirs.
 const MAX_SIBLINGS: usize = 20_000;
+/// Repositories on a page whose commit is looked up for its time, where nobody said when they were made or changed.
+const MAX_TIMES: usize = 100;
 /// Parameters that decide what is listed, so that the next page needs them as well.
 const KEPT: [&str; 14] = [
     "search",
@@ -89,7 +91,7 @@ impl Wanted {
             sort,
             descending: query.get("direction").map_or(sort != ShelfSort::Name, |direction| direction != "1"),
             after: cursor.transpose()?,
-            limit: query.number("limit").unwrap_or(most).clamp(1, most),
+            limit: query.number("limit")?.unwrap_or(most).clamp(1, most),
         };
         Ok(Self { query, full, card, expand })
     }
@@ -98,19 +100,23 @@ impl Wanted {
         // The SDK of a space stands in its card.
         let cards = self.card || (self.query.kind == RepoKind::Space && self.expand.has("sdk"));
         let page = mirror.find(&self.query, With { main: self.full || self.expand.has("sha"), cards })?;
-        let mut room = MAX_SIBLINGS;
+        let (mut room, mut times) = (MAX_SIBLINGS, MAX_TIMES);
         let mut whole: Vec<u8> = b"[".to_vec();
         for found in &page.found {
             let manifest = match (self.full, found.main) {
                 (true, Some(commit)) => mirror.manifest_here(&found.repo, commit)?,
                 _ => None,
             };
+            let time = match &manifest {
+                Some(manifest) => Some(manifest.info().time),
+                None => commit_time(mirror, found, &mut times)?,
+            };
             let manifest = manifest.filter(|m| m.entries().len() <= room);
             room -= manifest.as_ref().map_or(0, |m| m.entries().len());
             if whole.len() > 1 {
                 whole.push(b',');
             }
-            self.line(found, manifest.as_deref(), &mut whole).map_err(|error| {
+            self.line(found, time, manifest.as_deref(), &mut whole).map_err(|error| {
                 tracing::error!(%error, "an answer could not be written as JSON");
                 Fault::internal()
             })?;
@@ -119,9 +125,15 @@ impl Wanted {
         Ok((whole, page.next.map(|next| next.to_string())))
     }
 
-    fn line(&self, found: &Found, manifest: Option<&Manifest>, to: &mut Vec<u8>) -> serde_json::Result<()> {
+    fn line(
+        &self,
+        found: &Found,
+        time: Option<Timestamp>,
+        manifest: Option<&Manifest>,
+        to: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
         let line = Line {
-            summary: Summary::new(&found.repo, &found.facts, found.main, None, self.card),
+            summary: Summary::new(&found.repo, &found.facts, found.main, time, self.card),
             siblings: manifest.map(|manifest| siblings(manifest, false)),
         };
         if !self.expand.is_used() {
@@ -131,6 +143,22 @@ impl Wanted {
         self.expand.cut(&mut value);
         serde_json::to_writer(to, &value)
     }
+}
+
+/// When the newest commit of a repository was made that other nodes told of: they do not say when it was made or
+/// changed. `None` where that is known, where the commit is not here, or after `left` look-ups.
+fn commit_time(mirror: &Mirror, found: &Found, left: &mut usize) -> Result<Option<Timestamp>, Fault> {
+    let known = found.facts.modified.0 > 0 && found.facts.created.0 > 0;
+    if known || *left == 0 {
+        return Ok(None);
+    }
+    *left -= 1;
+    let main = || -> Result<_, Fault> {
+        let refs = mirror.refs(&found.repo)?;
+        Ok(refs.into_iter().find(|(name, _)| name.as_str() == "main").map(|(_, record)| record.commit))
+    };
+    let Some(commit) = found.main.map_or_else(main, |commit| Ok(Some(commit)))? else { return Ok(None) };
+    Ok(mirror.manifest_here(&found.repo, commit)?.map(|manifest| manifest.info().time))
 }
 
 #[derive(Serialize)]
@@ -165,7 +193,7 @@ fn terms(query: &Query) -> Vec<ShelfTerm> {
 }
 
 fn bad(message: &str) -> Fault {
-    Fault::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    Fault::bad(message)
 }
 
 #[cfg(test)]

@@ -20,8 +20,10 @@ pub(crate) struct Summary<'a> {
     author: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha: Option<CommitId>,
-    last_modified: String,
-    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
     private: bool,
     gated: Value,
     disabled: bool,
@@ -39,7 +41,8 @@ pub(crate) struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    /// What is said of `repo`; `time` is that of its commit, where nobody said when it was made or changed.
+    /// What is said of `repo`; `time` is that of its commit, where nobody said when it was made or changed. Where
+    /// that is not known either, nothing is said of times: 1970 would be a lie.
     pub(crate) fn new(
         repo: &'a RepoId,
         facts: &'a RepoFacts,
@@ -50,15 +53,15 @@ impl<'a> Summary<'a> {
         let is_space = repo.kind() == RepoKind::Space;
         let card = (with_card || is_space).then(|| card(facts)).flatten();
         let sdk = card.as_ref().filter(|_| is_space).and_then(|card| card["sdk"].as_str());
-        let or_time = |said: Timestamp| if said.0 > 0 { said } else { time.unwrap_or_default() };
+        let or_time = |said: Timestamp| Some(said).filter(|said| said.0 > 0).or(time).map(date);
         Self {
             object_id: object_id(repo),
             id: repo.name(),
             model_id: (repo.kind() == RepoKind::Model).then_some(repo.name()),
             author: repo.owner(),
             sha: commit,
-            last_modified: date(or_time(facts.modified)),
-            created_at: date(or_time(facts.created)),
+            last_modified: or_time(facts.modified),
+            created_at: or_time(facts.created),
             private: facts.access == Access::Private,
             gated: match facts.access {
                 Access::GatedAuto => "auto".into(),
@@ -152,6 +155,8 @@ mod tests {
         assert_eq!(value["createdAt"], "1970-01-01T00:00:01.000Z");
         assert_eq!((&value["cardData"]["license"], &value["downloads"]), (&"mit".into(), &7.into()));
         assert_eq!((&value["pipeline_tag"], value.get("sha")), (&"text-generation".into(), None));
+        let untold = serde_json::to_value(Summary::new(&repo, &facts, None, None, false)).unwrap();
+        assert_eq!((untold.get("createdAt"), &untold["lastModified"]), (None, &value["lastModified"]));
         let mut cut = value;
         Expand(vec!["tags".into(), "trendingScore".into()]).cut(&mut cut);
         let names: Vec<_> = cut.as_object().unwrap().keys().map(String::as_str).collect();

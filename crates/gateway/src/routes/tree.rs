@@ -27,7 +27,7 @@ pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -
         path => Some(path.parse::<RepoPath>().map_err(|_| no_entry())?),
     };
     let walk = Walk::new(&manifest, folder.as_ref()).ok_or_else(no_entry)?;
-    let page = Page::of(ask);
+    let page = Page::of(ask)?;
     let (items, next) = walk.page(page.cursor, page.limit, page.recursive);
     let above = xet::above(app, repo, &manifest);
     let listed: Vec<_> = items.into_iter().map(|item| item.listed(&manifest, page.expand, above)).collect();
@@ -56,12 +56,14 @@ struct Page {
 }
 
 impl Page {
-    fn of(ask: &Ask) -> Self {
+    fn of(ask: &Ask) -> Result<Self, Fault> {
         let expand = ask.query.flag("expand");
         let most = if expand { EXPANDED_PAGE } else { PAGE };
-        let limit = ask.query.number("limit").unwrap_or(most).clamp(1, most);
-        let cursor = ask.query.get("cursor").and_then(Cursor::parse).unwrap_or_default();
-        Self { recursive: ask.query.flag("recursive"), expand, limit, cursor }
+        let limit = ask.query.number("limit")?.unwrap_or(most).clamp(1, most);
+        // A cursor that is not understood would lead back to the first page, and a client round and round.
+        let read = |text| Cursor::parse(text).ok_or_else(|| Fault::bad("`cursor` is none of this listing"));
+        let cursor = ask.query.get("cursor").map(read).transpose()?.unwrap_or_default();
+        Ok(Self { recursive: ask.query.flag("recursive"), expand, limit, cursor })
     }
 
     fn query(&self, cursor: Cursor) -> Vec<(&'static str, String)> {

@@ -35,8 +35,8 @@ where
 
 /// Whether a token could change the answer. Hubs hide private repositories from whoever shows none.
 fn wants_token(error: &OriginError) -> bool {
-    matches!(error.status(), Some(401 | 403))
-        || matches!(error.kind(), OriginErrorKind::Gated | OriginErrorKind::RepoNotFound)
+    // Not by status alone: a content network's 403 is about an address that ran out, or about nothing.
+    matches!(error.kind(), OriginErrorKind::Gated | OriginErrorKind::RepoNotFound)
 }
 
 /// Whether another origin may know better.
@@ -93,6 +93,8 @@ mod tests {
         assert_eq!(seen(Some("t"), false, Ok(())).await, (vec![false], false));
         assert_eq!(seen(Some("t"), false, gated()).await, (vec![false, true], true));
         assert_eq!(seen(Some("t"), false, missing()).await, (vec![false], false));
+        let elsewhere = || Err(refused(OriginErrorKind::Unavailable, 403));
+        assert_eq!(seen(Some("t"), false, elsewhere()).await, (vec![false], false));
         assert_eq!(seen(Some("t"), true, gated()).await, (vec![true], true));
         assert_eq!(seen(None, true, gated()).await, (vec![false], false));
     }

@@ -29,6 +29,11 @@ const RANGE_BYTES: u64 = 32 * MIB;
 const MAX_FAILURES: u32 = 4;
 /// First pause after a failure; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Groups after which an origin that fails now and then is taken to be well again (4 MiB): one that breaks every
+/// connection after some kilobytes is not asked thirty times a second.
+const WELL_AGAIN: u64 = 4 * MIB / GROUP_BYTES;
 /// Longest time that one file waits altogether for an origin that asks for patience: a little more than the
 /// five minutes over which the Hub counts requests.
 const BUSY_PATIENCE: Duration = Duration::from_secs(330);
@@ -116,7 +121,12 @@ async fn fill_range(
 /// How long to bear with an origin.
 #[derive(Debug, Default)]
 struct Patience {
+    /// Failures in a row, without a group between them.
     failures: u32,
+    /// Failures since it was last well.
+    troubles: u32,
+    /// Groups that were here when it was last well.
+    well_at: u64,
     waited: Duration,
     /// Groups that were here at the last failure.
     had: u64,
@@ -139,14 +149,22 @@ impl Patience {
         if have > self.had {
             self.failures = 0;
         }
+        if have >= self.well_at + WELL_AGAIN {
+            (self.troubles, self.well_at) = (0, have);
+        }
         self.had = have;
         self.failures += 1;
+        self.troubles = self.troubles.saturating_add(1);
         if self.failures > MAX_FAILURES {
             return Err(error.into());
         }
         // Full jitter: several streams that failed together do not come back together.
-        let longest = FIRST_PAUSE * 2_u32.saturating_pow(self.failures - 1);
-        Ok(longest.mul_f64(rand::random::<f64>()))
+        Ok(self.longest_pause().mul_f64(rand::random::<f64>()))
+    }
+
+    fn longest_pause(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.troubles.saturating_sub(1));
+        FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
     }
 }
 
@@ -168,6 +186,17 @@ mod tests {
             assert!(patience.after(stalled(), 19).is_ok());
         }
         assert!(patience.after(stalled(), 19).is_err());
+    }
+
+    #[test]
+    fn an_origin_that_breaks_off_again_and_again_is_asked_ever_less_often() {
+        let mut patience = Patience::default();
+        for have in 1..=8 {
+            patience.after(stalled(), have * 6).unwrap();
+        }
+        assert_eq!(patience.longest_pause(), LONGEST_PAUSE);
+        patience.after(stalled(), 48 + WELL_AGAIN).unwrap();
+        assert_eq!(patience.longest_pause(), FIRST_PAUSE);
     }
 
     #[test]

@@ -240,8 +240,9 @@ pub(crate) async fn either<T>(
             },
         },
     };
+    // That no peer has it says little while the one who would know is out of reach.
     by_origin.map_err(|error| match by_peers.kind() {
-        ErrorKind::Unavailable => error,
+        ErrorKind::Unavailable | ErrorKind::NotFound(_) => error,
         _ if error.kind() == ErrorKind::Unavailable => by_peers,
         _ => error,
     })
@@ -250,4 +251,28 @@ pub(crate) async fn either<T>(
 /// Whether an origin may bring what peers did not.
 fn goes_on(error: &MirrorError) -> bool {
     !matches!(error, MirrorError::WrongSize { .. } | MirrorError::Stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use hubless_origin::OriginErrorKind;
+    use hubless_types::CommitId;
+
+    /// What is told where no peer has a commit and the origin refuses with `status`.
+    async fn told(status: u16, kind: OriginErrorKind) -> ErrorKind {
+        let commit = CommitId::from_bytes([1; 20]);
+        let no_peer = std::future::ready(Err::<(), _>(MirrorError::CommitNotFound { commit }));
+        let said = OriginError::Refused { origin: "o".into(), status, kind, said: String::new() };
+        either(no_peer, std::future::ready(Err(said.into()))).await.unwrap_err().kind()
+    }
+
+    #[tokio::test]
+    async fn nobody_says_that_it_is_not_there_while_the_origin_cannot_be_asked() {
+        assert_eq!(told(503, OriginErrorKind::Unavailable).await, ErrorKind::Unavailable);
+        assert_eq!(told(429, OriginErrorKind::Busy).await, ErrorKind::Busy);
+        let missing = told(404, OriginErrorKind::RevisionNotFound).await;
+        assert!(matches!(missing, ErrorKind::NotFound(_)), "{missing:?}");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! The origin's own host was named by the operator. The first time that its name is resolved decides whether it is
 //! a public or a private one; from then on a public one is not followed to a private address either (DNS
-//! rebinding), and only a private one may redirect to private addresses.
+//! rebinding), and only a private one may redirect to private addresses; none to link-local ones, where clouds keep
+//! the credentials of the machine.
 //!
 //! **Invariant:** the addresses that are checked are those that are connected to: the check is the resolver.
 
@@ -48,7 +49,8 @@ impl Guard {
             Some(Host::Ipv6(ip)) => class_of(is_private(ip.into())),
             _ => UNKNOWN,
         };
-        Self { own: base.host_str().unwrap_or_default().to_owned(), class: AtomicU8::new(class) }
+        let own = base.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        Self { own, class: AtomicU8::new(class) }
     }
 
     /// Whether a redirect may lead to `url`, as far as can be told without resolving its name.
@@ -68,11 +70,14 @@ impl Guard {
             // Whoever was first decides.
             let _ = self.class.compare_exchange(UNKNOWN, class, Ordering::SeqCst, Ordering::SeqCst);
         }
-        if self.class.load(Ordering::SeqCst) != PRIVATE {
-            addresses.retain(|ip| !is_private(*ip));
-            if addresses.is_empty() {
-                return Err(Shut { host: host.to_owned() });
-            }
+        let own = host.eq_ignore_ascii_case(&self.own);
+        match self.class.load(Ordering::SeqCst) {
+            PRIVATE if own => {}
+            PRIVATE => addresses.retain(|ip| !is_link_local(*ip)),
+            _ => addresses.retain(|ip| !is_private(*ip)),
+        }
+        if addresses.is_empty() {
+            return Err(Shut { host: host.to_owned() });
         }
         Ok(addresses)
     }
@@ -109,6 +114,14 @@ fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_private_v4(ip),
         IpAddr::V6(ip) => embedded_v4(ip).map_or_else(|| is_private_v6(ip), is_private_v4),
+    }
+}
+
+/// Whether an address means something on one wire only.
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => embedded_v4(ip).map_or_else(|| ip.is_unicast_link_local(), |ip| ip.is_link_local()),
     }
 }
 
@@ -204,7 +217,16 @@ mod tests {
     fn a_private_origin_may_lead_to_private_addresses() {
         for base in ["http://127.0.0.1:8090", "http://[fd00::1]"] {
             assert!(guard(base).allows(&Url::parse("http://10.0.0.1").unwrap()).is_ok());
+            for metadata in ["169.254.169.254", "[fe80::1]", "[::ffff:a9fe:a9fe]", "0xa9fea9fe"] {
+                let url = Url::parse(&format!("http://{metadata}/latest")).unwrap();
+                assert!(guard(base).allows(&url).is_err(), "{base} to {metadata}");
+            }
         }
+        let wire = guard("http://169.254.1.1:8090");
+        assert!(
+            wire.allows(&Url::parse("http://169.254.1.1:8091").unwrap()).is_ok(),
+            "another port of its own"
+        );
         let guard = guard("http://hub.lan");
         assert!(guard.filter("store.lan", ips(&["10.0.0.2"])).is_err(), "nothing is known of it yet");
         assert!(guard.filter("hub.lan", ips(&["10.0.0.1"])).is_ok());

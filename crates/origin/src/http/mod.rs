@@ -209,12 +209,12 @@ impl Http {
     async fn once(&self, ask: &Ask<'_>) -> Result<Answer, OriginError> {
         let permit = self.gauge.admit(ask.lane())?;
         match self.follow(ask).await {
-            Ok(response) if response.status().is_success() => {
+            Ok((response, _)) if response.status().is_success() => {
                 permit.answered();
                 Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience))
             }
-            Ok(response) => {
-                let error = self.refused(ask, response).await;
+            Ok((response, trust)) => {
+                let error = self.refused(ask, response, trust).await;
                 permit.failed(&error);
                 Err(error)
             }
@@ -225,8 +225,8 @@ impl Http {
         }
     }
 
-    /// Sends the request along its redirects.
-    async fn follow(&self, ask: &Ask<'_>) -> Result<Response, OriginError> {
+    /// Sends the request along its redirects, and says how far from home the answer was given.
+    async fn follow(&self, ask: &Ask<'_>) -> Result<(Response, Trust), OriginError> {
         let astray = |why| OriginError::Redirect { origin: self.name().to_owned(), why };
         let mut url = ask.url.clone();
         hop::check(&self.base, &url, &self.guard).map_err(astray)?;
@@ -242,7 +242,7 @@ impl Http {
                 self.gauge.learn(ask.lane(), header);
             }
             if !is_redirect(response.status(), ask.body.is_some()) {
-                return Ok(response);
+                return Ok((response, trust));
             }
             let next = hop::next(&url, response.headers(), &self.guard).map_err(astray)?;
             if ask.body.is_some() && !hop::same_host(&url, &next) {
@@ -287,7 +287,7 @@ impl Http {
         unreachable(self.name(), error)
     }
 
-    async fn refused(&self, ask: &Ask<'_>, response: Response) -> OriginError {
+    async fn refused(&self, ask: &Ask<'_>, response: Response, trust: Trust) -> OriginError {
         let origin = self.name().to_owned();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let retry_after = text(&headers, "retry-after");
@@ -300,7 +300,8 @@ impl Http {
             None => refusal::said(&answer::front(response, MAX_REFUSAL_BYTES, REFUSAL_TIME).await),
         };
         let code = text(&headers, "x-error-code");
-        let refusal = Refusal { status, code, said: &said, token: ask.auth.token().is_some() };
+        let token = ask.auth.token().is_some();
+        let refusal = Refusal { status, code, said: &said, token, own: trust.own };
         OriginError::Refused { kind: refusal.kind(ask.missing), origin, status, said }
     }
 

@@ -17,6 +17,8 @@ pub(super) struct Refusal<'a> {
     pub(super) said: &'a str,
     /// Whether a token was sent.
     pub(super) token: bool,
+    /// Whether the origin itself said so, and not a host that it led to.
+    pub(super) own: bool,
 }
 
 impl Refusal<'_> {
@@ -29,6 +31,11 @@ impl Refusal<'_> {
         match (self.status, self.code) {
             (429 | 408, _) => return Busy,
             (500.., _) => return Unavailable,
+            (416, _) if !self.own => return Wrong,
+            // A content network knows neither repositories nor who may read them: its 403 is an address that ran
+            // out, its 404 a copy that is not there yet. Taken for the origin's own word, the one would close an
+            // open repository, and clients would remember from the other that there is no such file.
+            _ if !self.own => return Unavailable,
             (_, Some("RepoNotFound")) => return RepoNotFound,
             (_, Some("RevisionNotFound")) => return RevisionNotFound,
             (_, Some("EntryNotFound")) => return EntryNotFound,
@@ -106,7 +113,21 @@ mod tests {
             (451, None, "", false, Disabled),
             (418, None, "", false, Unavailable),
         ] {
-            let refusal = Refusal { status, code, said, token };
+            let refusal = Refusal { status, code, said, token, own: true };
+            assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn another_host_says_nothing_of_repositories_and_readers() {
+        for (status, code, kind) in [
+            (403, None, Unavailable),
+            (401, Some("GatedRepo"), Unavailable),
+            (404, Some("RepoNotFound"), Unavailable),
+            (416, None, Wrong),
+            (429, None, Busy),
+        ] {
+            let refusal = Refusal { status, code, own: false, ..Refusal::default() };
             assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
         }
     }
