@@ -49,6 +49,8 @@ impl Refusal<'_> {
             401 if self.token && self.code.is_none() => BadToken,
             401 => RepoNotFound,
             403 if self.said.contains(DISABLED) => Disabled,
+            // A web page comes from a firewall or a proxy on the way; those who speak of access say it in a line or in JSON.
+            403 if self.said.starts_with('<') => Unavailable,
             403 => Gated,
             451 => Disabled,
             404 | 410 => missing,
@@ -103,7 +105,8 @@ mod tests {
             (401, Some("GatedRepo"), "Access to model a/b is restricted.", false, Gated),
             (403, Some("GatedRepo"), "Access to model a/b is restricted.", true, Gated),
             (403, None, "Access to this resource is disabled.", false, Disabled),
-            (403, None, "<html>forbidden</html>", false, Gated),
+            (403, None, "<html>forbidden</html>", false, Unavailable),
+            (403, None, "you may not read this", false, Gated),
             (401, None, "Invalid credentials in Authorization header", true, BadToken),
             (401, None, "Unauthorized", true, BadToken),
             (401, None, "Unauthorized", false, RepoNotFound),
