@@ -14,6 +14,8 @@ use hubless_types::{ManualClock, NodeId, Timestamp};
 const FOLDER: &str = "data";
 /// Begins each line in which the child tells how many rows it has written.
 const WRITTEN: &str = "written ";
+/// Set for the child: the test is run once more as the process that is killed.
+const WRITER: &str = "HUBLESS_TEST_WRITER";
 
 fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 32])
@@ -124,14 +126,13 @@ fn reopen(dir: &Path) -> Store {
 
 fn spawn_writer(dir: &Path) -> Child {
     let program = std::env::current_exe().unwrap();
-    let args = ["--exact", "writer_process", "--ignored", "--nocapture"];
-    Command::new(program).args(args).current_dir(dir).stdout(Stdio::piped()).spawn().unwrap()
+    let args = ["--exact", "a_killed_process_loses_nothing", "--nocapture"];
+    let mut command = Command::new(program);
+    command.args(args).env(WRITER, "yes").current_dir(dir).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// Not a test of its own: the process that `a_killed_process_loses_nothing` kills.
-#[test]
-#[ignore = "started by another test"]
-fn writer_process() {
+/// What the process does that `a_killed_process_loses_nothing` kills: it writes until then.
+fn write_until_killed() {
     let store = open(Path::new(FOLDER)).unwrap();
     let first = store.catalogue().scheduled_count().unwrap() as u32 / 2;
     for n in first.. {
@@ -154,6 +155,9 @@ fn odd(n: u32) -> [u8; 5] {
 /// committed, whole, and nothing else.
 #[test]
 fn a_killed_process_loses_nothing() {
+    if std::env::var_os(WRITER).is_some() {
+        return write_until_killed();
+    }
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join(FOLDER);
     for round in 1..=3_u32 {
