@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn write_until_killed() {
         let mut batch = store.catalogue().batch();
         batch.schedule(&even(n), Timestamp(u64::from(n))).schedule(&odd(n), Timestamp(u64::from(n)));
         batch.commit().unwrap();
-        println!("\n{WRITTEN}{}", n + 1);
+        writeln!(std::io::stdout(), "\n{WRITTEN}{}", n + 1).unwrap();
     }
 }
 
