@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, adopt, check_config, completions, gc, list, names, peers, pin, prove, pull, run, status, unpin,
-    verify,
+    add, adopt, check_config, completions, gc, list, names, peers, pin, prove, pull, run, status, trace,
+    unpin, verify,
 };
 use crate::env;
 use crate::error::NodeError;
@@ -48,6 +48,7 @@ enum Command {
     Prove(prove::ProveArgs),
     Status(status::StatusArgs),
     Peers(peers::PeersArgs),
+    Trace(trace::TraceArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::GcArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -125,6 +126,7 @@ async fn converse(command: Command, context: &Context) -> Result<Exit, NodeError
         Command::Prove(args) => args.run(context).await,
         Command::Status(args) => args.run(context).await,
         Command::Peers(args) => args.run(context).await,
+        Command::Trace(args) => args.run(context).await,
         Command::Verify(args) => args.run(context).await,
         Command::Gc(args) => args.run(context).await,
         Command::Run(_) | Command::CheckConfig(_) | Command::Completions(_) => Ok(Exit::Ok),
@@ -173,6 +175,7 @@ mod tests {
             "hubless prove --check F org/name@main model.bin --json",
             "hubless --data D status --json",
             "hubless --data D peers",
+            "hubless --data D trace a/b@main --json",
             "hubless --data D verify",
             "hubless --data D gc --dry-run",
             "hubless --data D check-config F",

@@ -40,6 +40,7 @@ mod shelf;
 mod shown;
 mod sources;
 mod status;
+mod trace;
 mod upstream;
 mod util;
 mod verify;
@@ -60,6 +61,7 @@ pub use request::{
     Accept, AddRequest, AdoptRequest, Caller, LIST_MAX, ListRequest, ListSort, PullRequest, PullTo,
 };
 pub use shelf::{Found, FoundPage, With};
+pub use trace::{HolderReport, LookupReport, TraceReport, TraceTarget};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_origin::{Breaker, OriginStatus};

@@ -152,6 +152,7 @@ impl Mirror {
                 inner.store.clone(),
                 net.discovery.clone(),
                 inner.clock.clone(),
+                &inner.node,
                 inner.config.announce_interval,
                 inner.cancel.child_token(),
             );
@@ -191,11 +192,9 @@ impl Mirror {
 }
 
 impl Inner {
-    /// Has the announcer look at its queue now.
-    pub(crate) fn wake_announcer(&self) {
-        if let Some(announcer) = locked(&self.announcer).as_ref() {
-            announcer.wake();
-        }
+    /// Asks something of the announcer, if there is one.
+    pub(crate) fn with_announcer<T>(&self, ask: impl FnOnce(&Announcer) -> T) -> Option<T> {
+        locked(&self.announcer).as_ref().map(ask)
     }
 
     /// Has the keeper see that all that is pinned is here.
@@ -203,11 +202,6 @@ impl Inner {
         if let Some(keeper) = locked(&self.keeper).as_ref() {
             keeper.wake();
         }
-    }
-
-    /// What the announcer did since the start: made, failed.
-    pub(crate) fn announced(&self) -> (u64, u64) {
-        locked(&self.announcer).as_ref().map_or((0, 0), Announcer::counts)
     }
 }
 

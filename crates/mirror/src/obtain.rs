@@ -351,7 +351,12 @@ impl Inner {
             self.note_fetched(link)?;
         }
         let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
-        blocking(move || inner.share_what_comes(hash, size)).await?;
+        let digest = link.digest;
+        blocking(move || {
+            inner.share_what_comes(hash, size)?;
+            inner.announce_part(&digest, size)
+        })
+        .await?;
         let want = Want { hash: link.hash, size: link.size };
         let feed = net.feed(keys_of(commit, entry));
         Ok(net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?)

@@ -15,6 +15,7 @@ mod reach;
 pub(crate) mod run;
 mod spec;
 pub(crate) mod status;
+pub(crate) mod trace;
 pub(crate) mod unpin;
 pub(crate) mod verify;
 

@@ -14,8 +14,8 @@ const DEFAULT_PORT: u16 = 4001;
 const MAX_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// More often than this only burdens others.
 const MIN_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Records live 48 h: a later sweep would let them lapse.
-const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(40 * 3600);
+/// Records live 48 h, and two announcements of one may be one and a half intervals apart.
+const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30 * 3600);
 /// A lookup needs some connections at once, and room for those who ask this node.
 const MIN_CONNECTIONS: u32 = 8;
 /// Most connections that may be allowed.

@@ -93,7 +93,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "discovery.announce_interval",
-        must_be: "from `10m` to `40h` (records live 48 h), like `22h`",
+        must_be: "from `10m` to `30h` (records live 48 h), like `22h`",
         example: "\"12h\"",
         default: "\"22h\"",
     },

@@ -8,6 +8,7 @@ pub(crate) mod names;
 mod progress;
 pub(crate) mod proof;
 pub(crate) mod report;
+pub(crate) mod trace;
 
 use std::io::{self, Write};
 

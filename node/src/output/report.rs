@@ -121,6 +121,10 @@ pub(crate) fn status(status: &Value) -> String {
         count(number(announce, "keys"), "key"),
         number(announce, "due")
     ));
+    if let Some(why) = announce["behind"].as_str() {
+        let late = hubless_mirror::age_text(number(announce, "late_secs"));
+        lines.push(format!("BEHIND     the oldest key is {late} late: {why}"));
+    }
     let discovery = &status["discovery"];
     if discovery.is_object() {
         lines.push(format!(

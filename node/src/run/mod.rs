@@ -3,6 +3,7 @@
 //! **Invariant:** the data folder's lock is held from before the first socket to after the last task.
 //! **Not here:** arguments (`commands::run`), decisions (`mirror`).
 
+mod known_peers;
 mod ports;
 mod services;
 mod stop;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stop::{GATEWAY_BUDGET, MIRROR_BUDGET, NETWORK_BUDGET, within};
 use super::table::CatalogueTable;
-use super::{Serving, ports};
+use super::{Serving, known_peers, ports};
 use crate::admin::ListeningSocket;
 use crate::config::Config;
 use crate::error::NodeError;
@@ -47,6 +47,9 @@ pub(super) struct Services {
     mirror: Mirror,
     transfer: Transfer,
     discovery: Arc<Dht>,
+    data: PathBuf,
+    // Writes down who is known; ends when it is dropped.
+    _remembering: JoinSet<()>,
     // Last: its lock is let go when everything else is gone.
     _store: Store,
 }
@@ -64,7 +67,7 @@ impl Services {
         let http = door
             .local_addr()
             .map_err(|source| NodeError::Io { doing: "read the port of Hub clients".into(), source })?;
-        let network = Network::start(&config, &key, &store, &clock).await?;
+        let network = Network::start(data, &config, &key, &store, &clock).await?;
         let bootstrap = PeerAddr::new(key.id(), ports::for_others(network.listen));
         let mirror = Mirror::start(MirrorParts {
             store: store.clone(),
@@ -86,7 +89,21 @@ impl Services {
         if !config.discovery.bootstrap.is_empty() {
             joined(&discovery).await;
         }
-        Ok(Self { bootstrap, http, socket, doors, cancel, mirror, transfer, discovery, _store: store })
+        let mut remembering = JoinSet::new();
+        remembering.spawn(known_peers::keep(data.to_owned(), discovery.clone()));
+        Ok(Self {
+            bootstrap,
+            http,
+            socket,
+            doors,
+            cancel,
+            mirror,
+            transfer,
+            discovery,
+            data: data.to_owned(),
+            _remembering: remembering,
+            _store: store,
+        })
     }
 
     /// What is told to whoever started this.
@@ -130,6 +147,7 @@ impl Services {
         self.doors.abort_all();
         drop(self.socket);
         note(within(MIRROR_BUDGET, self.mirror.shutdown()).await, "the mirror");
+        known_peers::save(&self.data, &self.discovery.known());
         let network = futures::future::join(self.transfer.shutdown(), self.discovery.shutdown());
         note(within(NETWORK_BUDGET, network.map(drop)).await, "the network");
         late
@@ -158,6 +176,7 @@ struct Network {
 impl Network {
     /// Starts both, again with another port if the free one that was found is taken meanwhile.
     async fn start(
+        data: &Path,
         config: &Config,
         key: &NodeKey,
         store: &Store,
@@ -166,7 +185,7 @@ impl Network {
         let mut tries = 1;
         loop {
             let listen = ports::for_nodes(config.discovery.listen)?;
-            match Self::start_at(listen, config, key, store, clock).await {
+            match Self::start_at(listen, data, config, key, store, clock).await {
                 Err(error) if config.discovery.listen.port() == 0 && tries < PORT_TRIES => {
                     tracing::debug!(%error, %listen, "trying another port");
                     tries += 1;
@@ -178,6 +197,7 @@ impl Network {
 
     async fn start_at(
         listen: SocketAddr,
+        data: &Path,
         config: &Config,
         key: &NodeKey,
         store: &Store,
@@ -185,7 +205,9 @@ impl Network {
     ) -> Result<Self, NodeError> {
         let transfer = Transfer::start(transfer_config(listen, config, key), store.clone()).await?;
         let table = Arc::new(CatalogueTable::open(key.id(), store.catalogue().clone())?);
-        match Dht::start(dht_config(listen, config, key), table, clock.clone()).await {
+        let mut settings = dht_config(listen, config, key);
+        settings.known = known_peers::load(data);
+        match Dht::start(settings, table, clock.clone()).await {
             Ok(dht) => Ok(Self { listen, transfer, discovery: Arc::new(dht) }),
             Err(error) => {
                 transfer.shutdown().await;

@@ -26,7 +26,7 @@ use tokio::net::UnixListener;
 
 use crate::answer::json;
 use crate::error::GatewayError;
-use requests::{Adopt, Gc, Named, Nothing, Pull};
+use requests::{Adopt, Gc, Named, Nothing, Pull, Traced};
 
 /// Longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -70,6 +70,7 @@ pub fn admin_router(mirror: Mirror) -> Router {
         .route("/v1/gc", post(gc))
         .route("/v1/names", post(names))
         .route("/v1/prove", post(prove))
+        .route("/v1/trace", post(trace))
         .route("/v1/list", post(list))
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
@@ -121,6 +122,11 @@ async fn unpin(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, Ba
 async fn names(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
     let Named { repo, accept_from, .. } = parse(&body)?;
     Ok(once(async { mirror.names(&repo, &Caller::taking(accept_from)).await }).await)
+}
+
+async fn trace(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let Traced { target, accept_from } = parse(&body)?;
+    Ok(once(async { mirror.trace(target, &Caller::taking(accept_from)).await }).await)
 }
 
 /// The one answer that is no JSON: an encoded proof file.

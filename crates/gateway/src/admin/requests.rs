@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hubless_mirror::{Accept, AdoptRequest, PullRequest, PullTo};
+use hubless_mirror::{Accept, AdoptRequest, PullRequest, PullTo, TraceTarget};
 use hubless_types::{NodeId, RepoId, Revision};
 use serde::Deserialize;
 
@@ -60,6 +60,15 @@ pub(super) struct Named {
     pub(super) repo: RepoId,
     #[serde(default = "Revision::main")]
     pub(super) revision: Revision,
+    #[serde(default)]
+    pub(super) accept_from: Vec<NodeId>,
+}
+
+/// `/v1/trace`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Traced {
+    pub(super) target: TraceTarget,
     #[serde(default)]
     pub(super) accept_from: Vec<NodeId>,
 }

@@ -4,7 +4,7 @@ use hubless_types::Timestamp;
 
 use super::db::Cf;
 use super::txn::Txn;
-use super::{Catalogue, MAX_KEY_BYTES};
+use super::{Catalogue, MAX_KEY_BYTES, codec};
 use crate::error::{Result, StoreError};
 
 /// Most keys that wait to be announced.
@@ -48,6 +48,33 @@ impl Catalogue {
             Ok(due <= now && rows.len() < limit)
         })?;
         Ok(rows)
+    }
+
+    /// The keys from `first` to `last`, both of them included and compared by as many bytes as they have, that are due
+    /// at `until`; in the order of the keys, those after the key `after`; at most `limit`. They stay in the queue.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn scheduled_between(
+        &self,
+        first: &[u8],
+        last: &[u8],
+        after: Option<&[u8]>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::new();
+        let from = after.map_or_else(|| first.to_vec(), super::keys::next);
+        self.db().scan(Cf::AnnounceKeys, &[], &from, |key, due| {
+            if key.len() >= last.len() && key[..last.len()] > *last {
+                return Ok(false);
+            }
+            if codec::decode::<u64>(due)? <= until.0 {
+                keys.push(key.to_vec());
+            }
+            Ok(keys.len() < limit)
+        })?;
+        Ok(keys)
     }
 
     /// When the next key is due; `None` if the queue is empty.

@@ -41,7 +41,9 @@ use hubless_types::NodeId;
 
 pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
-pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
+pub use self::dht::{
+    DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_PER_SUBNET, DHT_MAX_TOTAL, DHT_SEATS,
+};
 pub(crate) use self::drafts::DraftRecord;
 pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
