@@ -218,9 +218,7 @@ mod tests {
 
     #[test]
     fn lengths_are_compared_before_room_is_made() {
-        let head = |packed: [u8; 3], scheme, len: [u8; 3]| {
-            [&[0][..], &packed, &[scheme], &len].concat()
-        };
+        let head = |packed: [u8; 3], scheme, len: [u8; 3]| [&[0][..], &packed, &[scheme], &len].concat();
         for (scheme, packed, len) in [
             (0, [4, 0, 0], [5, 0, 0]),
             (1, [0, 0, 0], [5, 0, 0]),
@@ -267,7 +265,12 @@ mod tests {
     }
 
     fn any_info() -> impl Strategy<Value = FrameInfo> {
-        let sizes = prop::sample::select(vec![BlockSize::Auto, BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max4MB]);
+        let sizes = prop::sample::select(vec![
+            BlockSize::Auto,
+            BlockSize::Max64KB,
+            BlockSize::Max256KB,
+            BlockSize::Max4MB,
+        ]);
         (sizes, any::<[bool; 4]>()).prop_map(|(size, [linked, sums, sum, sized])| {
             let mode = if linked { BlockMode::Linked } else { BlockMode::Independent };
             let info = FrameInfo::new().block_size(size).block_mode(mode);

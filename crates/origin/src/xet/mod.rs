@@ -130,7 +130,8 @@ impl Xet {
             }
             answer => answer,
         };
-        Plan::read(&answer?, range.len()).map_err(|error| self.malformed("a plan of a file", &error.to_string()))
+        Plan::read(&answer?, range.len())
+            .map_err(|error| self.malformed("a plan of a file", &error.to_string()))
     }
 
     async fn ask_store(&self, pass: &Pass, wanted: &Wanted, range: ByteRange) -> Result<Bytes, OriginError> {

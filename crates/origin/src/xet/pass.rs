@@ -49,8 +49,8 @@ impl Given {
         if self.access_token.len() > MAX_TOKEN_BYTES {
             return Err("its token is too long");
         }
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", self.access_token)).map_err(|_| "its token is none")?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.access_token))
+            .map_err(|_| "its token is none")?;
         bearer.set_sensitive(true);
         let cas = Url::parse(&self.cas_url).map_err(|_| "its store's address is none")?;
         if !matches!(cas.scheme(), "http" | "https") || !cas.has_host() {
@@ -108,7 +108,14 @@ impl Passes {
         self.with(now, find)
     }
 
-    pub(super) fn keep(&self, repo: &RepoId, commit: CommitId, token: Option<&Token>, pass: &Pass, now: Instant) {
+    pub(super) fn keep(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        token: Option<&Token>,
+        pass: &Pass,
+        now: Instant,
+    ) {
         self.with(now, |kept| {
             kept.retain(|kept| !kept.is_for(repo, commit, token));
             if kept.len() >= MAX_PASSES {
@@ -147,7 +154,12 @@ mod tests {
             assert_eq!(pass(life).life, Duration::from_secs(used), "{life}");
         }
         assert_eq!(given("xet", "https://cas.example", 900).pass(None).unwrap().life, Duration::ZERO);
-        let bad = [("a\nb", "https://cas"), ("xet", "cas"), ("xet", "file:///etc"), (&*"x".repeat(20_000), "https://cas")];
+        let bad = [
+            ("a\nb", "https://cas"),
+            ("xet", "cas"),
+            ("xet", "file:///etc"),
+            (&*"x".repeat(20_000), "https://cas"),
+        ];
         for (token, cas) in bad {
             assert!(given(token, cas, 900).pass(None).is_err(), "{token} {cas}");
         }

@@ -163,7 +163,8 @@ impl Plan {
             chunks_left = chunks_left.checked_sub(count).ok_or(PlanError::TooMuch)?;
             let nowhere = || PlanError::Nowhere { index, chunks: chunks.clone() };
             let places = wire.fetch_info.get(&wire_term.hash).ok_or_else(nowhere)?;
-            let holds = |place: &WireFetch| place.range.start <= chunks.start && chunks.end <= place.range.end;
+            let holds =
+                |place: &WireFetch| place.range.start <= chunks.start && chunks.end <= place.range.end;
             let place = places.iter().position(holds).ok_or_else(nowhere)?;
             let fetch = match known.get(&(wire_term.hash.as_str(), place)) {
                 Some(fetch) => *fetch,

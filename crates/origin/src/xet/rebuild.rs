@@ -174,7 +174,9 @@ impl Rebuild {
     fn wants(&mut self, (fetch, chunk): (usize, u32)) -> Step {
         match &self.running {
             // Its own fetch, or one of which later terms need something.
-            Some(running) if running.next < running.end && (running.fetch != fetch || running.next <= chunk) => {
+            Some(running)
+                if running.next < running.end && (running.fetch != fetch || running.next <= chunk) =>
+            {
                 Step::More
             }
             _ => {
@@ -243,7 +245,8 @@ mod tests {
     }
 
     fn whole(terms: &[Term]) -> Vec<u8> {
-        let chunks = terms.iter().flat_map(|term| term.chunks.clone().map(|chunk| content(term.fetch, chunk)));
+        let chunks =
+            terms.iter().flat_map(|term| term.chunks.clone().map(|chunk| content(term.fetch, chunk)));
         chunks.flatten().collect()
     }
 
@@ -286,7 +289,8 @@ mod tests {
             let plan = Plan { skip: 0, wanted: wrong.bytes, terms: vec![wrong], fetches: vec![fetch(0..2)] };
             assert!(matches!(run(plan), Err(RebuildError::Length { .. })));
         }
-        let mut rebuild = Rebuild::new(Plan { skip: 0, wanted: 5, terms: vec![term(0, 0..1)], fetches: vec![fetch(0..1)] });
+        let mut rebuild =
+            Rebuild::new(Plan { skip: 0, wanted: 5, terms: vec![term(0, 0..1)], fetches: vec![fetch(0..1)] });
         assert_eq!(rebuild.step(), Ok(Step::Fetch(0)));
         assert_eq!(rebuild.step(), Ok(Step::More));
         assert_eq!(rebuild.fetch_ended(), Err(RebuildError::Chunks { chunks: 1 }));
@@ -295,7 +299,8 @@ mod tests {
     #[test]
     fn what_is_kept_has_a_bound() {
         // The last chunk of the first fetch first, and all others later.
-        let terms = vec![Term { fetch: 0, chunks: 300..301, bytes: 9 }, Term { fetch: 0, chunks: 0..301, bytes: 99 }];
+        let terms =
+            vec![Term { fetch: 0, chunks: 300..301, bytes: 9 }, Term { fetch: 0, chunks: 0..301, bytes: 99 }];
         let mut rebuild = Rebuild::new(Plan { skip: 0, wanted: 108, terms, fetches: vec![fetch(0..301)] });
         assert_eq!(rebuild.step(), Ok(Step::Fetch(0)));
         let large = Bytes::from(vec![0; 128 * 1024]);

@@ -2,8 +2,6 @@
 //!
 //! **Not here:** reading; speed.
 
-use std::collections::HashMap;
-
 /// Shortest match, in bytes.
 const SHORTEST: usize = 4;
 /// No match begins in so many last bytes, and none reaches the last five.
@@ -11,6 +9,8 @@ const TAIL: usize = 12;
 const LAST_LITERALS: usize = 5;
 /// Farthest match, in bytes.
 const FARTHEST: usize = 65_535;
+/// Places that are remembered, by a hash of the four bytes there.
+const PLACES: usize = 4096;
 /// What a number has that does not fit four bits.
 const NIBBLE: usize = 15;
 
@@ -35,11 +35,14 @@ pub(super) fn frame(bytes: &[u8]) -> Vec<u8> {
 
 fn block(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut seen: HashMap<[u8; SHORTEST], usize> = HashMap::new();
+    let mut seen = [usize::MAX; PLACES];
     let (mut at, mut literals) = (0, 0);
     while at + TAIL <= bytes.len() {
         let Some(word) = bytes[at..].first_chunk::<SHORTEST>() else { break };
-        match seen.insert(*word, at).filter(|found| at - found <= FARTHEST) {
+        let place = u32::from_le_bytes(*word).wrapping_mul(2_654_435_761) >> 20;
+        let found = std::mem::replace(&mut seen[place as usize], at);
+        let same = found != usize::MAX && at - found <= FARTHEST && bytes[found..].starts_with(word);
+        match Some(found).filter(|_| same) {
             Some(found) => {
                 let most = bytes.len() - LAST_LITERALS - at;
                 let same = (0..most).take_while(|i| bytes[found + i] == bytes[at + i]).count();

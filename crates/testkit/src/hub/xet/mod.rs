@@ -138,7 +138,12 @@ pub(crate) fn leave(shared: &Shared) -> Handled {
 
 /// What the content network gives of Xet: `/cas/…` to whoever has leave, `/xorbs/…` by its address; `None` for what
 /// is something else.
-pub(crate) async fn network(shared: &Shared, target: &str, who: &Who, headers: &HeaderMap) -> Option<Handled> {
+pub(crate) async fn network(
+    shared: &Shared,
+    target: &str,
+    who: &Who,
+    headers: &HeaderMap,
+) -> Option<Handled> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if let Some(id) = path.strip_prefix("/cas/v1/reconstructions/") {
         return Some(plan(shared, id, who, headers).await);
