@@ -195,10 +195,11 @@ impl From<MirrorError> for Fault {
             ErrorKind::Disabled => Self::new(StatusCode::FORBIDDEN, "Disabled", DISABLED),
             ErrorKind::BadToken => Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", BAD_TOKEN),
             ErrorKind::BadInput => Self::new(StatusCode::BAD_REQUEST, "BadRequest", text),
-            ErrorKind::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text)
-                .retry(error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)),
+            ErrorKind::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text).retry(wait_of(&error))
+            }
             ErrorKind::Unavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(RETRY_SECONDS)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(wait_of(&error))
             }
             ErrorKind::Integrity => Self::new(StatusCode::BAD_GATEWAY, "WrongContent", text),
             ErrorKind::Disk => logged(&error, "this node's disk failed; its log tells more"),
@@ -206,6 +207,11 @@ impl From<MirrorError> for Fault {
         };
         Self { hint: error.hint().filter(|_| !fault.status.is_server_error()).map(Into::into), ..fault }
     }
+}
+
+/// Seconds after which asking again makes sense.
+fn wait_of(error: &MirrorError) -> u64 {
+    error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)
 }
 
 fn logged(error: &MirrorError, shown: &str) -> Fault {

@@ -131,15 +131,10 @@ async fn another_node_gets_the_file_where_plain_http_refuses_it() -> TestResult 
     servers.spawn(async move { axum::serve(listener, app).await });
 
     let lower = swarm.node_below(vec![origin_with_xet(&url, LIMIT)?], |_| {})?;
-    let path = "w.safetensors".parse()?;
-    let file = lower.mirror.open_file(
-        &Caller::anyone(),
-        &"acme/tiny".parse()?,
-        commit,
-        &path,
-        hubless_types::ByteRange::whole(BIG as u64),
-    );
-    let bytes = file.await?.body.try_collect::<Vec<_>>().await?.concat();
+    let (caller, repo, path) = (Caller::anyone(), "acme/tiny".parse()?, "w.safetensors".parse()?);
+    let whole = hubless_types::ByteRange::whole(BIG as u64);
+    let reader = lower.mirror.open_file(&caller, &repo, commit, &path, whole).await?;
+    let bytes = reader.body.try_collect::<Vec<_>>().await?.concat();
     assert!(bytes == big_bytes());
     assert!(xorbs.load(Ordering::SeqCst) >= 2, "it came in xorbs");
     Ok(())

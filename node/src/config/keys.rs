@@ -27,7 +27,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key { path: "origin.enabled", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "origin.urls",
-        must_be: "a list of at most 16 addresses, like `[\"https://huggingface.co\"]`, without user, password and \
+        must_be: "a list of at most 16 different addresses, like `[\"https://huggingface.co\"]`, without user, password and \
                   query; of a git host with LFS: `{ url = \"https://git.example.org\", kind = \"git\" }`",
         example: "[\"https://huggingface.co\", { url = \"https://git.example.org\", kind = \"git\" }]",
         default: "[] (none)",
@@ -47,7 +47,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "names.threshold",
-        must_be: "a number, 1 to as many as there are `names.witnesses`",
+        must_be: "a number, 1 to as many as there are `names.witnesses`; name more of them, or leave it out",
         example: "2",
         default: "left out (more than half)",
     },
