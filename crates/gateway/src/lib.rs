@@ -24,6 +24,7 @@ mod query;
 mod range;
 mod revision;
 mod routes;
+mod seats;
 mod server;
 mod stall;
 mod xorb;
