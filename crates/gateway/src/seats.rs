@@ -212,17 +212,18 @@ mod tests {
         let all = Seats::new(2);
         let (busy, still) = (all.take(None).await.unwrap(), all.take(None).await.unwrap());
         still.pulse.waits();
-        let (waiter, began) = (all.clone(), Instant::now());
-        let third = tokio::spawn(async move { waiter.take(None).await });
-        still.end.cancelled().await;
+        let began = Instant::now();
+        let leaves = async {
+            still.end.cancelled().await;
+            drop(still);
+        };
+        let (third, ()) = tokio::join!(all.take(None), leaves);
+        assert!(third.is_some() && !busy.end.is_cancelled());
         assert!(
             began.elapsed() >= PRESSED && began.elapsed() < PRESSED + 2 * LOOK_EVERY,
             "{:?}",
             began.elapsed()
         );
-        assert!(!busy.end.is_cancelled());
-        drop(still);
-        assert!(third.await.unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -239,15 +240,16 @@ mod tests {
     async fn a_client_that_takes_now_and_then_keeps_its_place() {
         let all = Seats::new(1);
         let slow = all.take(None).await.unwrap();
-        let waiter = all.clone();
-        let second = tokio::spawn(async move { waiter.take(None).await });
-        for _ in 0..10 {
-            slow.pulse.waits();
-            tokio::time::sleep(PRESSED / 2).await;
-            slow.pulse.moves();
-        }
-        assert!(!slow.end.is_cancelled());
-        drop(slow);
-        assert!(second.await.unwrap().is_some());
+        let reads = async {
+            for _ in 0..10 {
+                slow.pulse.waits();
+                tokio::time::sleep(PRESSED / 2).await;
+                slow.pulse.moves();
+            }
+            assert!(!slow.end.is_cancelled());
+            drop(slow);
+        };
+        let (second, ()) = tokio::join!(all.take(None), reads);
+        assert!(second.is_some());
     }
 }
