@@ -138,6 +138,11 @@ impl Fault {
         }
     }
 
+    /// Whether asking again brings the same.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.status == StatusCode::BAD_REQUEST
+    }
+
     /// What it says, with what can be done about it.
     pub(crate) fn text(&self) -> String {
         self.hint
@@ -226,6 +231,9 @@ pub(crate) fn header_text(text: &str) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("?"))
 }
 
+/// What answers are.
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
+
 /// Compact JSON with its length.
 pub(crate) fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
@@ -244,7 +252,7 @@ pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
     let len = HeaderValue::from(bytes.len());
     let mut answer = Response::new(Body::from(bytes));
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(header::CONTENT_LENGTH, len);
     answer
 }

@@ -397,6 +397,15 @@ impl MirrorError {
         Some(text.to_owned())
     }
 
+    /// Whether nobody who was reached had the file.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        match self {
+            Self::NoSource { .. } | Self::Fetch(FetchError::NoSource { .. }) => true,
+            Self::Shared(error) => error.is_nowhere(),
+            _ => false,
+        }
+    }
+
     /// When asking again makes sense, for [`ErrorKind::Busy`] and [`ErrorKind::Unavailable`].
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -117,9 +117,10 @@ pub(crate) fn of_section(section: &str) -> Vec<&'static str> {
     KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.')).collect()
 }
 
-/// The names of all sections, in order.
+/// The names of all sections.
 pub(crate) fn sections() -> Vec<&'static str> {
     let mut names: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.split_once('.')?.0)).collect();
+    names.sort_unstable();
     names.dedup();
     names
 }
