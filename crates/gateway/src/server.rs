@@ -24,7 +24,7 @@ use hubless_mirror::Mirror;
 
 use crate::error::GatewayError;
 use crate::stall::StallGuard;
-use crate::{GatewayConfig, admin_router, router};
+use crate::{GatewayConfig, Reload, admin_router, router};
 
 /// Longest wait for a request's head, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -63,10 +63,11 @@ pub async fn serve_http(
 pub async fn serve_admin(
     listener: UnixListener,
     mirror: Mirror,
+    reload: Option<Arc<dyn Reload>>,
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     crate::admin::narrow_socket(&listener).map_err(GatewayError::Listener)?;
-    serve(listener, admin_router(mirror), MAX_ADMIN_CONNECTIONS, shutdown).await;
+    serve(listener, admin_router(mirror, reload), MAX_ADMIN_CONNECTIONS, shutdown).await;
     Ok(())
 }
 

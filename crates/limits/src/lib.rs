@@ -20,7 +20,7 @@ mod week;
 
 pub use direction::{Direction, Each};
 pub use error::LimitError;
-pub use limits::{Change, Limits, Override};
+pub use limits::{Change, Limits, OriginDebt, Override};
 pub use month::{Month, MonthBytes, Spent};
 pub use quantity::{Rate, Volume};
 pub use report::{DirectionReport, HoursReport, LimitsReport};

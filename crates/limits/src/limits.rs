@@ -22,6 +22,13 @@ pub struct Override {
     pub until: Option<Timestamp>,
 }
 
+/// Bytes of one body of an origin that came and that the rates have not had yet.
+#[derive(Debug, Default)]
+pub struct OriginDebt {
+    origin: usize,
+    down: usize,
+}
+
 /// Something that a turn of the clock brought, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -79,17 +86,24 @@ impl Limits {
         &self.inner.valves.down
     }
 
-    /// One direction's valve. What comes from an origin goes through [`Limits::pay_origin`] instead.
+    /// One direction's valve. What comes from an origin goes through [`Limits::owe_origin`] instead.
     pub fn valve(&self, direction: Direction) -> &Valve {
         self.inner.valves.of(direction)
     }
 
-    /// Counts bytes that came from an origin, also as bytes that came down, and waits until both rates allow the next.
-    pub async fn pay_origin(&self, bytes: usize) {
-        // Both are counted first: whoever is cancelled while it waits has counted all.
+    /// Counts bytes that came from an origin, also as bytes that came down; both rates have them from `debt` later.
+    pub fn owe_origin(&self, bytes: usize, debt: &mut OriginDebt) {
         let Each { down, origin, .. } = &self.inner.valves;
-        let (origin, down) = (origin.pay(bytes), down.pay(bytes));
-        tokio::join!(origin, down);
+        origin.count(bytes as u64);
+        down.count(bytes as u64);
+        debt.origin += bytes;
+        debt.down += bytes;
+    }
+
+    /// Waits until both rates allow what comes next. Cancel safe: what is settled stays so.
+    pub async fn settle(&self, debt: &mut OriginDebt) {
+        let Each { down, origin, .. } = &self.inner.valves;
+        tokio::join!(origin.settle(&mut debt.origin), down.settle(&mut debt.down));
     }
 
     /// The cap of the month because of which bytes for `what` may not be asked of an origin any more.

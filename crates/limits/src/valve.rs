@@ -116,9 +116,14 @@ impl Valve {
     }
 
     async fn wait_for(&self, bytes: usize) {
-        let mut left = bytes;
-        while left > 0 {
-            left -= self.bucket.take(left).await;
+        let mut owed = bytes;
+        self.settle(&mut owed).await;
+    }
+
+    /// Waits until nothing is owed. Cancel safe: what is settled stays so.
+    pub(crate) async fn settle(&self, owed: &mut usize) {
+        while *owed > 0 {
+            *owed -= self.bucket.take(*owed).await;
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_types::NodeId;
 use iroh::Endpoint;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
+    pub(crate) limits: Limits,
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
@@ -76,8 +78,9 @@ impl Transfer {
         let cancel = CancellationToken::new();
         let shared = Arc::new(Shared {
             store,
-            pool: Pool::new(endpoint.clone(), config.max_connections),
+            pool: Pool::new(endpoint.clone(), config.max_connections, config.limits.clone()),
             counters: Counters::default(),
+            limits: config.limits,
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
+use hubless_limits::{Limits, Use};
 use hubless_store::Store;
 use hubless_transfer::PeerClient;
 use hubless_types::{BlobHash, Provider};
@@ -63,11 +64,19 @@ pub struct FetchConfig {
     pub origin_streams: usize,
     /// How long a fetch goes on after the last handle to it was dropped.
     pub linger: Duration,
+    /// Caps on what comes in; the peers and origins that are asked keep to them.
+    pub limits: Limits,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { seed: 0, patience: Duration::from_secs(10), origin_streams: 4, linger: Duration::from_secs(2) }
+        Self {
+            seed: 0,
+            patience: Duration::from_secs(10),
+            origin_streams: 4,
+            linger: Duration::from_secs(2),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -85,6 +94,7 @@ struct Shared {
     jobs: Jobs,
     commands: mpsc::Sender<Command>,
     wake: Arc<Notify>,
+    limits: Limits,
     next_reader: Arc<std::sync::atomic::AtomicU64>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -102,6 +112,7 @@ impl Fetcher {
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let (wake, stop, tasks, jobs) =
             (Arc::new(Notify::new()), CancellationToken::new(), TaskTracker::new(), Jobs::default());
+        let limits = config.limits.clone();
         let driver =
             Driver::new(peers, config, jobs.clone(), inbox, wake.clone(), stop.clone(), tasks.clone());
         tasks.spawn(driver.run());
@@ -112,6 +123,7 @@ impl Fetcher {
                 jobs,
                 commands,
                 wake,
+                limits,
                 next_reader: Arc::default(),
                 stop,
                 tasks,
@@ -126,7 +138,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError::Disk`] if the store can make no place for it, [`FetchError::TooMany`] if [`MAX_JOBS`] run,
-    /// [`FetchError::Stopped`] after [`Fetcher::shutdown`].
+    /// [`FetchError::Spent`] where the month's bytes are used up, [`FetchError::Stopped`] after [`Fetcher::shutdown`].
     pub async fn fetch(
         &self,
         want: Want,
@@ -149,6 +161,9 @@ impl Fetcher {
         };
         if !handle.job().is_running() {
             return Ok(handle);
+        }
+        if let Some(spent) = self.shared.limits.down().spent(Use::Content) {
+            return Err(FetchError::Spent { hash: want.hash, spent });
         }
         let command = Command { job: handle.job(), feed, remotes };
         let sent = self.shared.commands.send(command).await;

@@ -73,6 +73,8 @@ pub struct Plan {
     lan_alone: bool,
     /// Whether what peers have is left to them by the origins.
     peers_alone: bool,
+    /// What this node's own cap lets all holders together send, in bytes a second.
+    cap: Option<u64>,
     actions: Vec<Action>,
 }
 
@@ -102,6 +104,7 @@ impl Plan {
             changes: 0,
             lan_alone: false,
             peers_alone: false,
+            cap: None,
             actions: Vec::new(),
         }
     }
@@ -120,7 +123,10 @@ impl Plan {
         let mut fill = false;
         for event in events {
             // What only adds to numbers gives nobody anything new to do.
-            fill |= !matches!(event, Event::SegmentProgress { .. } | Event::SegmentStarted { .. });
+            fill |= !matches!(
+                event,
+                Event::SegmentProgress { .. } | Event::SegmentStarted { .. } | Event::SegmentHeld { .. }
+            );
             self.apply(event);
         }
         if fill {
@@ -148,6 +154,8 @@ impl Plan {
             Event::HolderGone { holder } => self.remove_holder(&holder),
             Event::SegmentStarted { request, after } => self.started(request, after),
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
+            Event::SegmentHeld { request } => self.held_back(request),
+            Event::Capped { rate } => self.cap = rate,
             Event::SegmentDone { request } => self.finished(request),
             Event::SegmentFailed { request, kind } => self.failed(request, kind),
             Event::Verified { file, groups } => {

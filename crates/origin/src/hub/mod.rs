@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use hubless_limits::Limits;
 use hubless_proof::{Bundle, PackFilter, PackObject, ProofError};
 use hubless_types::{
     BlobId, ByteRange, CommitId, FileEntry, POINTER_MAX_BYTES, RepoId, RepoPath, Revision, Token,
@@ -59,9 +60,9 @@ impl HubOrigin {
     ///
     /// # Errors
     /// As [`build`](crate::build).
-    pub fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+    pub fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
         Ok(Self {
-            http: Http::new(config)?,
+            http: Http::new(config, limits)?,
             bundles: Semaphore::new(BUNDLES_AT_ONCE),
             expands: AtomicBool::new(true),
             filters: AtomicBool::new(true),
