@@ -17,8 +17,12 @@ const SETTLES: Duration = Duration::from_secs(2);
 
 /// Bytes that went through one direction this month.
 async fn used(home: &Home, direction: &str) -> Result<u64> {
+    count(home, direction, "month_used").await
+}
+
+async fn count(home: &Home, direction: &str, key: &str) -> Result<u64> {
     let report = home.done_object(&["limits"]).await?;
-    report[direction]["month_used"].as_u64().context("a report counts")
+    report[direction][key].as_u64().context("a report counts")
 }
 
 /// Bytes a second that arrive at `to`, and that `from` says it sent, over ten seconds.
@@ -26,12 +30,12 @@ async fn measured(from: &Home, to: &Home) -> Result<[f64; 2]> {
     let begun = Instant::now();
     let mut at = [(0, begun); 2];
     for (slot, (home, direction)) in at.iter_mut().zip([(to, "down"), (from, "up")]) {
-        *slot = (used(home, direction).await?, Instant::now());
+        *slot = (count(home, direction, "passed").await?, Instant::now());
     }
     tokio::time::sleep(MEASURED).await;
     let mut rates = [0.0; 2];
     for (n, (home, direction)) in [(to, "down"), (from, "up")].into_iter().enumerate() {
-        let now = used(home, direction).await?;
+        let now = count(home, direction, "passed").await?;
         rates[n] = (now - at[n].0) as f64 / at[n].1.elapsed().as_secs_f64();
     }
     Ok(rates)

@@ -94,8 +94,8 @@ impl Limits {
     /// Counts bytes that came from an origin, also as bytes that came down; both rates have them from `debt` later.
     pub fn owe_origin(&self, bytes: usize, debt: &mut OriginDebt) {
         let Each { down, origin, .. } = &self.inner.valves;
-        origin.count(bytes as u64);
-        down.count(bytes as u64);
+        origin.pass(bytes);
+        down.pass(bytes);
         debt.origin += bytes;
         debt.down += bytes;
     }

@@ -37,7 +37,9 @@ pub struct DirectionReport {
     pub overridden: bool,
     /// Until when, if for a while.
     pub overridden_until: Option<Timestamp>,
-    /// Bytes that went through this month.
+    /// Bytes that the rate let through since the node began.
+    pub passed: u64,
+    /// Bytes that went through this month, with what packets cost beside what they carry.
     pub month_used: u64,
     /// Bytes that may go through in a month; none without a limit.
     pub month_cap: Option<u64>,
@@ -94,6 +96,7 @@ pub(crate) fn report(limits: &Limits, parts: Parts) -> LimitsReport {
             usual: parts.usual.of(d).to_string(),
             overridden: rate.is_some(),
             overridden_until: parts.until.filter(|_| rate.is_some()),
+            passed: valve.passed(),
             month_used: valve.used(),
             month_cap: valve.cap().bytes(),
             month_cap_text: valve.cap().to_string(),

@@ -24,6 +24,8 @@ pub struct Valve {
     bucket: Bucket,
     /// Bytes of this month.
     used: AtomicU64,
+    /// Bytes since the beginning that the rate was asked for.
+    passed: AtomicU64,
     /// The month's cap; `u64::MAX` without one.
     cap: AtomicU64,
     /// When the month ends, in seconds since 1970.
@@ -36,6 +38,7 @@ impl Valve {
             direction,
             bucket: Bucket::new(Rate::UNLIMITED),
             used: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
             cap: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(u64::MAX),
         }
@@ -49,6 +52,11 @@ impl Valve {
     /// Bytes that went through this month.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes since the node began that the rate let through: without what packets cost beside what they carry.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// The cap of the month, if bytes for `what` may not go through any more.
@@ -75,26 +83,26 @@ impl Valve {
     /// wait get their turns in the order in which they came. Cancel safe: what it did not return was not counted.
     pub async fn take(&self, wanted: usize) -> usize {
         let bytes = self.bucket.take(wanted).await;
-        self.count(bytes as u64);
+        self.pass(bytes);
         bytes
     }
 
     /// As [`Valve::take`], for a thread that may block. It shares the turns with tasks.
     pub fn take_blocking(&self, wanted: usize) -> usize {
         let bytes = self.bucket.take_blocking(wanted);
-        self.count(bytes as u64);
+        self.pass(bytes);
         bytes
     }
 
     /// Counts bytes that have come, and waits until the rate allows the next. Cancelled, it has counted all of them.
     pub async fn pay(&self, bytes: usize) {
-        self.count(bytes as u64);
+        self.pass(bytes);
         self.wait_for(bytes).await;
     }
 
     /// As [`Valve::pay`], for a thread that may block.
     pub fn pay_blocking(&self, bytes: usize) {
-        self.count(bytes as u64);
+        self.pass(bytes);
         let mut left = bytes;
         while left > 0 {
             left -= self.bucket.take_blocking(left);
@@ -104,7 +112,7 @@ impl Valve {
     /// Counts a small message, and lets it pass by all bulk that waits. Where small messages use up half of the rate,
     /// further ones wait among the others.
     pub async fn small(&self, bytes: usize) {
-        self.count(bytes as u64);
+        self.pass(bytes);
         if !self.bucket.pass_small(bytes) {
             self.wait_for(bytes).await;
         }
@@ -113,6 +121,12 @@ impl Valve {
     /// Counts bytes of the month that no rate holds back: what packets cost beside what they carry.
     pub fn count(&self, bytes: u64) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that the rate lets through, now or by whoever settles them.
+    pub(crate) fn pass(&self, bytes: usize) {
+        self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.count(bytes as u64);
     }
 
     async fn wait_for(&self, bytes: usize) {

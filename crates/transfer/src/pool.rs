@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::endpoint::{dial_addr, transport, window_under};
 use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION};
+use crate::overhead::Ledger;
 use crate::{TransferError, get, wire};
 
 /// What is spoken on a connection.
@@ -41,6 +42,7 @@ pub(crate) struct Pool {
     endpoint: Endpoint,
     limit: usize,
     limits: Limits,
+    ledger: Arc<Ledger>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
@@ -128,8 +130,8 @@ impl Drop for Claim {
 }
 
 impl Pool {
-    pub(crate) fn new(endpoint: Endpoint, limit: usize, limits: Limits) -> Self {
-        Self { endpoint, limit: limit.max(1), limits, slots: Mutex::default() }
+    pub(crate) fn new(endpoint: Endpoint, limit: usize, limits: Limits, ledger: Arc<Ledger>) -> Self {
+        Self { endpoint, limit: limit.max(1), limits, ledger, slots: Mutex::default() }
     }
 
     /// Has whoever sends on `lease` keep to the cap on what comes in that holds now.
@@ -161,6 +163,7 @@ impl Pool {
         let window = window_under(self.limits.down().rate());
         match self.dial(peer, protocol, window).await {
             Ok(connection) => {
+                self.ledger.watch(&connection);
                 *attempt = Attempt { connection: Some(connection.clone()), failed: None };
                 {
                     let mut usage = slot.usage();

@@ -55,8 +55,6 @@ impl Remote {
         if let Some(spent) = limits.down().spent(what) {
             return Err(spent.into());
         }
-        // Questions are few and short: they are counted, and wait for nobody.
-        limits.up().count(request.len() as u64);
         let lease = self.shared.pool.connect(peer, protocol).await?;
         self.shared.pool.hold_to_cap(&lease);
         let opened = async {

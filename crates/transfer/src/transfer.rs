@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
 use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::overhead::{Ledger, audit};
 use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::serve::Seat;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
     pub(crate) limits: Limits,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
@@ -76,11 +78,13 @@ impl Transfer {
     pub async fn start(config: TransferConfig, store: Store) -> Result<Self, TransferError> {
         let endpoint = bind(&config).await?;
         let cancel = CancellationToken::new();
+        let ledger = Arc::new(Ledger::default());
         let shared = Arc::new(Shared {
             store,
-            pool: Pool::new(endpoint.clone(), config.max_connections, config.limits.clone()),
+            pool: Pool::new(endpoint.clone(), config.max_connections, config.limits.clone(), ledger.clone()),
             counters: Counters::default(),
             limits: config.limits,
+            ledger,
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),
@@ -96,6 +100,7 @@ impl Transfer {
         });
         shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));
         shared.tasks.spawn(sweep(shared.clone()));
+        shared.tasks.spawn(audit(shared.clone()));
         Ok(Self { shared, endpoint, _stop: cancel.drop_guard() })
     }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use gateway::GatewayConfig;
-pub(crate) use limits::{LimitsSection, Shares};
+pub(crate) use limits::LimitsSection;
 pub(crate) use names::NamesConfig;
 pub(crate) use origin::{OriginSection, OriginUrl};
 pub(crate) use swarm::SwarmConfig;
@@ -113,7 +113,7 @@ impl Config {
         std::fs::read_to_string(path).map_err(fail)
     }
 
-    /// Reads `explicit`, else `config.toml` in the data folder, as [`Config::find`] does, with what is written there.
+    /// Reads `explicit`, else `config.toml` in the data folder, else takes the defaults.
     pub(crate) fn find_written(explicit: Option<&Path>, data: &Path) -> Result<Written, ConfigError> {
         let usual = data.join(CONFIG_FILE);
         let path = explicit.map(Path::to_owned).or_else(|| usual.exists().then_some(usual));
@@ -123,16 +123,6 @@ impl Config {
         // It was parsed a moment ago.
         let table = text.parse().unwrap_or_default();
         Ok(Written { config, table, path: Some(path) })
-    }
-
-    /// Reads `explicit`, else `config.toml` in the data folder, else takes the defaults.
-    pub(crate) fn find(explicit: Option<&Path>, data: &Path) -> Result<(Self, Option<PathBuf>), ConfigError> {
-        let usual = data.join(CONFIG_FILE);
-        match explicit {
-            Some(path) => Ok((Self::load(path)?, Some(path.to_owned()))),
-            None if usual.exists() => Ok((Self::load(&usual)?, Some(usual))),
-            None => Ok((Self::default(), None)),
-        }
     }
 
     /// Takes a config's text; `path` is only named in errors.

@@ -152,7 +152,9 @@ mod tests {
             "read /c.toml\nholds now: limits.up\nholds when the node is started again: discovery.mdns"
         );
         for value in [json!(null), json!([]), json!({"up": 3, "hours": {}, "changed": 7})] {
-            (limits(&value), reloaded(&value), status_lines(&value));
+            limits(&value);
+            reloaded(&value);
+            status_lines(&value);
         }
     }
 }

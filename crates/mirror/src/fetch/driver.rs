@@ -156,6 +156,10 @@ impl Driver {
                 return;
             }
         }
+        if let Some(spent) = self.config.limits.down().spent(Use::Content) {
+            self.running.entry(hash).or_insert_with(|| Run::new(job));
+            return self.finish(&hash, State::Failed(FetchError::Spent { hash, spent }));
+        }
         let begins = !self.running.contains_key(&hash);
         let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
         if run.feeds < MAX_FEEDS {

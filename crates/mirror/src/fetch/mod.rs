@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use hubless_limits::{Limits, Use};
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_transfer::PeerClient;
 use hubless_types::{BlobHash, Provider};
@@ -94,7 +94,6 @@ struct Shared {
     jobs: Jobs,
     commands: mpsc::Sender<Command>,
     wake: Arc<Notify>,
-    limits: Limits,
     next_reader: Arc<std::sync::atomic::AtomicU64>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -112,7 +111,6 @@ impl Fetcher {
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let (wake, stop, tasks, jobs) =
             (Arc::new(Notify::new()), CancellationToken::new(), TaskTracker::new(), Jobs::default());
-        let limits = config.limits.clone();
         let driver =
             Driver::new(peers, config, jobs.clone(), inbox, wake.clone(), stop.clone(), tasks.clone());
         tasks.spawn(driver.run());
@@ -123,7 +121,6 @@ impl Fetcher {
                 jobs,
                 commands,
                 wake,
-                limits,
                 next_reader: Arc::default(),
                 stop,
                 tasks,
@@ -138,7 +135,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError::Disk`] if the store can make no place for it, [`FetchError::TooMany`] if [`MAX_JOBS`] run,
-    /// [`FetchError::Spent`] where the month's bytes are used up, [`FetchError::Stopped`] after [`Fetcher::shutdown`].
+    /// [`FetchError::Stopped`] after [`Fetcher::shutdown`]. Where the month's bytes are used up, the handle soon says so.
     pub async fn fetch(
         &self,
         want: Want,
@@ -161,9 +158,6 @@ impl Fetcher {
         };
         if !handle.job().is_running() {
             return Ok(handle);
-        }
-        if let Some(spent) = self.shared.limits.down().spent(Use::Content) {
-            return Err(FetchError::Spent { hash: want.hash, spent });
         }
         let command = Command { job: handle.job(), feed, remotes };
         let sent = self.shared.commands.send(command).await;
