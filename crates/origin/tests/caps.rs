@@ -57,6 +57,6 @@ async fn an_origins_bytes_keep_to_the_caps() -> Result<()> {
     assert!(matches!(refused, Some(OriginError::Spent { .. })), "{refused:?}");
     assert_eq!(origin.status().requests, before, "nobody was asked");
     limits.reconfigure(Settings::default(), NOW);
-    origin.open(&id, commit, entry, whole, None).await?;
+    drop(origin.open(&id, commit, entry, whole, None).await?);
     Ok(())
 }
