@@ -22,6 +22,10 @@ const BURST: f64 = 0.15;
 const TURN: f64 = 0.05;
 /// What one taker gets at least, in bytes: less is not worth a packet.
 const LEAST_TURN: usize = 512;
+/// What is read before it is paid for, in seconds of the rate.
+const PIECE: f64 = 0.01;
+/// What is read at least before it is paid for, in bytes.
+const LEAST_PIECE: usize = 4096;
 /// Part of the rate that small messages have to themselves; beyond it they wait among the others.
 const SMALL_SHARE: f64 = 0.5;
 /// Longest sleep before the rate is looked at again.
@@ -84,9 +88,11 @@ impl Bucket {
         self.rate.store(raw(rate), Ordering::Relaxed);
     }
 
-    /// Most that is worth being prepared for one turn, of `wanted` bytes.
+    /// Most of `wanted` bytes that should be read before they are paid for: little, because as many as there are readers
+    /// come before any of it is.
     pub(crate) fn piece(&self, wanted: usize) -> usize {
-        self.rate().bytes().map_or(wanted, |rate| wanted.min(turn_of(rate)))
+        let piece = |rate: u64| ((rate as f64 * PIECE) as usize).max(LEAST_PIECE);
+        self.rate().bytes().map_or(wanted, |rate| wanted.min(piece(rate)))
     }
 
     /// Waits for leave to move some of `wanted` bytes; how many. Cancel safe: what was not told was not taken.

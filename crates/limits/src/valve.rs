@@ -73,7 +73,7 @@ impl Valve {
         (self.used() >= end).then(|| Spent { direction: self.direction, cap: Volume::of(cap), until })
     }
 
-    /// The most of `wanted` bytes that are worth being read at once under the rate that holds now: a twentieth of a
+    /// The most of `wanted` bytes that are worth being read at once under the rate that holds now: a hundredth of a
     /// second's worth.
     pub fn piece(&self, wanted: usize) -> usize {
         self.bucket.piece(wanted)
