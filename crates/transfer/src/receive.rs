@@ -102,6 +102,11 @@ async fn gather(
 pub(crate) async fn pay(valve: &Valve, bytes: usize, tick: &Tick) {
     let paid = valve.pay(bytes);
     tokio::pin!(paid);
+    tokio::select! {
+        biased;
+        () = &mut paid => return,
+        () = std::future::ready(()) => tick(0),
+    }
     loop {
         tokio::select! {
             biased;

@@ -160,6 +160,7 @@ impl Driver {
             self.running.entry(hash).or_insert_with(|| Run::new(job));
             return self.finish(&hash, State::Failed(FetchError::Spent { hash, spent }));
         }
+        self.tell_cap();
         let begins = !self.running.contains_key(&hash);
         let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
         if run.feeds < MAX_FEEDS {
@@ -317,14 +318,10 @@ impl Driver {
 
     fn tick(&mut self) {
         let limits = &self.config.limits;
-        let cap = limits.down().rate().bytes();
         if let Some(spent) = limits.down().spent(Use::Content) {
             return self.stop_all(spent);
         }
-        if cap != self.cap {
-            self.cap = cap;
-            self.tell(Event::Capped { rate: cap });
-        }
+        self.tell_cap();
         for step in self.segments.steps() {
             self.step(&step);
         }
@@ -334,6 +331,15 @@ impl Driver {
         self.running.values_mut().for_each(Run::show);
         self.end_unused();
         self.end_starved();
+    }
+
+    /// Tells the plan of the cap on what comes in, if it is another.
+    fn tell_cap(&mut self) {
+        let rate = self.config.limits.down().rate().bytes();
+        if rate != self.cap {
+            self.cap = rate;
+            self.tell(Event::Capped { rate });
+        }
     }
 
     /// Ends every fetch: what is verified stays, and whoever asks again is told why nothing more comes.

@@ -120,5 +120,8 @@ pub(super) const CAPPED_SHARE: u64 = 32 * 1024;
 /// Fewest requests in flight under a cap: one being sent, one to follow it without a pause.
 pub(super) const CAPPED_LEAST: usize = 2;
 
+/// For so long after bytes waited for a cap, nobody is taken to be slow: twice as long as until it is told again.
+pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
+
 /// Longest stretch that is fetched in order before another rare one is looked for, in groups: 64 MiB.
 pub(super) const MAX_STRETCH: u64 = 64 * PIECE_GROUPS;

@@ -75,6 +75,8 @@ pub struct Plan {
     peers_alone: bool,
     /// What this node's own cap lets all holders together send, in bytes a second.
     cap: Option<u64>,
+    /// When that cap last held bytes back.
+    held_at: Option<Duration>,
     actions: Vec<Action>,
 }
 
@@ -105,6 +107,7 @@ impl Plan {
             lan_alone: false,
             peers_alone: false,
             cap: None,
+            held_at: None,
             actions: Vec::new(),
         }
     }
@@ -331,9 +334,12 @@ impl Plan {
             .collect();
         silent.iter().for_each(|id| self.stalled(id));
         self.weigh_lan();
-        self.reclaim_slow();
-        self.rescue_readers();
-        self.endgame();
+        // What waits for this node's own cap comes no sooner from anybody else.
+        if !self.is_held_back() {
+            self.reclaim_slow();
+            self.rescue_readers();
+            self.endgame();
+        }
         self.look_for_starving();
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::Plan;
-use super::limits::{CAPPED_LEAST, CAPPED_SHARE, SLOW_SEGMENT, STALL_AFTER};
+use super::limits::{CAPPED_LEAST, CAPPED_SHARE, HELD_FOR, SLOW_SEGMENT, STALL_AFTER};
 use super::words::{Action, Failure, RequestId, Source};
 
 /// A request in flight.
@@ -68,7 +68,13 @@ impl Plan {
         let Some(request) = self.requests.get(&id) else { return };
         if let Some(holder) = self.holders.get_mut(&request.holder) {
             holder.held_back(self.now);
+            self.held_at = Some(self.now);
         }
+    }
+
+    /// Whether this node's own cap held bytes back a moment ago.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_at.is_some_and(|at| self.now.saturating_sub(at) < HELD_FOR)
     }
 
     /// Whether one more request leaves each its part of this node's own cap.
