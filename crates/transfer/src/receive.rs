@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubless_limits::Valve;
+use hubless_limits::{Use, Valve};
 use hubless_types::NodeId;
 use iroh::endpoint::{ConnectionError, ReadError, RecvStream, VarInt, WriteError};
 use tokio::sync::mpsc;
@@ -79,6 +79,10 @@ async fn gather(
 ) -> Result<(), TransferError> {
     let mut left = expected;
     while left > 0 {
+        // The plan hears of it a moment later; by then a fast line would have brought much more.
+        if let Some(spent) = account.valve.spent(Use::Content) {
+            return Err(spent.into());
+        }
         // Under a low cap little is taken at once: what was read is what the peer may send anew.
         let most = left.min(account.valve.piece(BATCH_BYTES) as u64);
         let batch = tokio::select! {
