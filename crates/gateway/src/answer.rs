@@ -188,6 +188,11 @@ struct Refusal<'a> {
 impl From<MirrorError> for Fault {
     fn from(error: MirrorError) -> Self {
         let text = error.to_string();
+        if error.spent().is_some() {
+            // Which cap, until when, and how to raise it: the owner of the node asks, or somebody who asks the owner.
+            let text = error.hint().map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"));
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "MonthSpent", text).retry(MAX_RETRY_SECONDS);
+        }
         let fault = match error.kind() {
             ErrorKind::NotFound(NotFound::Repo) => Self::new(StatusCode::UNAUTHORIZED, REPO_NOT_FOUND, text),
             ErrorKind::NotFound(NotFound::Revision) => {

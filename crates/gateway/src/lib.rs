@@ -29,7 +29,7 @@ mod server;
 mod stall;
 mod xorb;
 
-pub use admin::{admin_router, bind_admin};
+pub use admin::{Reload, ReloadRefused, Reloaded, admin_router, bind_admin};
 pub use app::router;
 pub use config::GatewayConfig;
 pub use error::GatewayError;

@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -24,7 +25,7 @@ use hubless_mirror::Mirror;
 use crate::error::GatewayError;
 use crate::seats::{Seat, Seats};
 use crate::stall::StallGuard;
-use crate::{GatewayConfig, admin_router, router};
+use crate::{GatewayConfig, Reload, admin_router, router};
 
 /// Longest wait for a request's head, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -62,10 +63,11 @@ pub async fn serve_http(
 pub async fn serve_admin(
     listener: UnixListener,
     mirror: Mirror,
+    reload: Option<Arc<dyn Reload>>,
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     crate::admin::narrow_socket(&listener).map_err(GatewayError::Listener)?;
-    serve(listener, admin_router(mirror), MAX_ADMIN_CONNECTIONS, shutdown).await;
+    serve(listener, admin_router(mirror, reload), MAX_ADMIN_CONNECTIONS, shutdown).await;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_discovery::Discovery;
+use hubless_limits::Limits;
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
@@ -26,6 +27,8 @@ pub struct MirrorParts {
     pub peers: Arc<dyn PeerClient>,
     /// Upstreams, in the order in which they are asked.
     pub origins: Vec<Arc<dyn Origin>>,
+    /// Caps, the same that `peers` and `origins` keep to. The mirror turns them with the clock and keeps their counts.
+    pub limits: Limits,
 }
 
 /// Settings of a mirror's decisions.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::fetch::FetchError;
 use hubless_discovery::DiscoveryError;
+use hubless_limits::Spent;
 use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_proof::ProofError;
 use hubless_store::StoreError;
@@ -214,6 +215,9 @@ pub enum MirrorError {
         /// What was asked for.
         what: String,
     },
+    /// This node's bytes of the month are used up.
+    #[error(transparent)]
+    Spent(#[from] Spent),
     /// The mirror is shutting down.
     #[error("the node is stopping")]
     Stopped,
@@ -336,9 +340,11 @@ impl MirrorError {
             Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
             Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
             Self::Fetch(_) => ErrorKind::Unavailable,
-            Self::NoSource { .. } | Self::Offline { .. } | Self::Stopped | Self::Discovery(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Spent(_)
+            | Self::NoSource { .. }
+            | Self::Offline { .. }
+            | Self::Stopped
+            | Self::Discovery(_) => ErrorKind::Unavailable,
             Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
             Self::Parse(_)
             | Self::GitRequest(_)
@@ -389,12 +395,24 @@ impl MirrorError {
             Self::Disk { .. } => "check that the path exists, is yours to use, and that the disk is not full",
             Self::Store(error) => return error.hint().map(Into::into),
             Self::Fetch(error) => return error.hint().map(Into::into),
+            Self::Spent(spent) => spent.hint(),
             Self::Discovery(error) => return error.hint().map(Into::into),
             Self::Shared(error) => return error.hint(),
             Self::WrongSize { .. } => "ask again",
             _ => return None,
         };
         Some(text.to_owned())
+    }
+
+    /// The cap of the month that it is about, if it is.
+    pub fn spent(&self) -> Option<Spent> {
+        match self {
+            Self::Spent(spent)
+            | Self::Fetch(FetchError::Spent { spent, .. })
+            | Self::Origin(OriginError::Spent { spent, .. }) => Some(*spent),
+            Self::Shared(error) => error.spent(),
+            _ => None,
+        }
     }
 
     /// Whether nobody who was reached had the file.

@@ -22,6 +22,7 @@ pub mod fetch;
 mod gc;
 mod git_serve;
 mod keeper;
+mod limits;
 mod links;
 mod manifests;
 mod meter;
@@ -49,6 +50,7 @@ mod verify;
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
+pub use limits::LimitsRequest;
 pub use mirror::Mirror;
 pub use names::{
     Fork, ForkKind, MoveReport, NameReport, NamesReport, Resolved, ResolvedBy, Role, Word, age_text,
@@ -65,6 +67,7 @@ pub use shelf::{Found, FoundPage, With};
 pub use trace::{HolderReport, LookupReport, TraceReport, TraceTarget};
 
 // What callers need to read this crate's results without naming the crates beneath it.
+pub use hubless_limits::LimitsReport;
 pub use hubless_origin::{Breaker, OriginStatus};
 pub use hubless_store::{
     RefRecord, RefSource, SHELF_PAGE_MAX, ShelfCursor, ShelfQuery, ShelfSort, ShelfTerm,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use hubless_limits::LimitsReport;
 use hubless_origin::OriginStatus;
 use hubless_store::RefSource;
 use hubless_types::{
@@ -248,6 +249,8 @@ pub struct NodeStatus {
     pub fetches: Vec<FetchSummary>,
     /// The upstreams, in the order in which they are asked.
     pub origins: Vec<OriginSummary>,
+    /// Caps, and what is used of them.
+    pub limits: LimitsReport,
 }
 
 /// How an upstream is doing.

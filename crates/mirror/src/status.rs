@@ -51,6 +51,7 @@ impl Mirror {
             discovery: inner.net.as_ref().map(|net| summary(&net.discovery.status())),
             origins: inner.origins.iter().map(|origin| inner.origin_summary(origin.status())).collect(),
             fetches: inner.jobs.running().into_iter().map(fetch_summary).collect(),
+            limits: self.limits(),
         })
     }
 

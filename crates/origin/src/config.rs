@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hubless_limits::Limits;
 use url::Url;
 
 use crate::{GitOrigin, HubOrigin, Origin, OriginError};
@@ -104,15 +105,24 @@ impl OriginConfig {
     }
 }
 
-/// Makes the origin that `config` describes. Asks nothing of it yet.
+/// Makes the origin that `config` describes, without caps. Asks nothing of it yet.
+///
+/// # Errors
+/// As [`build_within`].
+pub fn build(config: &OriginConfig) -> Result<Arc<dyn Origin>, OriginError> {
+    build_within(config, &Limits::default())
+}
+
+/// Makes the origin that `config` describes; what it sends is taken from the caps on what comes in and from origins.
+/// Asks nothing of it yet.
 ///
 /// # Errors
 /// [`OriginError::Unusable`] if this machine cannot speak HTTP as asked (no TLS roots, a user agent that is no
 /// header).
-pub fn build(config: &OriginConfig) -> Result<Arc<dyn Origin>, OriginError> {
+pub fn build_within(config: &OriginConfig, limits: &Limits) -> Result<Arc<dyn Origin>, OriginError> {
     Ok(match config.kind {
-        OriginKind::Hub => Arc::new(HubOrigin::new(config)?),
-        OriginKind::Git => Arc::new(GitOrigin::new(config)?),
+        OriginKind::Hub => Arc::new(HubOrigin::new(config, limits)?),
+        OriginKind::Git => Arc::new(GitOrigin::new(config, limits)?),
     })
 }
 

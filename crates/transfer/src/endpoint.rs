@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hubless_limits::{Limits, Rate};
 use hubless_types::{NodeId, Provider};
 use iroh::endpoint::{
     AckFrequencyConfig, BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets,
@@ -24,14 +25,17 @@ pub struct TransferConfig {
     pub allow: Option<Vec<NodeId>>,
     /// Most connections that this node opens, and, counted apart, that others open with it.
     pub max_connections: usize,
+    /// Caps on what goes out and comes in.
+    pub limits: Limits,
     /// Segments that are sent at once.
     pub upload_slots: usize,
 }
 
 impl TransferConfig {
-    /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads.
-    pub const fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
-        Self { secret, listen, allow: None, max_connections: 64, upload_slots: 16 }
+    /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads, no caps.
+    pub fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
+        let limits = Limits::default();
+        Self { secret, listen, allow: None, max_connections: 64, limits, upload_slots: 16 }
     }
 }
 
@@ -49,6 +53,9 @@ impl std::fmt::Debug for TransferConfig {
 /// Bytes of one stream that a peer may send ahead of what is read. From 4 MiB on transfers break ("too many
 /// gaps in stream buffer" in noq).
 const STREAM_WINDOW: u32 = 1_250_000;
+
+/// Least bytes of one connection that a peer may send ahead of what is read, whatever the cap: one group.
+const LEAST_WINDOW: u64 = 16 * 1024;
 
 /// Bytes that are kept of what a peer has not confirmed.
 const SEND_WINDOW: u64 = 2 * 1024 * 1024;
@@ -75,7 +82,7 @@ pub(crate) async fn bind(config: &TransferConfig) -> Result<Endpoint, TransferEr
         .alpns(vec![get::ALPN.to_vec(), wire::ALPN.to_vec()])
         .relay_mode(RelayMode::Disabled)
         .net_report_config(iroh::NetReportConfig::minimal())
-        .transport_config(transport(first)?)
+        .transport_config(transport(None).map_err(|why| failed(first, why.to_owned()))?)
         .clear_ip_transports();
     // iroh takes no further address of a family once it has that family's default, so the defaults come last.
     let (defaults, others) = split_defaults(&config.listen);
@@ -104,14 +111,22 @@ fn cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-fn transport(first: SocketAddr) -> Result<QuicTransportConfig, TransferError> {
-    let idle =
-        QUIC_IDLE.try_into().map_err(|_| TransferError::Listen { addr: first, why: "bad timeout".into() })?;
+/// Bytes of one connection that a peer may send ahead of what is read, under a cap on what comes in: a quarter of a
+/// second's worth, so that the cap holds on the line and not only in the reading. Without a cap there is no such bound.
+pub(crate) fn window_under(rate: Rate) -> VarInt {
+    let Some(rate) = rate.bytes() else { return VarInt::MAX };
+    VarInt::from_u64((rate / 4).max(LEAST_WINDOW)).unwrap_or(VarInt::MAX)
+}
+
+/// How connections behave; `window` bounds one connection's unread bytes from its very beginning.
+pub(crate) fn transport(window: Option<VarInt>) -> Result<QuicTransportConfig, &'static str> {
+    let idle = QUIC_IDLE.try_into().map_err(|_| "bad timeout")?;
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
     Ok(QuicTransportConfig::builder()
+        .receive_window(window.unwrap_or(VarInt::MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))

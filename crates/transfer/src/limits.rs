@@ -160,5 +160,8 @@ pub(crate) const BATCHES_READY: usize = 2;
 /// Peers whose bytes are counted apart; the one heard of longest ago makes room.
 pub(crate) const MAX_COUNTED_PEERS: usize = 1024;
 
+/// How often whoever waits for a segment hears that it is this node's own cap that holds its bytes back.
+pub(crate) const TELL_HELD: Duration = Duration::from_millis(500);
+
 /// Longest wait for tasks and connections to end at shutdown.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -55,6 +55,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         connection.close(close_code(Refusal::Busy), b"too many connections");
         return;
     };
+    shared.ledger.watch(&connection);
     let peer = Arc::new(Peer {
         counter: shared.counters.of(node),
         uploads: Semaphore::new(MAX_UPLOADS_PER_CONNECTION),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_types::NodeId;
 use iroh::Endpoint;
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
 use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::overhead::{Ledger, audit};
 use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::serve::Seat;
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
+    pub(crate) limits: Limits,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
@@ -74,10 +78,13 @@ impl Transfer {
     pub async fn start(config: TransferConfig, store: Store) -> Result<Self, TransferError> {
         let endpoint = bind(&config).await?;
         let cancel = CancellationToken::new();
+        let ledger = Arc::new(Ledger::default());
         let shared = Arc::new(Shared {
             store,
-            pool: Pool::new(endpoint.clone(), config.max_connections),
+            pool: Pool::new(endpoint.clone(), config.max_connections, config.limits.clone(), ledger.clone()),
             counters: Counters::default(),
+            limits: config.limits,
+            ledger,
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),
@@ -93,6 +100,7 @@ impl Transfer {
         });
         shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));
         shared.tasks.spawn(sweep(shared.clone()));
+        shared.tasks.spawn(audit(shared.clone()));
         Ok(Self { shared, endpoint, _stop: cancel.drop_guard() })
     }
 

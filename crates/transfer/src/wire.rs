@@ -6,6 +6,7 @@
 //! **Invariant:** pure; nothing is allocated beyond the length of what was received.
 
 use bytes::Bytes;
+use hubless_limits::Use;
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -64,6 +65,14 @@ impl Question {
             Self::SmallFiles(_) => 4,
             Self::Holdings(_) => 5,
             Self::Tree(..) => 6,
+        }
+    }
+
+    /// What its answer is, where a month's bytes run out.
+    pub(crate) const fn what(&self) -> Use {
+        match self {
+            Self::Manifest(_) | Self::Statements(..) | Self::Links(_) | Self::Holdings(_) => Use::Words,
+            Self::SmallFiles(_) | Self::Tree(..) => Use::Content,
         }
     }
 

@@ -16,6 +16,10 @@ pub(crate) struct Key {
 
 const NODE_IDS: &str = "a list of node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them";
 
+const RATE: &str = "a rate of at least 10 kB/s, like `20 MB/s` or `50 Mbit/s`, or `unlimited`";
+const VOLUME: &str = "a size of at least 1 MB, like `500 GB`, or `unlimited`";
+const UNLIMITED: &str = "\"unlimited\"";
+
 /// In the order of the sections.
 pub(crate) const KEYS: &[Key] = &[
     Key {
@@ -64,6 +68,21 @@ pub(crate) const KEYS: &[Key] = &[
         example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
         default: "left out (everyone)",
     },
+    Key { path: "limits.up", must_be: RATE, example: "\"2 MB/s\"", default: UNLIMITED },
+    Key { path: "limits.down", must_be: RATE, example: "\"50 Mbit/s\"", default: UNLIMITED },
+    Key { path: "limits.origin", must_be: RATE, example: "\"unlimited\"", default: UNLIMITED },
+    Key { path: "limits.up_month", must_be: VOLUME, example: "\"500 GB\"", default: UNLIMITED },
+    Key { path: "limits.down_month", must_be: VOLUME, example: "\"1.5 TB\"", default: UNLIMITED },
+    Key { path: "limits.origin_month", must_be: VOLUME, example: "\"200 GiB\"", default: UNLIMITED },
+    Key {
+        path: "limits.hours",
+        must_be: "a list of at most 64 entries that do not overlap, like `{ when = \"mon-fri 08:00-18:00\", up = \
+                  \"500 kB/s\" }`, with any of `up`, `down` and `origin`",
+        example: "[{ when = \"mon-fri 08:00-18:00\", up = \"500 kB/s\" }, { when = \"daily 23:00-07:00\", down = \
+                  \"unlimited\" }]",
+        default: "[] (the same rates at all hours)",
+    },
+    Key { path: "limits.max_connections", must_be: "a number, 16 to 20000", example: "200", default: "50" },
     Key {
         path: "discovery.listen",
         must_be: "an address and port, like `0.0.0.0:4001`; port 0 takes any free one",
@@ -89,7 +108,6 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"3s\"",
         default: "\"10s\"",
     },
-    Key { path: "discovery.max_connections", must_be: "a number, 8 to 10000", example: "200", default: "50" },
     Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "discovery.announce_interval",
@@ -97,7 +115,6 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"12h\"",
         default: "\"22h\"",
     },
-    Key { path: "transfer.max_connections", must_be: "a number, 1 to 10000", example: "100", default: "64" },
     Key { path: "transfer.upload_slots", must_be: "a number, 1 to 1000", example: "4", default: "16" },
     Key {
         path: "gateway.listen",

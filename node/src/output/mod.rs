@@ -4,6 +4,7 @@
 //! **Not here:** the log (`logging`).
 
 mod human;
+pub(crate) mod limits;
 pub(crate) mod names;
 mod progress;
 pub(crate) mod proof;

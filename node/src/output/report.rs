@@ -141,6 +141,7 @@ pub(crate) fn status(status: &Value) -> String {
         );
     }
     lines.extend(rows(status, "origins").iter().map(origin_line));
+    lines.extend(super::limits::status_lines(&status["limits"]));
     lines.extend(rows(status, "fetches").iter().map(fetch_line));
     lines.join("\n")
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::Use;
 use hubless_types::ByteRange;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, LINK};
 use reqwest::{Response, StatusCode};
@@ -21,11 +22,12 @@ pub(crate) struct Answer {
     response: Response,
     gauge: Arc<Gauge>,
     patience: Patience,
+    what: Use,
 }
 
 impl Answer {
-    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, patience: Patience) -> Self {
-        Self { response, gauge, patience }
+    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, patience: Patience, what: Use) -> Self {
+        Self { response, gauge, patience, what }
     }
 
     /// When it was given, by the clock of whoever gave it.
@@ -134,7 +136,7 @@ impl Answer {
     }
 
     fn into_pieces(self) -> Pieces {
-        Pieces::new(self.response, self.gauge, self.patience.stall)
+        Pieces::new(self.response, self.gauge, self.patience.stall, self.what)
     }
 
     fn check_encoding(&self) -> Result<(), OriginError> {
@@ -177,7 +179,11 @@ impl Limited {
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
         let next = match self.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, self.pieces.next()).await,
+            // What this node's own cap takes is not the origin's fault.
+            Some(deadline) => {
+                let deadline = deadline + self.pieces.held();
+                tokio::time::timeout_at(deadline, self.pieces.next()).await
+            }
             None => Ok(self.pieces.next().await),
         };
         let origin = || self.gauge.name().to_owned();

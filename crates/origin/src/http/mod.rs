@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::{Limits, Use};
 use hubless_types::Token;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, Response, StatusCode};
@@ -146,7 +147,7 @@ impl Http {
     ///
     /// # Errors
     /// [`OriginError::Unusable`].
-    pub(crate) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+    pub(crate) fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
         // An error says that one is installed already, which serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(Guard::new(&config.url));
@@ -165,7 +166,7 @@ impl Http {
             .dns_resolver(GuardedResolver(Arc::clone(&guard)))
             .build()
             .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
-        let gauge = Arc::new(Gauge::new(config.name()));
+        let gauge = Arc::new(Gauge::new(config.name(), limits.clone()));
         Ok(Self { base: config.url.clone(), client, guard, gauge, config: config.clone() })
     }
 
@@ -241,11 +242,16 @@ impl Http {
     }
 
     async fn once(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let what = match ask.kind {
+            LaneKind::Api => Use::Words,
+            LaneKind::Files | LaneKind::Elsewhere => Use::Content,
+        };
+        self.gauge.within_month(what)?;
         let permit = self.gauge.admit(ask.lane())?;
         let failure = match self.follow(ask).await {
             Ok(Arrival { response, .. }) if response.status().is_success() => {
                 permit.answered();
-                return Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience));
+                return Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience, what));
             }
             Ok(Arrival { response, trust, xet }) => {
                 let error = self.refused(ask, response, trust).await;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use hubless_limits::Limits;
 use hubless_proof::{Bundle, PackFilter, PackObject, ProofError};
 use hubless_types::{
     BlobId, ByteRange, CommitId, FileEntry, POINTER_MAX_BYTES, RepoId, RepoPath, Revision, Token,
@@ -65,8 +66,8 @@ impl HubOrigin {
     ///
     /// # Errors
     /// As [`build`](crate::build).
-    pub fn new(config: &OriginConfig) -> Result<Self, OriginError> {
-        let http = Arc::new(Http::new(config)?);
+    pub fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
+        let http = Arc::new(Http::new(config, limits)?);
         Ok(Self {
             xet: Arc::new(Xet::new(Arc::clone(&http))),
             http,

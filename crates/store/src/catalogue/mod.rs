@@ -32,6 +32,7 @@ mod shelf;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod txn;
 
 use std::path::Path;
@@ -52,6 +53,7 @@ pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
 pub use self::shelf::HEARD_MAX;
 pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
+pub use self::traffic::TrafficRecord;
 
 use self::db::Db;
 use self::dht::DhtLimits;

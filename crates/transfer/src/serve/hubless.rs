@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
+use hubless_limits::Use;
 use hubless_types::BlobHash;
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
@@ -16,6 +17,9 @@ use crate::{answer, holdings};
 pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &Peer) -> Result<(), Refusal> {
     let question =
         timeout(QUESTION_TIMEOUT, read_question(recv)).await.unwrap_or(Err(Refusal::BadRequest))?;
+    // Who is told what is held here would ask for it.
+    let held = matches!(question, Question::Holdings(_));
+    share::refuse_spent(&peer.shared, if held { Use::Content } else { question.what() })?;
     if let Question::Holdings(wanted) = question {
         return subscribe(send, wanted, peer).await;
     }
@@ -26,8 +30,8 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     };
     let slots = async { (own.acquire().await, all.acquire().await) };
     let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
-    let store = peer.shared.store.clone();
-    let answered = pump(send, &peer.counter, move |emit| answer::answer(&store, &question, emit));
+    let (store, what) = (peer.shared.store.clone(), question.what());
+    let answered = pump(send, peer, what, move |emit| answer::answer(&store, &question, emit));
     // No asker waits longer for any answer of this protocol.
     timeout(MANIFEST_TIMEOUT, answered).await.unwrap_or(Err(Refusal::Busy))
 }
@@ -77,6 +81,7 @@ async fn subscribe(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) ->
         for holding in batch? {
             let push = frame(&pack(&holding).map_err(|_| Refusal::Failed)?);
             let len = push.len();
+            peer.shared.limits.up().small(len).await;
             match timeout(TAKE_TIMEOUT, send.write_chunk(push)).await {
                 Ok(Ok(())) => peer.counter.sent(len),
                 Ok(Err(_)) => return Ok(()),

@@ -3,37 +3,57 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::Use;
 use iroh::endpoint::SendStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::{Peer, share::refuse_spent};
 use crate::limits::{MIN_TAKE_RATE, PIECES_READY, TAKE_TIMEOUT};
 use crate::refusal::Refusal;
-use crate::stats::Counter;
 
-/// Runs `read` in a blocking thread and sends what it emits. `read` is told by `false` that nobody wants more.
+/// Runs `read` in a blocking thread and sends what it emits, as the cap on what goes out allows for `what` it is. `read`
+/// is told by `false` that nobody wants more.
 pub(super) async fn pump(
     send: &mut SendStream,
-    counter: &Counter,
+    peer: &Peer,
+    what: Use,
     read: impl FnOnce(&mut dyn FnMut(Bytes) -> bool) -> Result<(), Refusal> + Send + 'static,
 ) -> Result<(), Refusal> {
     let (pieces, mut ready) = mpsc::channel::<Bytes>(PIECES_READY);
     let reader = tokio::task::spawn_blocking(move || read(&mut |piece| pieces.blocking_send(piece).is_ok()));
     let mut patience = Patience::new();
-    while let Some(piece) = ready.recv().await {
-        let len = piece.len();
-        let (within, before) = (patience.for_piece(len), Instant::now());
-        match timeout(within, send.write_chunk(piece)).await {
-            Ok(Ok(())) => {
-                counter.sent(len);
-                patience.spend(before.elapsed());
+    while let Some(mut piece) = ready.recv().await {
+        refuse_spent(&peer.shared, what)?;
+        while !piece.is_empty() {
+            let part = allowed(peer, what, &mut piece).await;
+            let len = part.len();
+            let (within, before) = (patience.for_piece(len), Instant::now());
+            match timeout(within, send.write_chunk(part)).await {
+                Ok(Ok(())) => {
+                    peer.counter.sent(len);
+                    patience.spend(before.elapsed());
+                }
+                // It stopped the stream, or is gone: nobody is left to be told.
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => return Err(Refusal::Busy),
             }
-            // It stopped the stream, or is gone: nobody is left to be told.
-            Ok(Err(_)) => return Ok(()),
-            Err(_) => return Err(Refusal::Busy),
         }
     }
     reader.await.unwrap_or(Err(Refusal::Failed))
+}
+
+/// The front of `piece`, once the cap lets it go.
+async fn allowed(peer: &Peer, what: Use, piece: &mut Bytes) -> Bytes {
+    let up = peer.shared.limits.up();
+    match what {
+        Use::Content => piece.split_to(up.take(piece.len()).await.min(piece.len())),
+        Use::Words => {
+            let part = piece.split_to(up.piece(piece.len()));
+            up.small(part.len()).await;
+            part
+        }
+    }
 }
 
 /// How long a peer is still waited for: [`TAKE_TIMEOUT`] and what its bytes may take at [`MIN_TAKE_RATE`], less the time

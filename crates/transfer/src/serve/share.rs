@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use hubless_limits::Use;
 use hubless_types::NodeId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -29,6 +30,11 @@ impl Share {
             watched: Semaphore::new(MAX_WATCHED_PER_NODE),
         }
     }
+}
+
+/// Refuses where the month's bytes are used up: whoever asks goes elsewhere, as to a busy node.
+pub(super) fn refuse_spent(shared: &Shared, what: Use) -> Result<(), Refusal> {
+    if shared.limits.up().spent(what).is_some() { Err(Refusal::Busy) } else { Ok(()) }
 }
 
 /// Takes `count` places of a node's own and of all, or none.
