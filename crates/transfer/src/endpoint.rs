@@ -26,12 +26,15 @@ pub struct TransferConfig {
     pub max_connections: usize,
     /// Segments that are sent at once.
     pub upload_slots: usize,
+    /// TCP port at which others fetch long segments, at the addresses of `listen`; 0 takes any free port, `None` serves and
+    /// fetches over QUIC alone.
+    pub bulk_port: Option<u16>,
 }
 
 impl TransferConfig {
     /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads.
     pub const fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
-        Self { secret, listen, allow: None, max_connections: 64, upload_slots: 16 }
+        Self { secret, listen, allow: None, max_connections: 64, upload_slots: 16, bulk_port: Some(0) }
     }
 }
 
@@ -42,6 +45,7 @@ impl std::fmt::Debug for TransferConfig {
             .field("allow", &self.allow)
             .field("max_connections", &self.max_connections)
             .field("upload_slots", &self.upload_slots)
+            .field("bulk_port", &self.bulk_port)
             .finish_non_exhaustive()
     }
 }

@@ -91,6 +91,14 @@ pub enum TransferError {
         /// What the system said.
         why: String,
     },
+    /// The TCP port for bulk lines could not be bound.
+    #[error("cannot listen on {addr} (TCP, bulk): {why}")]
+    ListenBulk {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        why: String,
+    },
     /// This node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -130,6 +138,9 @@ impl TransferError {
             Self::Refused { .. } => Some("both nodes must list each other where a swarm is closed"),
             Self::TooManyConnections { .. } => Some("raise the number of connections in the configuration"),
             Self::Listen { .. } => Some("choose another `--listen` port, or stop the program that uses it"),
+            Self::ListenBulk { .. } => {
+                Some("choose another `transfer.bulk_port`, or 0 for any, or stop the program that uses it")
+            }
             _ => None,
         }
     }

@@ -107,6 +107,10 @@ impl Config {
         }
         self.discovery.validate()?;
         self.transfer.validate()?;
+        let port = self.transfer.bulk_port;
+        if port != 0 && port == self.discovery.listen.port() {
+            return Err(Unfit::new("transfer.bulk_port", port.to_string()));
+        }
         self.origin.validate()?;
         self.names.validate()
     }
@@ -143,6 +147,10 @@ mod tests {
             ("[swarm]\nnetwork = \"a b\"", ["line 2", "`swarm.network` is `\"a b\"`", "letters"]),
             ("[discovery]\nmdns = \"yes\"", ["line 2", "`discovery.mdns` is `\"yes\"`", "`true` or `false`"]),
             ("[transfer]\nmax_connections = 0", ["line 2", "`transfer.max_connections` is `0`", "1 to"]),
+            (
+                "[transfer]\nbulk_port = 4001",
+                ["line 2", "`transfer.bulk_port` is `4001`", "other than that of"],
+            ),
             ("[transfer]\nmax_connections = -3", ["line 2", "`transfer.max_connections` is `-3`", "1 to"]),
             (
                 "[origin]\nurls = [\"ftp://h\"]",

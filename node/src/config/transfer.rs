@@ -17,11 +17,15 @@ pub(crate) struct TransferSection {
     pub(crate) max_connections: usize,
     /// Most segments sent to other nodes at once.
     pub(crate) upload_slots: usize,
+    /// Whether long pieces go over TCP where that works.
+    pub(crate) bulk: bool,
+    /// The TCP port for them; 0 takes any free one.
+    pub(crate) bulk_port: u16,
 }
 
 impl Default for TransferSection {
     fn default() -> Self {
-        Self { max_connections: 64, upload_slots: 16 }
+        Self { max_connections: 64, upload_slots: 16, bulk: true, bulk_port: 0 }
     }
 }
 

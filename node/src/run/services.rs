@@ -200,6 +200,7 @@ fn transfer_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> Transf
     transfer.allow = config.swarm.allow.clone();
     transfer.max_connections = config.transfer.max_connections;
     transfer.upload_slots = config.transfer.upload_slots;
+    transfer.bulk_port = config.transfer.bulk.then_some(config.transfer.bulk_port);
     transfer
 }
 
