@@ -175,6 +175,9 @@ pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(5);
 /// Bulk lines of others that are open or promised at once, for each upload slot.
 pub(crate) const LINES_PER_SLOT: usize = 2;
 
+/// Most bulk lines of others, however many upload slots there are: each has a blocking thread, of which there are 512.
+pub(crate) const MAX_LINES_SERVED: usize = 256;
+
 /// Bulk lines that one node may have open or promised at once, over all its connections.
 pub(crate) const LINES_PER_NODE: usize = 4;
 

@@ -18,7 +18,8 @@ use crate::bulk::{self, Desk, Lines};
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
 use crate::limits::{
-    IDLE_CONNECTION, LINES_PER_SLOT, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT,
+    IDLE_CONNECTION, LINES_PER_SLOT, MANIFEST_SLOTS, MAX_LINES_SERVED, MAX_WATCHED, QUESTION_SLOTS,
+    SHUTDOWN_TIMEOUT,
 };
 use crate::pool::Pool;
 use crate::remote::Remote;
@@ -98,7 +99,9 @@ impl Transfer {
             watched: Semaphore::new(MAX_WATCHED),
             inbound: Arc::new(Semaphore::new(config.max_connections)),
             desk: desk.clone(),
-            lines_served: Arc::new(Semaphore::new(LINES_PER_SLOT * config.upload_slots)),
+            lines_served: Arc::new(Semaphore::new(
+                (LINES_PER_SLOT * config.upload_slots).min(MAX_LINES_SERVED),
+            )),
             lines: Lines::new(),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),

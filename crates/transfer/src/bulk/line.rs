@@ -146,10 +146,11 @@ pub(super) fn start(parts: Parts) -> std::io::Result<(Line, impl Future<Output =
     let (over, ended) = oneshot::channel::<()>();
     let line = Line { node, jobs, nudge: Arc::default(), queued: Arc::default() };
     let receiver = Receiver { node, inbox: Inbox::new(stream, opener), counter, received };
-    std::thread::Builder::new().name("bulk-receive".into()).spawn(move || {
+    // Of the blocking pool, which waits for its threads: none of them outlives the runtime, and with it the store.
+    tokio::task::spawn_blocking(move || {
         receiver.run(&asked_jobs);
         drop((over, place, token));
-    })?;
+    });
     let nudge = line.nudge.clone();
     let steered = async move {
         let mut steer = Steer { send, nudge, asked, open: VecDeque::new(), next: 0 };

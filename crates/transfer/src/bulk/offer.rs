@@ -60,11 +60,11 @@ pub(crate) async fn offer(
     let (over, mut ended) = oneshot::channel::<()>();
     let sender = Sender::new(line, sealer, peer.clone(), Handle::current());
     let token = peer.shared.tasks.token();
-    let thread = std::thread::Builder::new().name("bulk-send".into()).spawn(move || {
+    // Of the blocking pool, which waits for its threads: none of them outlives the runtime, and with it the store.
+    tokio::task::spawn_blocking(move || {
         sender.run(&asked);
         drop((over, token, own, all));
     });
-    thread.map_err(|_| Refusal::Failed)?;
     tokio::select! {
         wished = hear(recv, &asks) => wished,
         _ = &mut ended => Ok(()),

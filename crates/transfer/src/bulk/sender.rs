@@ -97,8 +97,10 @@ impl Sender {
 
     fn answer(&mut self, ask: &Ask) -> Result<(), Stop> {
         let peer = self.peer.clone();
-        let slots = async { (peer.share.uploads.acquire().await, peer.shared.uploads.acquire().await) };
-        let slots = peer.shared.cancel.run_until_cancelled(timeout(SLOT_WAIT, slots));
+        let slots = async {
+            let slots = async { (peer.share.uploads.acquire().await, peer.shared.uploads.acquire().await) };
+            peer.shared.cancel.run_until_cancelled(timeout(SLOT_WAIT, slots)).await
+        };
         let (_share, _slot) = match self.runtime.block_on(slots) {
             Some(Ok((Ok(share), Ok(slot)))) => (share, slot),
             Some(_) => return Err(Refusal::Busy.into()),

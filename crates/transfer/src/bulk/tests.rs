@@ -62,11 +62,12 @@ fn add(disk: &Disk) -> Result<Imported> {
 /// Answers on QUIC as an honest node does, and on lines as it was told.
 struct Server {
     provider: Provider,
+    _disk: Disk,
     _tasks: JoinSet<()>,
 }
 
 impl Server {
-    async fn start(seed: u8, disk: &Disk, line: Line) -> Result<Self> {
+    async fn start(seed: u8, disk: Disk, line: Line) -> Result<Self> {
         let endpoint = Endpoint::builder(presets::Minimal)
             .secret_key(SecretKey::from_bytes(&[seed; 32]))
             .relay_mode(RelayMode::Disabled)
@@ -92,7 +93,7 @@ impl Server {
                 });
             }
         });
-        Ok(Self { provider, _tasks: tasks })
+        Ok(Self { provider, _disk: disk, _tasks: tasks })
     }
 }
 
@@ -206,7 +207,7 @@ impl Fetcher {
 async fn meet(seed: u8, line: Line) -> Result<(Server, Fetcher, PartialBlob, u64)> {
     let held = disk(seed)?;
     let file = add(&held)?;
-    let (server, fetcher) = (Server::start(seed, &held, line).await?, Fetcher::start(seed + 1).await?);
+    let (server, fetcher) = (Server::start(seed, held, line).await?, Fetcher::start(seed + 1).await?);
     let blob = fetcher.disk.store.blobs().partial(file.hash, file.size)?;
     fetcher.warm_up(&server, &blob, line != Line::Deaf).await?;
     Ok((server, fetcher, blob, (SIZE as u64).div_ceil(GROUP_BYTES)))
