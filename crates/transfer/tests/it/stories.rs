@@ -52,7 +52,7 @@ async fn ranges_arrive_in_any_order() -> Flat {
     let all = rest.runs().iter().map(|run| b.fetch(&peer, &file, run.clone()));
     futures::future::try_join_all(all).await?;
     assert_eq!(b.disk.read(&file)?, content);
-    assert_eq!(b.transfer.stats().connections_out, 1);
+    assert!(b.transfer.stats().connections_out <= 2, "one for segments, one for the line's wishes");
     Ok(())
 }
 
