@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &str)] = &[
     ("libp2p", DISCOVERY),
     ("iroh", TRANSFER),
+    ("ring", TRANSFER),
     ("rocksdb", STORE),
     ("librocksdb", STORE),
     ("axum", GATEWAY),

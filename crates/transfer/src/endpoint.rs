@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use hubless_limits::{Limits, Rate};
 use hubless_types::{NodeId, Provider};
-use iroh::endpoint::{
-    AckFrequencyConfig, BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets,
-};
+use iroh::endpoint::{BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
 
 use crate::limits::{KEEP_ALIVE, MAX_DIALLED_ADDRS, MAX_STREAMS, QUIC_IDLE};
@@ -29,13 +27,23 @@ pub struct TransferConfig {
     pub limits: Limits,
     /// Segments that are sent at once.
     pub upload_slots: usize,
+    /// TCP port at which others fetch long segments, at the addresses of `listen`; 0 takes any free port, `None` serves and
+    /// fetches over QUIC alone.
+    pub bulk_port: Option<u16>,
 }
 
 impl TransferConfig {
     /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads, no caps.
     pub fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
-        let limits = Limits::default();
-        Self { secret, listen, allow: None, max_connections: 64, limits, upload_slots: 16 }
+        Self {
+            secret,
+            listen,
+            allow: None,
+            max_connections: 64,
+            limits: Limits::default(),
+            upload_slots: 16,
+            bulk_port: Some(0),
+        }
     }
 }
 
@@ -46,6 +54,7 @@ impl std::fmt::Debug for TransferConfig {
             .field("allow", &self.allow)
             .field("max_connections", &self.max_connections)
             .field("upload_slots", &self.upload_slots)
+            .field("bulk_port", &self.bulk_port)
             .finish_non_exhaustive()
     }
 }
@@ -62,9 +71,6 @@ const SEND_WINDOW: u64 = 2 * 1024 * 1024;
 
 /// Largest UDP payload that is tried: what an Ethernet frame takes over IPv4.
 const MAX_DATAGRAM: u16 = 1472;
-
-/// Packets that a peer may receive before it confirms them, as this node asks it to.
-const ACK_EVERY: u32 = 20;
 
 /// Network length by which a further address of the same family is told from the first.
 const fn prefix_len(ip: IpAddr) -> u8 {
@@ -123,8 +129,8 @@ pub(crate) fn transport(window: Option<VarInt>) -> Result<QuicTransportConfig, &
     let idle = QUIC_IDLE.try_into().map_err(|_| "bad timeout")?;
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
+    // No `ack_frequency_config`: noq 1.4 writes its frame without looking whether it has room, and panics where a packet is
+    // full of others, as after many resets.
     Ok(QuicTransportConfig::builder()
         .receive_window(window.unwrap_or(VarInt::MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
@@ -133,7 +139,6 @@ pub(crate) fn transport(window: Option<VarInt>) -> Result<QuicTransportConfig, &
         .send_window(SEND_WINDOW)
         .send_fairness(false)
         .mtu_discovery_config(Some(mtu))
-        .ack_frequency_config(Some(acks))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_keep_alive_interval(KEEP_ALIVE)

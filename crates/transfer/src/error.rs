@@ -95,6 +95,14 @@ pub enum TransferError {
     /// This node's bytes of the month are used up.
     #[error(transparent)]
     Spent(#[from] Spent),
+    /// The TCP port for bulk lines could not be bound.
+    #[error("cannot listen on {addr} (TCP, bulk): {why}")]
+    ListenBulk {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        why: String,
+    },
     /// This node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -135,6 +143,9 @@ impl TransferError {
             Self::TooManyConnections { .. } => Some("raise `max_connections` in `[limits]`"),
             Self::Spent(spent) => Some(spent.hint()),
             Self::Listen { .. } => Some("choose another `--listen` port, or stop the program that uses it"),
+            Self::ListenBulk { .. } => {
+                Some("choose another `transfer.bulk_port`, or 0 for any, or stop the program that uses it")
+            }
             _ => None,
         }
     }

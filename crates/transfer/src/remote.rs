@@ -13,12 +13,13 @@ use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, Repo
 use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
 
+use crate::bulk::Broken;
 use crate::client::{Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::get::Get;
 use crate::limits::{
-    MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS,
-    MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
+    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED,
+    MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
 };
 use crate::pool::{Lease, Protocol};
 use crate::receive::{Account, connection_error, read_frame, receive_segment, write_error};
@@ -65,6 +66,35 @@ impl Remote {
         };
         let recv = timeout(STREAM_WAIT, opened).await.map_err(|_| TransferError::Busy { node })??;
         Ok((lease, recv))
+    }
+
+    /// Fetches `groups` on a bulk line, where there is one and it is worth it. Returns what is left to be fetched over QUIC.
+    async fn by_line(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: &Tick,
+    ) -> Result<Range<u64>, TransferError> {
+        let (node, shared) = (peer.node, &self.shared);
+        if shared.desk.is_none() || groups.end - groups.start < BULK_GROUPS || !shared.allows(&node) {
+            return Ok(groups);
+        }
+        let Some(line) = shared.lines.to(shared, peer) else { return Ok(groups) };
+        match line.segment(groups.clone(), into, tick.clone()).await {
+            Ok(()) => Ok(groups.end..groups.end),
+            Err(Broken::Line { groups: done, why }) => {
+                tracing::debug!(node = %node.short(), why, "a bulk line broke; going on over QUIC");
+                shared.lines.failed(node);
+                Ok(groups.start + done..groups.end)
+            }
+            Err(Broken::Answer(error)) => {
+                if error.blames_peer() {
+                    shared.lines.failed(node);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Asks a question and reads all frames of the answer.
@@ -161,6 +191,10 @@ impl PeerClient for Remote {
         tick: Tick,
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
+        let groups = match self.by_line(peer, groups, into, &tick).await? {
+            groups if groups.is_empty() => return Ok(()),
+            rest => rest,
+        };
         let request = Get::groups(into.hash(), &groups).encode();
         let (lease, recv) = self.open(peer, Protocol::Blobs, request, Use::Content).await?;
         let expected = shape::answer_len(into.size(), &groups);

@@ -116,6 +116,13 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"22h\"",
     },
     Key { path: "transfer.upload_slots", must_be: "a number, 1 to 1000", example: "4", default: "16" },
+    Key { path: "transfer.bulk", must_be: "`true` or `false`", example: "false", default: "true" },
+    Key {
+        path: "transfer.bulk_port",
+        must_be: "a port, 0 to 65535, other than that of `discovery.listen`; 0 takes any free one",
+        example: "4002",
+        default: "0",
+    },
     Key {
         path: "gateway.listen",
         must_be: "an address and port, like `127.0.0.1:8090`; port 0 takes any free one",

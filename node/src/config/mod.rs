@@ -146,6 +146,10 @@ impl Config {
         self.limits.validate()?;
         self.discovery.validate()?;
         self.transfer.validate()?;
+        let port = self.transfer.bulk_port;
+        if port != 0 && port == self.discovery.listen.port() {
+            return Err(Unfit::new("transfer.bulk_port", port.to_string()));
+        }
         self.origin.validate()?;
         self.names.validate()
     }
@@ -205,6 +209,10 @@ mod tests {
             (
                 "[limits]\nhours = [{ when = \"mon 08:00-09:00\", up = \"1 MB/s\" }, { when = \"daily 08:30-10:00\", up = \"2 MB/s\" }]",
                 ["line 2", "`limits.hours` is", "overlap"],
+            ),
+            (
+                "[transfer]\nbulk_port = 4001",
+                ["line 2", "`transfer.bulk_port` is `4001`", "other than that of"],
             ),
             (
                 "[origin]\nurls = [\"ftp://h\"]",

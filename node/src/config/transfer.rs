@@ -13,11 +13,15 @@ const MAX_UPLOAD_SLOTS: usize = 1_000;
 pub(crate) struct TransferSection {
     /// Most segments sent to other nodes at once.
     pub(crate) upload_slots: usize,
+    /// Whether long pieces go over TCP where that works.
+    pub(crate) bulk: bool,
+    /// The TCP port for them; 0 takes any free one.
+    pub(crate) bulk_port: u16,
 }
 
 impl Default for TransferSection {
     fn default() -> Self {
-        Self { upload_slots: 16 }
+        Self { upload_slots: 16, bulk: true, bulk_port: 0 }
     }
 }
 

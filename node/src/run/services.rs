@@ -252,6 +252,7 @@ fn transfer_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> Transf
     transfer.allow = config.swarm.allow.clone();
     transfer.max_connections = config.limits.shares().bytes_each_way;
     transfer.upload_slots = config.transfer.upload_slots;
+    transfer.bulk_port = config.transfer.bulk.then_some(config.transfer.bulk_port);
     transfer
 }
 

@@ -1,5 +1,6 @@
 //! Answers on `hubless/1`: one question a stream.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
@@ -12,9 +13,13 @@ use super::{Peer, pump::pump, share};
 use crate::limits::{MANIFEST_TIMEOUT, QUESTION_TIMEOUT, SLOT_WAIT, TAKE_TIMEOUT};
 use crate::refusal::Refusal;
 use crate::wire::{QUESTION_HEAD, Question, frame, pack};
-use crate::{answer, holdings};
+use crate::{answer, bulk, holdings};
 
-pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &Peer) -> Result<(), Refusal> {
+pub(super) async fn answer(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    peer: &Arc<Peer>,
+) -> Result<(), Refusal> {
     let question =
         timeout(QUESTION_TIMEOUT, read_question(recv)).await.unwrap_or(Err(Refusal::BadRequest))?;
     // Who is told what is held here would ask for it.
@@ -22,6 +27,9 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     share::refuse_spent(&peer.shared, if held { Use::Content } else { question.what() })?;
     if let Question::Holdings(wanted) = question {
         return subscribe(send, wanted, peer).await;
+    }
+    if let Question::Bulk(ciphers) = question {
+        return bulk::offer(send, recv, ciphers, peer).await;
     }
     let (own, all) = if matches!(question, Question::Manifest(_)) {
         (&peer.share.manifests, &peer.shared.manifests)
@@ -41,11 +49,15 @@ async fn read_question(recv: &mut RecvStream) -> Result<Question, Refusal> {
     let mut head = [0; QUESTION_HEAD];
     recv.read_exact(&mut head).await.map_err(|_| Refusal::BadRequest)?;
     let (kind, len) = Question::decode_head(head).map_err(|_| Refusal::BadRequest)?;
-    let body = recv.read_to_end(len).await.map_err(|_| Refusal::BadRequest)?;
-    if body.len() != len {
+    let mut body = vec![0; len];
+    recv.read_exact(&mut body).await.map_err(|_| Refusal::BadRequest)?;
+    let question = Question::decode_body(kind, &body).map_err(|_| Refusal::BadRequest)?;
+    // Nothing follows a question, except wishes.
+    let goes_on = matches!(question, Question::Bulk(_));
+    if !goes_on && recv.read_to_end(0).await.is_err() {
         return Err(Refusal::BadRequest);
     }
-    Question::decode_body(kind, &body).map_err(|_| Refusal::BadRequest)
+    Ok(question)
 }
 
 /// Counts a subscription for as long as it lives.

@@ -7,18 +7,20 @@ use hubless_types::NodeId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{
-    MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE, QUESTIONS_PER_NODE, UPLOAD_SHARE,
+    LINES_PER_NODE, MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE, QUESTIONS_PER_NODE,
+    UPLOAD_SHARE,
 };
 use crate::refusal::Refusal;
 use crate::transfer::Shared;
 
 /// One node's places: each is taken before one of those that all nodes share.
 #[derive(Debug)]
-pub(super) struct Share {
-    pub(super) uploads: Semaphore,
+pub(crate) struct Share {
+    pub(crate) uploads: Semaphore,
     pub(super) questions: Semaphore,
     pub(super) manifests: Semaphore,
     pub(super) watched: Semaphore,
+    pub(crate) lines: Arc<Semaphore>,
 }
 
 impl Share {
@@ -28,6 +30,7 @@ impl Share {
             questions: Semaphore::new(QUESTIONS_PER_NODE),
             manifests: Semaphore::new(MANIFESTS_PER_NODE),
             watched: Semaphore::new(MAX_WATCHED_PER_NODE),
+            lines: Arc::new(Semaphore::new(LINES_PER_NODE)),
         }
     }
 }
