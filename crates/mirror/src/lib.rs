@@ -29,7 +29,6 @@ mod names;
 mod obtain;
 mod open_file;
 mod pins;
-pub mod plan;
 mod progress;
 mod pull;
 mod report;

@@ -8,7 +8,7 @@ use hubless_types::{FileDigest, FileEntry};
 use tokio::time::Instant;
 
 use crate::obtain::Gauge;
-use crate::plan::Source;
+use hubless_plan::Source;
 use crate::util::locked;
 use crate::{Progress, ProgressSink};
 

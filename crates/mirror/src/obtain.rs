@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::fetch::{FetchError, FetchHandle, FetchProgress, FetchView, Want};
 use crate::links::{Claim, Known, keys_of};
 use crate::mirror::Inner;
-use crate::plan::Source;
+use hubless_plan::Source;
 use crate::sources::Net;
 use crate::upstream::Remote;
 use crate::util::{blocking, locked};

@@ -20,7 +20,7 @@ use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
 use super::trees::{GotTree, Trees};
 use super::{FetchConfig, FetchError, FetchProgress, Jobs};
-use crate::plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
+use hubless_plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
 use crate::upstream::Remote;
 
 /// Feeds that one fetch listens to; those of further callers are let go.
@@ -199,7 +199,7 @@ impl Driver {
                     events.extend(files.map(|file| Event::HolderHas {
                         holder: node.into(),
                         file,
-                        groups: GroupSet::new(),
+                        groups: Arc::default(),
                     }));
                 }
             }
@@ -221,7 +221,7 @@ impl Driver {
         if !run.remotes.is_empty() && groups.contains(0..GroupSet::whole(size).len()) {
             self.want_tree(&file, node);
         }
-        Some(Event::HolderHas { holder: node.into(), file, groups })
+        Some(Event::HolderHas { holder: node.into(), file, groups: Arc::new(groups) })
     }
 
     fn want_tree(&mut self, hash: &BlobHash, node: NodeId) {
@@ -255,7 +255,7 @@ impl Driver {
         let origins: Vec<Source> = run.remotes.keys().copied().collect();
         let found = origins.iter().map(|holder| Event::HolderFound { holder: *holder, lan: false });
         let has = origins.iter().map(|holder| {
-            let groups = GroupSet::whole(size);
+            let groups = Arc::new(GroupSet::whole(size));
             Event::HolderHas { holder: *holder, file, groups }
         });
         let events = found.chain(has).collect();

@@ -13,7 +13,7 @@ use hubless_types::{BlobHash, Provider};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::plan::{Failure, RequestId, Source};
+use hubless_plan::{Failure, RequestId, Source};
 use crate::upstream::{FillError, Remote};
 
 /// What a segment's task counts while it runs.

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ask::ask;
 use super::fill::{FillError, into_draft, into_partial};
-use crate::plan::Source;
+use hubless_plan::Source;
 use crate::util::locked;
 
 /// Longest time without a byte from an origin. Origins have their own, shorter ones; this one holds whatever they do.

@@ -264,7 +264,7 @@ impl Sim {
                     continue;
                 }
                 for file in 0..self.sizes.len() {
-                    let groups = self.nodes[i].held[file].clone();
+                    let groups = std::sync::Arc::new(self.nodes[i].held[file].clone());
                     if !groups.is_empty() {
                         let has = Event::HolderHas { holder: self.source(i), file: file_id(file), groups };
                         self.mail.insert((at, self.letters), (other, has));

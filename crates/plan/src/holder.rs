@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
+use super::bits::Bits;
 use super::limits::{
     BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
-    MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER,
-    STREAM_PER_RTT,
+    MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT,
+    STALL_AFTER, STREAM_PER_RTT,
 };
 use super::words::Failure;
 
@@ -21,13 +24,28 @@ pub(super) struct Cursor {
     /// Where the stretch ends at the latest.
     pub(super) end: u64,
     /// How rare the stretch was when it was chosen.
-    pub(super) rarity: u16,
+    pub(super) rarity: usize,
+}
+
+/// What a holder has of one file, by its own word.
+#[derive(Debug, Default)]
+pub(super) struct Has {
+    pub(super) groups: Arc<GroupSet>,
+    /// The pieces of which it has anything.
+    pub(super) pieces: Bits,
+    /// The pieces that it gave to others, in part or wholly.
+    pub(super) gave: Bits,
+    pub(super) whole: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) lan: bool,
-    pub(super) has: BTreeMap<BlobHash, GroupSet>,
+    pub(super) has: BTreeMap<BlobHash, Has>,
+    /// Files that it has in part: it is fetching them, too.
+    pub(super) fetching: usize,
+    /// Whether it was lost or went silent, and has not been heard of since.
+    pub(super) away: bool,
     pub(super) cursor: Option<Cursor>,
     /// Most requests that it ever has in flight.
     most: usize,
@@ -56,11 +74,20 @@ struct Rest {
     why: Failure,
 }
 
+impl Has {
+    /// Whether it has some of the file and lacks some.
+    pub(super) const fn is_part(&self) -> bool {
+        !self.whole && !self.pieces.is_empty()
+    }
+}
+
 impl Holder {
     pub(super) fn new(now: Duration, lan: bool) -> Self {
         Self {
             lan,
             has: BTreeMap::new(),
+            fetching: 0,
+            away: false,
             cursor: None,
             most: MAX_OUTSTANDING,
             least_segment: MIN_SEGMENT,
@@ -192,11 +219,16 @@ impl Holder {
 
     /// It failed: it rests, longer each time. Several requests that fail at once count once.
     pub(super) fn fail(&mut self, now: Duration, why: Failure) {
+        let polite = matches!(why, Failure::Refused | Failure::NotHeld);
+        if polite {
+            // It answers.
+            self.heard = now;
+        }
         if self.rest.is_some_and(|rest| rest.until > now) {
             return;
         }
-        let first = if matches!(why, Failure::Refused | Failure::NotHeld) { SHORT_REST } else { FIRST_REST };
-        let rest = first.saturating_mul(1 << self.strikes.min(8)).min(MAX_REST);
+        let (first, longest) = if polite { (SHORT_REST, MAX_SHORT_REST) } else { (FIRST_REST, MAX_REST) };
+        let rest = first.saturating_mul(1 << self.strikes.min(8)).min(longest);
         self.strikes = self.strikes.saturating_add(1);
         self.rest = Some(Rest { until: now + rest, why });
     }

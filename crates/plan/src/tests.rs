@@ -273,7 +273,7 @@ fn a_long_round_trip_gets_many_requests_at_once() {
     let size = 1024 * MIB;
     added(&mut plan, size);
     plan.handle(secs(0), Event::HolderFound { holder: node_id(1), lan: false });
-    let groups = GroupSet::whole(size);
+    let groups = GroupSet::whole(size).into();
     let mut asked = plan.handle(secs(0), Event::HolderHas { holder: node_id(1), file: file_id(0), groups });
     assert_eq!(asked.len(), 2);
     for second in 1..8_u32 {
@@ -435,7 +435,8 @@ fn an_origin_that_lies_about_one_file_is_asked_for_others() {
         plan.handle(secs(0), Event::FileAdded { file: file_id(file), size: MIB, held, wanted });
     }
     plan.handle(secs(0), Event::HolderFound { holder: origin, lan: false });
-    let has = |file| Event::HolderHas { holder: origin, file: file_id(file), groups: GroupSet::whole(MIB) };
+    let has =
+        |file| Event::HolderHas { holder: origin, file: file_id(file), groups: GroupSet::whole(MIB).into() };
     let asked = plan.handle(secs(0), has(0));
     let [Action::Request { request, .. }] = asked[..] else { panic!("{asked:?}") };
     let failed = Event::SegmentFailed { request, kind: super::Failure::Wrong };

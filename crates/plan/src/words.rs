@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_types::{BlobHash, GroupSet, NodeId};
@@ -86,7 +87,17 @@ pub enum Event {
         /// The file's root.
         file: BlobHash,
         /// The groups that can be asked of it.
-        groups: GroupSet,
+        groups: Arc<GroupSet>,
+    },
+    /// All that a holder has given of a file to others that are still there, or is giving now; replaces what it
+    /// said before. It need not say.
+    HolderGave {
+        /// Who.
+        holder: Source,
+        /// The file's root.
+        file: BlobHash,
+        /// The groups that it gave.
+        groups: Arc<GroupSet>,
     },
     /// A holder is no longer to be asked.
     HolderGone {

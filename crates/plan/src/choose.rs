@@ -4,28 +4,30 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
+use hubless_types::{BlobHash, GROUP_BYTES};
 
+use super::bits::ones;
 use super::file::{File, first_in_both};
-use super::holder::Cursor;
+use super::holder::{Cursor, Has, Holder};
 use super::limits::{
     FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA,
     WINDOW_TIME,
 };
 use super::words::Source;
-use super::{Plan, Reader};
-
-/// A stretch of equally rare groups that a holder has and nobody was asked for.
-struct Stretch {
-    file: BlobHash,
-    groups: Range<u64>,
-}
+use super::{Plan, Reader, Wake};
 
 impl Plan {
     /// Gives every holder with room as much as it may have in flight.
     pub(super) fn fill(&mut self) {
+        let Wake { all, some } = std::mem::take(&mut self.wake);
+        if !all && some.is_empty() {
+            return;
+        }
         self.serve_readers();
-        let order = self.order();
+        let mut order = self.order();
+        if !all {
+            order.retain(|id| some.contains(id));
+        }
         // One request each in turn, so that a file with little left is spread over many.
         loop {
             let given = order.iter().filter(|id| self.give_next(id)).count();
@@ -79,7 +81,7 @@ impl Plan {
 
     /// Asks for the first groups within `window` that nobody was asked for; says from where to go on, if at all.
     fn serve_window(&mut self, reader: &Reader, window: Range<u64>, guess: u64) -> Option<u64> {
-        let todo = &self.files.get(&reader.file)?.todo;
+        let todo = self.files.get(&reader.file)?.todo();
         let first = first_in_both(todo, todo, window.clone(), u64::MAX)?;
         let Some(id) = self.soonest(&reader.file, first.start, guess, None) else {
             // Nobody has it; perhaps somebody has what follows.
@@ -90,7 +92,7 @@ impl Plan {
             return None;
         }
         let most = (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment());
-        let groups = first_in_both(todo, holder.has.get(&reader.file)?, first, most)?;
+        let groups = first_in_both(todo, &holder.has.get(&reader.file)?.groups, first, most)?;
         let end = groups.end;
         self.request(id, reader.file, groups);
         Some(end)
@@ -105,7 +107,7 @@ impl Plan {
         not: Option<Source>,
     ) -> Option<Source> {
         let bytes = FIRST_SEGMENT * GROUP_BYTES;
-        let has = |has: &GroupSet| has.contains(group..group + 1);
+        let has = |has: &Has| has.groups.contains(group..group + 1);
         self.holders
             .iter()
             .filter(|(id, holder)| {
@@ -147,44 +149,53 @@ impl Plan {
         Some((cursor.file, groups))
     }
 
-    /// Chooses a new stretch: a random place among the rarest groups that this holder has.
+    /// Chooses a new stretch: at a random place among the rarest pieces that this holder has.
     fn begin(&mut self, id: &Source, most: u64) -> Option<(BlobHash, Range<u64>)> {
-        let (rarity, stretches) = self.rarest(id)?;
-        let total: u64 = stretches.iter().map(|s| s.groups.end - s.groups.start).sum();
-        let part = self.fair_part(total);
-        let most = most.min(part);
-        let mut place = self.rng.below(total);
-        let chosen = stretches.into_iter().find(|s| {
-            let len = s.groups.end - s.groups.start;
-            let here = place < len;
-            if !here {
-                place -= len;
-            }
-            here
-        })?;
-        // From the start of a piece: what is left before it stays long enough to be worth a request.
-        let step = most.clamp(1, PIECE_GROUPS);
-        let start = (chosen.groups.start + place) / step * step;
-        let start = start.max(chosen.groups.start);
-        let end = chosen.groups.end.min(start + part.min(MAX_STRETCH));
-        let groups = self.cut(id, &chosen.file, start..end, most, rarity)?;
+        let draw = self.rng.next();
+        let (hash, stretch, groups, rarity) = self.rarest(id, most, draw)?;
         if let Some(holder) = self.holders.get_mut(id) {
-            holder.cursor = Some(Cursor { file: chosen.file, next: start, end, rarity });
+            let (next, end) = (stretch.start, stretch.end);
+            holder.cursor = Some(Cursor { file: hash, next, end, rarity });
         }
-        Some((chosen.file, groups))
+        Some((hash, groups))
+    }
+
+    /// The stretch and its first segment that begin at the `draw`th of the rarest pieces.
+    fn rarest(&self, id: &Source, most: u64, draw: u64) -> Option<(BlobHash, Range<u64>, Range<u64>, usize)> {
+        let holder = self.holders.get(id)?;
+        let near = self.lan_alone && !holder.lan;
+        let opened = holder.has.iter().filter_map(|(hash, has)| {
+            let file = self.files.get(hash)?;
+            (!has.pieces.is_empty() && !file.todo().is_empty()).then_some(Open { hash, file, has, near })
+        });
+        let open: Vec<Open<'_>> = opened.collect();
+        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
+        // What any peer has is left to the peers.
+        let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
+        for rarity in 0..levels {
+            let total: u64 = open.iter().map(|open| open.count(rarity)).sum();
+            // All of them are tried: what a holder has of a piece need not be what is to do of it.
+            for i in 0..total {
+                let Some((open, piece)) = nth(&open, rarity, (draw % total + i) % total) else { continue };
+                let within = piece * PIECE_GROUPS..(piece + 1) * PIECE_GROUPS;
+                let Some(first) = first_in_both(open.file.todo(), &open.has.groups, within, 1) else {
+                    continue;
+                };
+                let part = self.fair_part(total * PIECE_GROUPS);
+                let stretch = first.start..first.start + part.min(MAX_STRETCH);
+                if let Some(groups) = self.cut(id, open.hash, stretch.clone(), most.min(part), rarity) {
+                    return Some((*open.hash, stretch, groups, rarity));
+                }
+            }
+        }
+        None
     }
 
     /// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it
     /// too, each takes a small part, and has the rest from them.
     fn fair_part(&self, total: u64) -> u64 {
-        let wants = |(hash, has): (&BlobHash, &GroupSet)| {
-            self.files.get(hash).is_some_and(|f| has.len() < f.groups())
-        };
-        let rivals = self
-            .holders
-            .iter()
-            .filter(|(id, h)| !id.is_origin() && h.usable(self.now) && h.has.iter().any(wants))
-            .count() as u64;
+        let rival = |(id, h): &(&Source, &Holder)| !id.is_origin() && h.fetching > 0 && h.usable(self.now);
+        let rivals = self.holders.iter().filter(rival).count() as u64;
         if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
     }
 
@@ -195,11 +206,12 @@ impl Plan {
         hash: &BlobHash,
         stretch: Range<u64>,
         most: u64,
-        rarity: u16,
+        rarity: usize,
     ) -> Option<Range<u64>> {
         let (file, has) = (self.files.get(hash)?, self.holders.get(id)?.has.get(hash)?);
         let start = stretch.start;
-        let groups = first_in_both(&file.todo, has, stretch, most).filter(|groups| groups.start == start)?;
+        let groups =
+            first_in_both(file.todo(), &has.groups, stretch, most).filter(|groups| groups.start == start)?;
         let fits = |group: u64| file.rarity(group) <= rarity && !self.leaves(id, file, group);
         let mut end = start;
         while end < groups.end && fits(end) {
@@ -209,37 +221,6 @@ impl Plan {
         let whole = end - end % PIECE_GROUPS;
         let end = if end < groups.end || whole <= start || groups.end < start + most { end } else { whole };
         (start < end).then_some(start..end)
-    }
-
-    /// The rarest groups that `id` has and nobody was asked for, over all files.
-    fn rarest(&self, id: &Source) -> Option<(u16, Vec<Stretch>)> {
-        let holder = self.holders.get(id)?;
-        let mut best = u16::MAX;
-        let mut found: Vec<Stretch> = Vec::new();
-        for (hash, has) in &holder.has {
-            let Some(file) = self.files.get(hash).filter(|file| !file.todo.is_empty()) else { continue };
-            for run in file.todo.intersection(has).runs() {
-                let mut at = run.start;
-                while at < run.end {
-                    let piece = at..run.end.min((at / PIECE_GROUPS + 1) * PIECE_GROUPS);
-                    at = piece.end;
-                    let rarity = file.rarity(piece.start);
-                    if rarity > best || self.leaves(id, file, piece.start) {
-                        continue;
-                    }
-                    if rarity < best {
-                        best = rarity;
-                        found.clear();
-                    }
-                    match found.last_mut().filter(|last| last.file == *hash && last.groups.end == piece.start)
-                    {
-                        Some(last) => last.groups.end = piece.end,
-                        None => found.push(Stretch { file: *hash, groups: piece }),
-                    }
-                }
-            }
-        }
-        (!found.is_empty()).then_some((best, found))
     }
 
     /// Whether `id` leaves `group` to the local network, or as an origin to the peers: they have it, and would be
@@ -260,4 +241,46 @@ impl Plan {
     pub(super) fn time_with(&self, id: &Source, bytes: u64, guess: u64) -> Duration {
         self.holders.get(id).map_or(Duration::MAX, |holder| holder.time_for(bytes, guess))
     }
+}
+
+/// A file of which a holder has something and something is to do.
+struct Open<'a> {
+    hash: &'a BlobHash,
+    file: &'a File,
+    has: &'a Has,
+    /// Whether the holder leaves to the local network what that has.
+    near: bool,
+}
+
+impl Open<'_> {
+    /// 64 pieces of that rarity that the holder has.
+    fn word(&self, rarity: usize, i: usize) -> u64 {
+        let wanted =
+            self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
+        if self.near { wanted & !self.file.lan().word(i) } else { wanted }
+    }
+
+    fn count(&self, rarity: usize) -> u64 {
+        match self.file.levels().get(rarity) {
+            Some(level) if !level.is_empty() => {
+                (0..level.words()).map(|i| u64::from(self.word(rarity, i).count_ones())).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The `n`th piece of that rarity, counted over all files.
+fn nth<'a, 'b>(open: &'b [Open<'a>], rarity: usize, mut n: u64) -> Option<(&'b Open<'a>, u64)> {
+    for file in open {
+        for i in 0..file.file.levels().get(rarity).map_or(0, |level| level.words()) {
+            let word = file.word(rarity, i);
+            let here = u64::from(word.count_ones());
+            if n < here {
+                return ones(word).nth(n as usize).map(|bit| (file, i as u64 * 64 + bit));
+            }
+            n -= here;
+        }
+    }
+    None
 }

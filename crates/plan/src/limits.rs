@@ -83,6 +83,9 @@ pub(super) const MAX_REST: Duration = Duration::from_secs(60);
 /// Rest of a holder that is busy or does not have what was asked, at first.
 pub(super) const SHORT_REST: Duration = Duration::from_millis(500);
 
+/// Longest rest of such a holder: it answers, and whoever is busy is free again soon.
+pub(super) const MAX_SHORT_REST: Duration = Duration::from_secs(4);
+
 /// Where the local network alone would be done within this time, nobody else is asked for what it has.
 pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
 
@@ -115,3 +118,6 @@ pub(super) const ENDGAME_MARGIN: Duration = Duration::from_millis(250);
 
 /// Longest stretch that is fetched in order before another rare one is looked for, in groups: 64 MiB.
 pub(super) const MAX_STRETCH: u64 = 64 * PIECE_GROUPS;
+
+/// How often files are looked at that nobody may have.
+pub(super) const CHECK_STARVING: Duration = Duration::from_secs(1);
