@@ -27,6 +27,16 @@ impl Bits {
         bits
     }
 
+    /// The pieces of a file of `all` groups of which `groups` has everything.
+    pub(super) fn covered_by(groups: &GroupSet, all: u64) -> Self {
+        let mut bits = Self::default();
+        for run in groups.runs() {
+            let end = if run.end >= all { all.div_ceil(PIECE_GROUPS) } else { run.end / PIECE_GROUPS };
+            bits.set_run(run.start.div_ceil(PIECE_GROUPS)..end);
+        }
+        bits
+    }
+
     fn set_run(&mut self, run: Range<u64>) {
         let mut at = run.start;
         while at < run.end {

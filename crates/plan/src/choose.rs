@@ -10,8 +10,8 @@ use super::bits::ones;
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
-    FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_WINDOW, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA,
-    WINDOW_TIME,
+    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_WINDOW, PIECE_GROUPS,
+    SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
 };
 use super::words::Source;
 use super::{Plan, Reader, Wake};
@@ -91,7 +91,7 @@ impl Plan {
         if holder.outstanding >= holder.urgent_limit(URGENT_EXTRA) {
             return None;
         }
-        let most = (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment());
+        let most = (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment(false));
         let groups = first_in_both(todo, &holder.has.get(&reader.file)?.groups, first, most)?;
         let end = groups.end;
         self.request(id, reader.file, groups);
@@ -124,8 +124,10 @@ impl Plan {
         if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() {
             return false;
         }
-        let most = holder.segment();
-        let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most)) else {
+        // Who gives to others as well has others that ask.
+        let rivals = if id.is_origin() { 0 } else { self.rivals().max(holder.gives_others.into()) };
+        let most = holder.segment(rivals > 0);
+        let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
             let changes = self.changes;
             if let Some(holder) = self.holders.get_mut(id) {
                 holder.idle_at = Some(changes);
@@ -150,53 +152,105 @@ impl Plan {
     }
 
     /// Chooses a new stretch: at a random place among the rarest pieces that this holder has.
-    fn begin(&mut self, id: &Source, most: u64) -> Option<(BlobHash, Range<u64>)> {
+    fn begin(&mut self, id: &Source, most: u64, rivals: u64) -> Option<(BlobHash, Range<u64>)> {
         let draw = self.rng.next();
-        let (hash, stretch, groups, rarity) = self.rarest(id, most, draw)?;
+        // Where all ask for as much, all come again at the same moment, and choose without knowing of each other:
+        // their first segments differ in length.
+        let first = !id.is_origin() && self.holders.get(id)?.rate().is_none();
+        let most = if first { 1 + self.rng.next() % PIECE_GROUPS } else { most };
+        let Choice { hash, groups, rarity } = self.rarest(id, most, draw, rivals)?;
         if let Some(holder) = self.holders.get_mut(id) {
-            let (next, end) = (stretch.start, stretch.end);
-            holder.cursor = Some(Cursor { file: hash, next, end, rarity });
+            // Where others fetch the same, each part is chosen anew: they may have it by then.
+            let next = groups.start;
+            let end = next + if rivals == 0 { MAX_STRETCH } else { 0 };
+            holder.cursor = (rivals == 0).then_some(Cursor { file: hash, next, end, rarity });
         }
         Some((hash, groups))
     }
 
-    /// The stretch and its first segment that begin at the `draw`th of the rarest pieces.
-    fn rarest(&self, id: &Source, most: u64, draw: u64) -> Option<(BlobHash, Range<u64>, Range<u64>, usize)> {
+    /// How many others fetch the same, those among them that may be about to begin.
+    fn rivals(&self) -> u64 {
+        let begins = |h: &Holder| h.has.is_empty() && h.known_for(self.now) < MAY_BEGIN;
+        let rival = |(id, h): &(&Source, &Holder)| {
+            !id.is_origin() && (h.fetching > 0 || begins(h)) && h.usable(self.now)
+        };
+        self.holders.iter().filter(rival).count() as u64
+    }
+
+    /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
+    /// it gave to nobody.
+    fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
         let holder = self.holders.get(id)?;
         let near = self.lan_alone && !holder.lan;
-        let opened = holder.has.iter().filter_map(|(hash, has)| {
-            let file = self.files.get(hash)?;
-            (!has.pieces.is_empty() && !file.todo().is_empty()).then_some(Open { hash, file, has, near })
-        });
-        let open: Vec<Open<'_>> = opened.collect();
-        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
+        let mut open: Vec<Open<'_>> = Vec::new();
+        for (hash, has) in &holder.has {
+            let Some(file) = self.files.get(hash) else { continue };
+            if !has.pieces.is_empty() && !file.todo().is_empty() {
+                open.push(Open { hash, file, has, near, fresh: true });
+            }
+        }
         // What any peer has is left to the peers.
+        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
         let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
-        for rarity in 0..levels {
+        let seeks = Seeks { id, most, draw, rivals, levels };
+        let gave = open.iter().any(|open| !open.has.gave.is_empty());
+        let fresh = if gave { self.seek(&open, &seeks) } else { None };
+        fresh.or_else(|| {
+            open.iter_mut().for_each(|open| open.fresh = false);
+            self.seek(&open, &seeks)
+        })
+    }
+
+    fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
+        let holder = self.holders.get(seeks.id)?;
+        for rarity in 0..seeks.levels {
             let total: u64 = open.iter().map(|open| open.count(rarity)).sum();
+            let mut short = None;
             // All of them are tried: what a holder has of a piece need not be what is to do of it.
             for i in 0..total {
-                let Some((open, piece)) = nth(&open, rarity, (draw % total + i) % total) else { continue };
-                let within = piece * PIECE_GROUPS..(piece + 1) * PIECE_GROUPS;
-                let Some(first) = first_in_both(open.file.todo(), &open.has.groups, within, 1) else {
+                let Some((open, piece)) = nth(open, rarity, (seeks.draw % total + i) % total) else {
                     continue;
                 };
-                let part = self.fair_part(total * PIECE_GROUPS);
-                let stretch = first.start..first.start + part.min(MAX_STRETCH);
-                if let Some(groups) = self.cut(id, open.hash, stretch.clone(), most.min(part), rarity) {
-                    return Some((*open.hash, stretch, groups, rarity));
+                let part =
+                    if open.has.whole { fair_part(total * PIECE_GROUPS, seeks.rivals) } else { u64::MAX };
+                let most = seeks.most.min(part);
+                let Some(groups) = self.segment_at(seeks.id, open, piece, most, rarity, seeks.rivals) else {
+                    continue;
+                };
+                let choice = Choice { hash: *open.hash, groups, rarity };
+                if choice.groups.end - choice.groups.start >= SMALL_PART.min(most) || open.has.whole {
+                    return Some(choice);
                 }
+                // The holder is being sent this piece itself: there will be more of it soon.
+                short.get_or_insert(choice);
+            }
+            if let Some(short) = short.filter(|_| holder.outstanding < BASE_OUTSTANDING) {
+                return Some(short);
             }
         }
         None
     }
 
-    /// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it
-    /// too, each takes a small part, and has the rest from them.
-    fn fair_part(&self, total: u64) -> u64 {
-        let rival = |(id, h): &(&Source, &Holder)| !id.is_origin() && h.fetching > 0 && h.usable(self.now);
-        let rivals = self.holders.iter().filter(rival).count() as u64;
-        if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
+    /// One segment that begins in `piece`.
+    fn segment_at(
+        &self,
+        id: &Source,
+        open: &Open<'_>,
+        piece: u64,
+        most: u64,
+        rarity: usize,
+        rivals: u64,
+    ) -> Option<Range<u64>> {
+        let (start, end) = (piece * PIECE_GROUPS, (piece + 1) * PIECE_GROUPS);
+        let end = if rivals == 0 { start + MAX_STRETCH } else { end };
+        let stretch = |within: Range<u64>| {
+            let first = first_in_both(open.file.todo(), &open.has.groups, within.clone(), 1)?;
+            self.cut(id, open.hash, first.start..within.end, most, rarity)
+        };
+        if !open.fresh {
+            return stretch(start..end);
+        }
+        open.has.gave.missing(start..end).runs().iter().find_map(|run| stretch(run.clone()))
     }
 
     /// The start of `stretch` as one segment: to do, held by `id`, and no less rare than `rarity`.
@@ -243,6 +297,28 @@ impl Plan {
     }
 }
 
+/// What is looked for.
+struct Seeks<'a> {
+    id: &'a Source,
+    most: u64,
+    draw: u64,
+    rivals: u64,
+    levels: usize,
+}
+
+/// What was found.
+struct Choice {
+    hash: BlobHash,
+    groups: Range<u64>,
+    rarity: usize,
+}
+
+/// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it too,
+/// each takes a small part, and has the rest from them.
+fn fair_part(total: u64, rivals: u64) -> u64 {
+    if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
+}
+
 /// A file of which a holder has something and something is to do.
 struct Open<'a> {
     hash: &'a BlobHash,
@@ -250,6 +326,8 @@ struct Open<'a> {
     has: &'a Has,
     /// Whether the holder leaves to the local network what that has.
     near: bool,
+    /// Whether only what the holder gave to nobody counts.
+    fresh: bool,
 }
 
 impl Open<'_> {
@@ -257,7 +335,8 @@ impl Open<'_> {
     fn word(&self, rarity: usize, i: usize) -> u64 {
         let wanted =
             self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
-        if self.near { wanted & !self.file.lan().word(i) } else { wanted }
+        let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
+        if self.fresh { wanted & !self.has.given.word(i) } else { wanted }
     }
 
     fn count(&self, rarity: usize) -> u64 {

@@ -152,7 +152,7 @@ impl Plan {
                     &missing,
                     &holder.has.get(&request.file)?.groups,
                     request.rest(),
-                    holder.segment(),
+                    holder.segment(false),
                 )?;
                 let mine = holder.time_for(file.bytes(groups.clone()), guess);
                 let theirs = self.time_left(request);

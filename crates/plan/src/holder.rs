@@ -33,8 +33,10 @@ pub(super) struct Has {
     pub(super) groups: Arc<GroupSet>,
     /// The pieces of which it has anything.
     pub(super) pieces: Bits,
-    /// The pieces that it gave to others, in part or wholly.
-    pub(super) gave: Bits,
+    /// The groups that it gave to others.
+    pub(super) gave: Arc<GroupSet>,
+    /// The pieces that it gave to others wholly.
+    pub(super) given: Bits,
     pub(super) whole: bool,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Holder {
     pub(super) has: BTreeMap<BlobHash, Has>,
     /// Files that it has in part: it is fetching them, too.
     pub(super) fetching: usize,
+    /// Whether it said that it gave what this node has not got.
+    pub(super) gives_others: bool,
     /// Whether it was lost or went silent, and has not been heard of since.
     pub(super) away: bool,
     pub(super) cursor: Option<Cursor>,
@@ -87,6 +91,7 @@ impl Holder {
             lan,
             has: BTreeMap::new(),
             fetching: 0,
+            gives_others: false,
             away: false,
             cursor: None,
             most: MAX_OUTSTANDING,
@@ -153,12 +158,16 @@ impl Holder {
         streams.min((worth as usize).max(BASE_OUTSTANDING)).min(self.most)
     }
 
-    /// How many groups one segment should have: about a second's worth over all of its requests but one.
-    pub(super) fn segment(&self) -> u64 {
+    /// How many groups one segment should have: about a second's worth over all of its requests but one. Where
+    /// others fetch the same it is half of that, and may be shorter: what is passed on sooner is of more use.
+    pub(super) fn segment(&self, crowd: bool) -> u64 {
         let Some(rate) = self.rate() else { return self.least_segment };
         let groups = rate * BASE_OUTSTANDING as u64 / self.limit().max(BASE_OUTSTANDING) as u64 / GROUP_BYTES;
         if rate < SLOW_RATE || self.strikes > 0 {
             return groups.clamp(SLOW_SEGMENT, MIN_SEGMENT);
+        }
+        if crowd {
+            return (groups / 2).clamp(PIECE_GROUPS, MAX_SEGMENT);
         }
         let groups = groups.clamp(self.least_segment, MAX_SEGMENT);
         groups - groups % PIECE_GROUPS

@@ -161,7 +161,7 @@ impl Plan {
             Event::FileRemoved { file } => self.remove_file(&file),
             Event::HolderFound { holder, lan } => self.add_holder(holder, lan),
             Event::HolderHas { holder, file, groups } => self.holder_has(holder, file, groups),
-            Event::HolderGave { holder, file, groups } => self.holder_gave(&holder, &file, &groups),
+            Event::HolderGave { holder, file, groups } => self.holder_gave(&holder, &file, groups),
             Event::HolderGone { holder } => self.remove_holder(&holder),
             Event::SegmentStarted { request, after } => self.started(request, after),
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
@@ -296,16 +296,23 @@ impl Plan {
         self.weigh |= holder.lan || self.has_origin();
     }
 
-    fn holder_gave(&mut self, id: &Source, hash: &BlobHash, groups: &GroupSet) {
+    fn holder_gave(&mut self, id: &Source, hash: &BlobHash, groups: Arc<GroupSet>) {
         let (Some(holder), Some(file)) = (self.holders.get_mut(id), self.files.get_mut(hash)) else {
             return;
         };
-        let gave = Bits::touched_by(&groups.intersection(&GroupSet::whole(file.size)));
+        let given = Bits::covered_by(&groups, file.groups());
         let entry = holder.has.entry(*hash).or_default();
-        for (more, piece) in gave.differences(&entry.gave) {
+        for (more, piece) in given.differences(&entry.given) {
             file.mark(piece, Mark::Gave, more);
         }
-        entry.gave = gave;
+        let mine = |run: &std::ops::Range<u64>| {
+            let mut rest = file.held.missing(run.clone());
+            let requests = file.requests.iter().filter_map(|id| self.requests.get(id));
+            requests.for_each(|request| rest.remove(request.rest()));
+            rest.is_empty()
+        };
+        holder.gives_others |= !groups.runs().iter().all(mine);
+        (entry.given, entry.gave) = (given, groups);
     }
 
     fn remove_holder(&mut self, id: &Source) {
@@ -313,7 +320,7 @@ impl Plan {
         let Some(holder) = self.holders.remove(id) else { return };
         for (hash, has) in &holder.has {
             let Some(file) = self.files.get_mut(hash).filter(|_| !id.is_origin()) else { continue };
-            has.gave.iter().for_each(|piece| file.mark(piece, Mark::Gave, false));
+            has.given.iter().for_each(|piece| file.mark(piece, Mark::Gave, false));
             let mark = if holder.away { Mark::Away } else { Mark::Here };
             for piece in has.pieces.iter() {
                 file.mark(piece, mark, false);

@@ -173,7 +173,7 @@ pub enum Failure {
 }
 
 /// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Ask `holder` for `groups` of `file`.
     Request {
@@ -212,7 +212,7 @@ pub enum Action {
 }
 
 /// Why a holder is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dropped {
     /// It sent a wrong byte; it is never taken back. Never said of an origin.
     Lied,
