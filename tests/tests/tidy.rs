@@ -16,6 +16,7 @@ const TYPES: &str = "hubless-types";
 const PROOF: &str = "hubless-proof";
 const STORE: &str = "hubless-store";
 const ORIGIN: &str = "hubless-origin";
+const PLAN: &str = "hubless-plan";
 const DISCOVERY: &str = "hubless-discovery";
 const TRANSFER: &str = "hubless-transfer";
 const MIRROR: &str = "hubless-mirror";
@@ -31,8 +32,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     (STORE, &[TYPES]),
     (ORIGIN, &[TYPES, PROOF]),
     (DISCOVERY, &[TYPES]),
+    (PLAN, &[TYPES]),
     (TRANSFER, &[TYPES, STORE]),
-    (MIRROR, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER]),
+    (MIRROR, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER, PLAN]),
     (GATEWAY, &[TYPES, MIRROR]),
     (TESTKIT, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
     (NODE, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),

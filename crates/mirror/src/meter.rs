@@ -8,9 +8,9 @@ use hubless_types::{FileDigest, FileEntry};
 use tokio::time::Instant;
 
 use crate::obtain::Gauge;
-use hubless_plan::Source;
 use crate::util::locked;
 use crate::{Progress, ProgressSink};
+use hubless_plan::Source;
 
 /// How often progress is told.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);

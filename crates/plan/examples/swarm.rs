@@ -20,6 +20,7 @@ const CASES: &[Case] = &[
     ("crowd of 8, only the seed known", |seed| World { links: Links::Seed, ..crowd(seed, &[256 * MIB]) }),
     ("crowd of 8, one killed and one stopped", |seed| leavers(crowd(seed, &[256 * MIB]))),
     ("crowd of 8, one killed and one silent", |seed| silent(crowd(seed, &[256 * MIB]))),
+    ("50 leechers, 1 GB in 72 shards", |seed| swarm(seed, 50, 1_000_000_000, 400)),
     ("200 leechers, 2 GB in 72 shards", |seed| swarm(seed, 200, 2_000_000_000, 400)),
     ("1,000 leechers, 10 GB in 72 shards", |seed| swarm(seed, 1000, 10_000_000_000, 1000)),
 ];

@@ -52,6 +52,7 @@ impl Bits {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.count
     }

@@ -10,6 +10,7 @@
 
 mod answer;
 mod client;
+mod crowd;
 mod decode;
 mod endpoint;
 mod error;
@@ -27,7 +28,7 @@ mod stats;
 mod transfer;
 mod wire;
 
-pub use client::{Holding, ManifestReply, PeerClient, Tick};
+pub use client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 pub use endpoint::TransferConfig;
 pub use error::TransferError;
 pub use limits::{SMALL_FILE_MAX, STALL_TIMEOUT};

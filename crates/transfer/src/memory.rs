@@ -7,6 +7,7 @@ mod client;
 mod line;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,7 @@ use hubless_store::Store;
 use hubless_types::{BlobHash, NodeId};
 
 use crate::client::PeerClient;
+use crate::crowd::Crowds;
 use client::MemoryPeer;
 use line::Line;
 
@@ -96,7 +98,11 @@ struct Inner {
 struct Member {
     store: Store,
     line: Arc<Line>,
+    crowds: Arc<Crowds>,
 }
+
+/// Where every node of the network is met; it leads nowhere.
+const ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 #[derive(Debug, Default)]
 struct Log {
@@ -113,7 +119,7 @@ impl MemoryNet {
     /// Puts `node` on the network, serving from `store`, and returns the client by which it asks others.
     /// A node that joins again has no faults.
     pub fn join(&self, node: NodeId, store: Store) -> Arc<dyn PeerClient> {
-        lock(&self.inner.nodes).insert(node, Member { store, line: Arc::default() });
+        lock(&self.inner.nodes).insert(node, Member { store, line: Arc::default(), crowds: Arc::default() });
         Arc::new(MemoryPeer::new(node, self.clone()))
     }
 

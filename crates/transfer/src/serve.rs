@@ -9,6 +9,7 @@ mod hubless;
 mod pump;
 mod share;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hubless_types::NodeId;
@@ -18,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::endpoint::node_of;
+use crate::endpoint::{address_of, node_of};
 use crate::get;
 use crate::limits::{
     HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_STREAMS, MAX_SUBSCRIPTIONS, MAX_UPLOADS_PER_CONNECTION,
@@ -61,6 +62,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         subscriptions: Semaphore::new(MAX_SUBSCRIPTIONS),
         share: guest.share(),
         node,
+        addr: address_of(&connection),
         shared: shared.clone(),
     });
     match shared.cancel.run_until_cancelled(streams(&connection, peer)).await {
@@ -73,6 +75,8 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
 struct Peer {
     shared: Arc<Shared>,
     node: NodeId,
+    /// Where it is met.
+    addr: Option<SocketAddr>,
     counter: Arc<Counter>,
     /// Places for segments on this connection.
     uploads: Semaphore,

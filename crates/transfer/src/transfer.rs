@@ -15,6 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::client::PeerClient;
+use crate::crowd::Crowds;
 use crate::endpoint::{TransferConfig, bind};
 use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
 use crate::pool::Pool;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     allow: Option<HashSet<NodeId>>,
     pub(crate) upload_slots: usize,
     max_connections: usize,
+    /// Who asks for what, and what they were given.
+    pub(crate) crowds: Arc<Crowds>,
     /// Subscriptions that are open, for tests and figures.
     pub(crate) subscriptions: AtomicUsize,
 }
@@ -89,6 +92,7 @@ impl Transfer {
             allow: config.allow.map(|nodes| nodes.into_iter().collect()),
             upload_slots: config.upload_slots,
             max_connections: config.max_connections,
+            crowds: Arc::default(),
             subscriptions: AtomicUsize::new(0),
         });
         shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));

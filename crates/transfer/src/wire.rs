@@ -9,11 +9,11 @@ use bytes::Bytes;
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::client::{Holding, ManifestReply};
+use crate::client::{Gathering, Holding, ManifestReply};
 use crate::limits::{
-    MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
-    MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
-    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
+    MAX_BUNDLE_BYTES, MAX_CROWD_FRAME, MAX_CROWD_TOLD, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
+    MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED,
+    MAX_SMALL_FRAME, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -36,6 +36,8 @@ pub(crate) enum Question {
     Holdings(Vec<BlobHash>),
     /// The tree of a blob, from this parent on in pre-order.
     Tree(BlobHash, u64),
+    /// Who else asks for these.
+    Crowd(Vec<BlobHash>),
 }
 
 /// What is wrong with a message.
@@ -64,6 +66,7 @@ impl Question {
             Self::SmallFiles(_) => 4,
             Self::Holdings(_) => 5,
             Self::Tree(..) => 6,
+            Self::Crowd(_) => 7,
         }
     }
 
@@ -73,7 +76,7 @@ impl Question {
             Self::Manifest(commit) => pack(commit)?,
             Self::Statements(repo, revision) => pack(&(repo, revision))?,
             Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
-            Self::Holdings(hashes) => pack(hashes)?,
+            Self::Holdings(hashes) | Self::Crowd(hashes) => pack(hashes)?,
             Self::Tree(hash, from) => pack(&(hash, from))?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
@@ -95,7 +98,7 @@ impl Question {
             1 | 6 => 64,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
-            5 => 64 * MAX_HOLDINGS_ASKED,
+            5 | 7 => 64 * MAX_HOLDINGS_ASKED,
             _ => return Err(WireError::Kind(kind)),
         };
         let len = u32::from_le_bytes(len) as usize;
@@ -118,6 +121,7 @@ impl Question {
                 let (hash, from) = unpack(body)?;
                 Self::Tree(hash, from)
             }
+            7 => Self::Crowd(at_most(unpack(body)?, MAX_HOLDINGS_ASKED)?),
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -131,6 +135,7 @@ impl Question {
             (Self::Links(_), 0) => MAX_LINKS_BYTES,
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
+            (Self::Crowd(_), _) => MAX_CROWD_FRAME,
             (Self::Tree(..), _) => MAX_TREE_FRAME,
             _ => 0,
         }
@@ -236,6 +241,15 @@ pub(crate) fn holding(body: &[u8], wanted: &[BlobHash]) -> Result<Holding, WireE
     Ok(holding)
 }
 
+/// A push about the crowds around `wanted`.
+pub(crate) fn gathering(body: &[u8], wanted: &[BlobHash]) -> Result<Gathering, WireError> {
+    let gathering: Gathering = unpack(body)?;
+    if !wanted.contains(&gathering.hash) {
+        return Err(WireError::NotAsked);
+    }
+    if gathering.peers.len() > MAX_CROWD_TOLD { Err(WireError::TooMany) } else { Ok(gathering) }
+}
+
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
@@ -279,6 +293,8 @@ mod tests {
             prop::collection::vec(digest(), 0..20).prop_map(Question::SmallFiles),
             prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
                 .prop_map(Question::Holdings),
+            prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
+                .prop_map(Question::Crowd),
             any::<([u8; 32], u64)>()
                 .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
         ]
@@ -310,6 +326,7 @@ mod tests {
             let _ = small_files_reply(frames.clone(), &asked);
             let _ = manifest_reply(frames);
             let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
+            let _ = gathering(&bytes, &[BlobHash::from_bytes([1; 32])]);
         }
     }
 
@@ -347,6 +364,13 @@ mod tests {
         assert!(holding(&told(3), &[hash]).is_ok());
         assert_eq!(holding(&told(4), &[hash]), Err(WireError::NotAsked));
         assert_eq!(holding(&told(3), &[BlobHash::from_bytes([2; 32])]), Err(WireError::NotAsked));
+        let crowd = |hash, many: usize| {
+            let peers = vec![(hubless_types::NodeId::from_bytes([1; 32]), ([1, 2, 3, 4], 5).into()); many];
+            pack(&Gathering { hash, gave: GroupSet::from(0..3), peers }).unwrap()
+        };
+        assert_eq!(gathering(&crowd(hash, 2), &[hash]).unwrap().peers.len(), 2);
+        assert_eq!(gathering(&crowd(BlobHash::from_bytes([2; 32]), 2), &[hash]), Err(WireError::NotAsked));
+        assert_eq!(gathering(&crowd(hash, MAX_CROWD_TOLD + 1), &[hash]), Err(WireError::TooMany));
         let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
         let rows: Vec<LinkRow> = vec![(1, hash, 5)];
         assert_eq!(links_reply(&[pack(&rows).unwrap()], &asked), Err(WireError::NotAsked));

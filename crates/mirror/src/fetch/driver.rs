@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
 use hubless_store::StoreError;
-use hubless_transfer::{Holding, PeerClient};
+use hubless_transfer::{Gathering, Holding, PeerClient};
 use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -20,8 +20,9 @@ use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
 use super::trees::{GotTree, Trees};
 use super::{FetchConfig, FetchError, FetchProgress, Jobs};
-use hubless_plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
+use crate::sources::MAX_SOURCES;
 use crate::upstream::Remote;
+use hubless_plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
 
 /// Feeds that one fetch listens to; those of further callers are let go.
 const MAX_FEEDS: usize = 64;
@@ -175,11 +176,17 @@ impl Driver {
     }
 
     fn fed(&mut self, (hash, provider): Fed) {
-        let Some(run) = self.running.get_mut(&hash) else { return };
         let Some(provider) = provider else {
+            let Some(run) = self.running.get_mut(&hash) else { return };
             run.feeds = run.feeds.saturating_sub(1);
             return;
         };
+        self.hears_of(hash, provider);
+    }
+
+    /// Asks a node what it has of a file.
+    fn hears_of(&mut self, hash: BlobHash, provider: Provider) {
+        let Some(run) = self.running.get_mut(&hash) else { return };
         let (node, lan) = (provider.node, provider.source == ProviderSource::Lan);
         run.providers.insert(node);
         self.sources.add(provider, hash);
@@ -192,6 +199,7 @@ impl Driver {
             match news {
                 News::Listens(_) => {}
                 News::Has(node, holding) => events.extend(self.holds(node, holding)),
+                News::Crowd(node, gathering) => events.extend(self.gathers(node, gathering)),
                 News::Over(node, watch) => drop(self.sources.ended(&node, watch, false)),
                 News::Broke(node, watch, error) => {
                     tracing::debug!(node = %node.short(), %error, "a peer stopped telling what it has");
@@ -205,6 +213,21 @@ impl Driver {
             }
         }
         self.tell_all(events);
+    }
+
+    /// Takes in who else fetches a file, and what they were given of it.
+    fn gathers(&mut self, teller: NodeId, gathering: Gathering) -> Option<Event> {
+        let Gathering { hash: file, gave, peers } = gathering;
+        for (node, addr) in peers {
+            let known = self.running.get(&file)?.providers.len();
+            if known >= MAX_SOURCES || !self.sources.believes(&teller, &node) {
+                continue;
+            }
+            // Nearness is for mDNS to say.
+            let provider = Provider { node, addrs: vec![addr], source: ProviderSource::Dht };
+            self.hears_of(file, provider);
+        }
+        Some(Event::HolderGave { holder: teller.into(), file, groups: Arc::new(gave) })
     }
 
     fn holds(&mut self, node: NodeId, holding: Holding) -> Option<Event> {
