@@ -10,8 +10,8 @@ use super::bits::ones;
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
-    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_WINDOW, PIECE_GROUPS,
-    SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_WINDOW, ORIGIN_SEGMENT,
+    PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
 };
 use super::words::Source;
 use super::{Plan, Reader, Wake};
@@ -113,7 +113,7 @@ impl Plan {
             .filter(|(id, holder)| {
                 Some(**id) != not && holder.usable(self.now) && holder.has.get(hash).is_some_and(has)
             })
-            .map(|(id, holder)| (holder.time_for(bytes, guess), Reverse(holder.lan), *id))
+            .map(|(id, holder)| (holder.time_among(bytes, guess), Reverse(holder.lan), *id))
             .min()
             .map(|(_, _, id)| id)
     }
@@ -247,6 +247,11 @@ impl Plan {
             let first = first_in_both(open.file.todo(), &open.has.groups, within.clone(), 1)?;
             self.cut(id, open.hash, first.start..within.end, most, rarity)
         };
+        if id.is_origin() {
+            // Few requests and long ones: from where all that follows fits.
+            let aligned = start / ORIGIN_SEGMENT * ORIGIN_SEGMENT;
+            return stretch(aligned..aligned + MAX_STRETCH).or_else(|| stretch(start..end));
+        }
         if !open.fresh {
             return stretch(start..end);
         }

@@ -137,6 +137,13 @@ impl Holder {
         Duration::from_millis(bytes.saturating_mul(1000) / rate) + self.round_trip.unwrap_or_default()
     }
 
+    /// Time for `bytes` asked for now: what is in flight shares its line with them, instead of coming first.
+    pub(super) fn time_among(&self, bytes: u64, guess: u64) -> Duration {
+        let rate = self.rate().unwrap_or(guess).max(1);
+        let share = bytes.saturating_mul(1000 * (self.outstanding as u64 + 1)) / rate;
+        Duration::from_millis(share) + self.round_trip.unwrap_or_default()
+    }
+
     /// How many requests it may have in flight where a reader waits.
     pub(super) fn urgent_limit(&self, extra: usize) -> usize {
         (self.limit() + extra).min(self.most)

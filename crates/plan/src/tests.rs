@@ -140,7 +140,7 @@ fn the_place_before_a_reader_comes_first_and_in_order() {
     let size = 128 * MIB;
     let slow = Spec::new(MIB, u64::MAX / 4).seed(&[size]);
     let fast = Spec::new(20 * MIB, u64::MAX / 4).seed(&[size]);
-    let world = World::new(3, &[size], vec![slow, fast, Spec::new(0, 1000 * MBIT).leech()]);
+    let world = World::new(4, &[size], vec![slow, fast, Spec::new(0, 1000 * MBIT).leech()]);
     let mut sim = Sim::new(World { watched: Some(2), ..world });
     sim.run(secs(2)); // measured by now
     // In the middle of the longest stretch that is not here, so that nothing of it came by chance.

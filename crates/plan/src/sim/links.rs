@@ -48,6 +48,10 @@ impl Sim {
 
     fn try_link(&mut self, a: usize, b: usize) {
         let room = |i: usize| self.nodes[i].neighbours.len() < self.most();
+        let apart = |a: usize, b: usize| self.nodes[a].out.dropped.contains(&b);
+        if apart(a, b) || apart(b, a) {
+            return;
+        }
         if a != b && !self.nodes[a].neighbours.contains(&b) && room(a) && room(b) {
             self.link(a, b);
         }
@@ -72,7 +76,7 @@ impl Sim {
 
     /// Nodes with few neighbours ask one of them for more.
     pub(super) fn exchange_peers(&mut self) {
-        if self.now.is_zero() {
+        if self.now.is_zero() || self.world.links == Links::All {
             return;
         }
         let most = self.most().min(self.nodes.len() - 1);
