@@ -16,6 +16,7 @@ mod body;
 mod card;
 mod config;
 mod counted;
+mod crowd;
 mod error;
 pub mod fetch;
 mod gc;

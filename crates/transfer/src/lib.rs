@@ -17,6 +17,7 @@ mod get;
 mod holdings;
 pub mod limits;
 mod memory;
+mod part;
 mod pool;
 mod receive;
 mod refusal;

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubless_store::Store;
-use hubless_types::{BlobHash, NodeId};
+use hubless_types::{BlobHash, FileDigest, NodeId};
 
 use crate::client::PeerClient;
 use client::MemoryPeer;
@@ -64,6 +64,15 @@ pub enum Delivered {
     Links,
     /// Small files.
     SmallFiles,
+    /// What is done about drafts.
+    Drafts,
+    /// A part of a draft.
+    Part {
+        /// Which file.
+        digest: FileDigest,
+        /// Which groups were asked for.
+        groups: Range<u64>,
+    },
     /// A blob's hash tree.
     Tree {
         /// Which blob.

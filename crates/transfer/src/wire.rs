@@ -5,15 +5,19 @@
 //!
 //! **Invariant:** pure; nothing is allocated beyond the length of what was received.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
+use hubless_store::DraftNews;
+use hubless_types::{BlobHash, CommitId, FileDigest, GroupSet, Link, LinkTrust, RepoId, Revision, Statement};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::client::{Holding, ManifestReply};
 use crate::limits::{
-    MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
-    MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
-    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
+    MAX_BUNDLE_BYTES, MAX_DRAFT_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
+    MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_PART_FRAME, MAX_PART_GROUPS,
+    MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS, MAX_STATEMENTS_BYTES,
+    MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -36,6 +40,10 @@ pub(crate) enum Question {
     Holdings(Vec<BlobHash>),
     /// The tree of a blob, from this parent on in pre-order.
     Tree(BlobHash, u64),
+    /// What is done about these files, which are fetched from an origin.
+    Drafts(Vec<FileDigest>),
+    /// Groups of a draft.
+    Part(FileDigest, Range<u64>),
 }
 
 /// What is wrong with a message.
@@ -64,6 +72,8 @@ impl Question {
             Self::SmallFiles(_) => 4,
             Self::Holdings(_) => 5,
             Self::Tree(..) => 6,
+            Self::Drafts(_) => 7,
+            Self::Part(..) => 8,
         }
     }
 
@@ -72,9 +82,10 @@ impl Question {
         let body = match self {
             Self::Manifest(commit) => pack(commit)?,
             Self::Statements(repo, revision) => pack(&(repo, revision))?,
-            Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
+            Self::Links(digests) | Self::SmallFiles(digests) | Self::Drafts(digests) => pack(digests)?,
             Self::Holdings(hashes) => pack(hashes)?,
             Self::Tree(hash, from) => pack(&(hash, from))?,
+            Self::Part(digest, groups) => pack(&(digest, groups.start, groups.end))?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
         let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
@@ -92,10 +103,11 @@ impl Question {
             return Err(WireError::Version(version));
         }
         let limit = match kind {
-            1 | 6 => 64,
+            1 | 6 | 8 => 64,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
             5 => 64 * MAX_HOLDINGS_ASKED,
+            7 => 64 * MAX_DRAFTS_ASKED,
             _ => return Err(WireError::Kind(kind)),
         };
         let len = u32::from_le_bytes(len) as usize;
@@ -118,6 +130,14 @@ impl Question {
                 let (hash, from) = unpack(body)?;
                 Self::Tree(hash, from)
             }
+            7 => Self::Drafts(at_most(unpack(body)?, MAX_DRAFTS_ASKED)?),
+            8 => {
+                let (digest, start, end) = unpack(body)?;
+                if end < start || end - start > MAX_PART_GROUPS {
+                    return Err(WireError::TooMany);
+                }
+                Self::Part(digest, start..end)
+            }
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -132,6 +152,8 @@ impl Question {
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
             (Self::Tree(..), _) => MAX_TREE_FRAME,
+            (Self::Drafts(asked), i) if i < asked.len() => MAX_DRAFT_FRAME,
+            (Self::Part(..), _) => MAX_PART_FRAME,
             _ => 0,
         }
     }
@@ -236,6 +258,29 @@ pub(crate) fn holding(body: &[u8], wanted: &[BlobHash]) -> Result<Holding, WireE
     Ok(holding)
 }
 
+/// What is told of a draft: which of the digests asked for, then the news.
+pub(crate) fn draft_frame(index: u32, news: &DraftNews) -> Result<Bytes, WireError> {
+    Ok(frame(&pack(&(index, news))?))
+}
+
+/// What is told of drafts of `asked`.
+pub(crate) fn drafts_reply(
+    frames: &[Vec<u8>],
+    asked: &[FileDigest],
+) -> Result<Vec<(FileDigest, DraftNews)>, WireError> {
+    let told = |frame: &Vec<u8>| {
+        let (index, news): (u32, DraftNews) = unpack(frame)?;
+        let digest = *asked.get(index as usize).ok_or(WireError::NotAsked)?;
+        let groups = news.size.div_ceil(hubless_types::GROUP_BYTES);
+        let fits = |set: &GroupSet| set.runs().last().is_none_or(|run| run.end <= groups);
+        if !fits(&news.offers) || !fits(&news.awaits) || !fits(&news.have) {
+            return Err(WireError::Garbled);
+        }
+        Ok((digest, news))
+    };
+    frames.iter().map(told).collect()
+}
+
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
@@ -258,7 +303,7 @@ const fn check_len(len: usize, limit: usize) -> Result<(), WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hubless_types::{BlobId, GroupSet, Sha256};
+    use hubless_types::{BlobId, Sha256};
     use proptest::prelude::*;
 
     fn digest() -> impl Strategy<Value = FileDigest> {
@@ -281,6 +326,9 @@ mod tests {
                 .prop_map(Question::Holdings),
             any::<([u8; 32], u64)>()
                 .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
+            prop::collection::vec(digest(), 0..20).prop_map(Question::Drafts),
+            (digest(), any::<u32>(), 0..=MAX_PART_GROUPS)
+                .prop_map(|(digest, at, len)| Question::Part(digest, u64::from(at)..u64::from(at) + len)),
         ]
     }
 
@@ -307,6 +355,7 @@ mod tests {
             let frames = vec![bytes.clone(), bytes.clone()];
             let _ = statements_reply(&frames, &"acme/tiny".parse().unwrap(), None);
             let _ = links_reply(&frames, &asked);
+            let _ = drafts_reply(&frames, &asked);
             let _ = small_files_reply(frames.clone(), &asked);
             let _ = manifest_reply(frames);
             let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
@@ -319,6 +368,8 @@ mod tests {
         for question in [
             Question::Links(digests.clone()),
             Question::SmallFiles(digests[..MAX_SMALL_FILES_ASKED].to_vec()),
+            Question::Drafts(digests[..MAX_DRAFTS_ASKED].to_vec()),
+            Question::Part(digests[0], u64::MAX - MAX_PART_GROUPS..u64::MAX),
             Question::Holdings(vec![BlobHash::from_bytes([1; 32]); MAX_HOLDINGS_ASKED]),
         ] {
             assert_eq!(decoded(&question.encode().unwrap()), Ok(question));
@@ -337,6 +388,23 @@ mod tests {
         assert!(matches!(head(3, u32::MAX), Err(WireError::TooLong { .. })));
         assert_eq!(head(9, 1), Err(WireError::Kind(9)));
         assert_eq!(Question::decode_head([0x21, 1, 0, 0, 0]), Err(WireError::Version(2)));
+    }
+
+    #[test]
+    fn of_a_draft_no_more_is_believed_than_it_has_groups() {
+        let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
+        let news =
+            DraftNews { size: 16_385, offers: (1..2).into(), awaits: (0..1).into(), have: (1..2).into() };
+        let told = |news: &DraftNews, index| {
+            let framed = draft_frame(index, news).unwrap();
+            drafts_reply(&split_frames(&Question::Drafts(asked.to_vec()), &framed).unwrap(), &asked)
+        };
+        assert_eq!(told(&news, 0), Ok(vec![(asked[0], news.clone())]));
+        assert_eq!(told(&news, 1), Err(WireError::NotAsked));
+        let beyond = DraftNews { have: (0..3).into(), ..news };
+        assert_eq!(told(&beyond, 0), Err(WireError::Garbled));
+        let backwards = pack(&(asked[0], 5_u64, 4_u64)).unwrap();
+        assert_eq!(Question::decode_body(8, &backwards), Err(WireError::TooMany));
     }
 
     #[test]

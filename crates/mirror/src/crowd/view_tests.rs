@@ -1,0 +1,1 @@
+//! Crowds without a network: what each decides by what it heard.
