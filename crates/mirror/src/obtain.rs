@@ -111,6 +111,11 @@ impl Gauge {
         gauge
     }
 
+    /// Other nodes that fetch parts of it from an origin now, which come from them.
+    pub(crate) fn mates(&self) -> usize {
+        locked(&self.0).draft.as_ref().map_or(0, |draft| locked(&draft.gauge.0).mates)
+    }
+
     /// The draft is over, whatever became of it; whether there was one.
     pub(crate) fn end_draft(&self) -> bool {
         let mut state = locked(&self.0);

@@ -272,7 +272,10 @@ impl<'a> Run<'a> {
             );
         }
         if let Some(table) = self.table {
-            table.seat.awaits(self.awaits.clone());
+            // What has come and is not offered yet is still to come for others: nobody else is to ask for it.
+            let mut awaits = self.awaits.clone();
+            self.unoffered(table).into_iter().for_each(|run| awaits.insert(run));
+            table.seat.awaits(awaits);
         }
     }
 
@@ -306,27 +309,34 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What came from the origin and is not offered yet: whole pieces, and the end of the file.
+    fn unoffered(&self, table: &Table) -> Vec<Range<u64>> {
+        let groups = self.draft.size().div_ceil(GROUP_BYTES);
+        let mut mine = self.own.intersection(&self.draft.have());
+        self.others.runs().iter().for_each(|run| mine.remove(run.clone()));
+        let offered = table.seat.offers();
+        let fresh = mine.runs().iter().flat_map(|run| offered.missing(run.clone()).runs().to_vec());
+        let whole = fresh.filter_map(|run| {
+            let start = run.start.next_multiple_of(PIECE_GROUPS);
+            let end = if run.end == groups { groups } else { run.end / PIECE_GROUPS * PIECE_GROUPS };
+            (start < end).then_some(start..end)
+        });
+        whole.collect()
+    }
+
     /// Offers what came from the origin, once anybody asked.
     fn offer(&mut self, running: &mut FuturesUnordered<BoxFuture<'a, Done>>) {
         let Some(table) = self.table.filter(|table| !self.offering && table.seat.was_asked()) else { return };
         if self.remote.errand().is_private() {
             return;
         }
-        let (size, offered) = (self.draft.size(), table.seat.offers());
-        let groups = size.div_ceil(GROUP_BYTES);
         let mut left = OFFER_GROUPS;
         let mut fresh = Vec::new();
-        let mut mine = self.own.intersection(&self.draft.have());
-        self.others.runs().iter().for_each(|run| mine.remove(run.clone()));
-        for run in mine.runs() {
-            for run in offered.missing(run.clone()).runs() {
-                let start = run.start.next_multiple_of(PIECE_GROUPS);
-                let end = if run.end == groups { groups } else { run.end / PIECE_GROUPS * PIECE_GROUPS };
-                let end = end.min(start + left);
-                if start < end {
-                    left -= end - start;
-                    fresh.push(start..end);
-                }
+        for run in self.unoffered(table) {
+            let end = run.end.min(run.start + left);
+            if run.start < end {
+                left -= end - run.start;
+                fresh.push(run.start..end);
             }
         }
         if fresh.is_empty() {

@@ -4,7 +4,8 @@
 //! for it; the others have it from there. Who has nothing left to ask for helps whoever has much left, with parts
 //! for which it is the second. Who owes parts and brings nothing is passed over.
 //!
-//! **Invariant:** pure; nobody is waited for longer than `patience` without bringing a part.
+//! **Invariant:** pure; nobody is waited for longer than `patience` that never brought a part, nor longer than four times
+//! that between two.
 //! **Not here:** asking anybody for anything (`fill`), hearing what others do (`watch`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,9 @@ const PER_MATE: usize = 2;
 
 /// Refusals of a mate, without a part between them, after which it is given up.
 const MAX_REFUSALS: u32 = 25;
+
+/// How many times as long as others a mate is waited for that has brought a part.
+const PROVEN_FACTOR: u32 = 4;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +76,13 @@ struct Mate {
     delivered: bool,
     /// Refusals since it last brought a part.
     refusals: u32,
+}
+
+impl Mate {
+    /// One that brought something is not taken for a mere talker as soon.
+    fn patience(&self, patience: Duration) -> Duration {
+        if self.delivered { patience * PROVEN_FACTOR } else { patience }
+    }
 }
 
 impl View {
@@ -181,7 +192,7 @@ impl View {
             for (node, mate) in &mut self.mates {
                 if !plan.debtors.contains(node) {
                     mate.since = now;
-                } else if now.duration_since(mate.since) > patience && !mate.late {
+                } else if now.duration_since(mate.since) > mate.patience(patience) && !mate.late {
                     (mate.late, changed) = (true, true);
                 }
             }

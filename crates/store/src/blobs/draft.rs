@@ -1,7 +1,7 @@
 //! A file whose BLAKE3 root is not known yet, filled from an origin: by many hands, in any order.
 //!
-//! Nothing of it can be checked before all of it is here; so nothing of it is read by anybody, and its digest, which
-//! names it, decides at the end. Both hashes follow the front (what has arrived without a gap) while bytes arrive, so
+//! Nothing of it can be checked before all of it is here; so nothing of it is shown to anybody, and its digest, which
+//! names it, decides at the end. Others that fill a draft of the same file are handed parts as such (`crowd`). Both hashes follow the front (what has arrived without a gap) while bytes arrive, so
 //! that the end costs little.
 //!
 //! **Invariants:** the record of what is here is written after the bytes that it speaks of. No group is written twice:

@@ -1,5 +1,6 @@
 //! Two nodes and more, over loopback UDP and over the memory twin.
 
+mod drafts;
 mod hostile;
 mod interop;
 mod memory;
