@@ -25,8 +25,9 @@ const SHORTEST_PART: u64 = 2 * MIB_GROUPS;
 const LONGEST_PART: u64 = 16 * MIB_GROUPS;
 /// Parts from the front on among which the next one is chosen: hashing follows the front.
 const WINDOW: usize = 64;
-/// Parts that a mate must have before it, unasked for, to be helped.
-const HELP_FROM: usize = 4;
+/// Parts that a mate must have before it, unasked for, to be helped: more than it may have asked for since it was last
+/// heard of.
+const HELP_FROM: usize = 8;
 /// Parts that one mate is asked for at the same time.
 const PER_MATE: usize = 2;
 
