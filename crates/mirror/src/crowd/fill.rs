@@ -81,6 +81,8 @@ struct Run<'a> {
     offering: bool,
     /// The longest that a part of its own took.
     slowest: Option<Duration>,
+    /// Since when it waits for each part of its own, by its first group.
+    began: BTreeMap<u64, Instant>,
     /// Why the origin is not asked any more.
     refused: Option<FillError>,
     filled: Filled,
@@ -119,6 +121,7 @@ impl Inner {
             mate_streams: 0,
             offering: false,
             slowest: None,
+            began: BTreeMap::new(),
             refused: None,
             filled: Filled::default(),
         };
@@ -240,7 +243,9 @@ impl<'a> Run<'a> {
 
     /// How long a mate may owe a part.
     fn mates_patience(&self) -> Duration {
-        let patience = self.slowest.unwrap_or_default() * PATIENCE_FACTOR;
+        // On a line that all share a part takes others as long as it takes this node, whose own are not here either.
+        let flying = self.began.values().min().map(Instant::elapsed);
+        let patience = self.slowest.max(flying).unwrap_or_default() * PATIENCE_FACTOR;
         patience.clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
@@ -260,6 +265,7 @@ impl<'a> Run<'a> {
             self.given.insert(groups.clone());
             self.own.insert(groups.clone());
             self.awaits.insert(groups.clone());
+            self.began.insert(groups.start, Instant::now());
             self.streams += 1;
             let (draft, remote, began) = (self.draft, self.remote, Instant::now());
             let (tick, patience) = (self.gauge.tick(remote.source()), self.patience.clone());
@@ -360,6 +366,7 @@ impl<'a> Run<'a> {
             Done::Origin { groups, result, took } => {
                 self.streams -= 1;
                 self.awaits.remove(groups.clone());
+                self.began.remove(&groups.start);
                 match result {
                     Ok(()) => self.slowest = self.slowest.max(Some(took)),
                     Err(FillError::Origin(error)) => {
