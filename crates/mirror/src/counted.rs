@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use hubless_store::PartialBlob;
+use hubless_store::{Draft, DraftNews, PartialBlob};
 use hubless_transfer::{Gathering, Holding, ManifestReply, PeerClient, Tick, TransferError};
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 
@@ -39,6 +39,15 @@ impl Counted {
             return Arc::default();
         }
         bytes.entry(node).or_default().clone()
+    }
+
+    /// As `tick`, counting what `node` sends.
+    fn counting(&self, node: NodeId, tick: Tick) -> Tick {
+        let count = self.count(node);
+        Arc::new(move |bytes| {
+            count.fetch_add(bytes, Ordering::Relaxed);
+            tick(bytes);
+        })
     }
 }
 
@@ -98,15 +107,29 @@ impl PeerClient for Counted {
         into: &PartialBlob,
         tick: Tick,
     ) -> Result<(), TransferError> {
-        let count = self.count(peer.node);
-        let both: Tick = Arc::new(move |bytes| {
-            count.fetch_add(bytes, Ordering::Relaxed);
-            tick(bytes);
-        });
-        self.peers.segment(peer, groups, into, both).await
+        self.peers.segment(peer, groups, into, self.counting(peer.node, tick)).await
     }
 
     async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
         self.peers.tree(peer, into).await
+    }
+
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
+        self.peers.drafts(peer, digests).await
+    }
+
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.peers.part(peer, digest, groups, into, self.counting(peer.node, tick)).await
     }
 }

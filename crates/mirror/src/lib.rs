@@ -17,6 +17,7 @@ mod body;
 mod card;
 mod config;
 mod counted;
+mod crowd;
 mod error;
 pub mod fetch;
 mod gc;

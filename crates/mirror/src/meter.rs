@@ -37,6 +37,8 @@ struct State {
     sources: BTreeMap<Source, u64>,
     live: HashMap<FileDigest, Gauge>,
     samples: VecDeque<(Instant, u64)>,
+    /// Whether it was told that others fetch the same.
+    told_of_mates: bool,
     quiet: Quiet,
 }
 
@@ -137,8 +139,17 @@ impl Meter {
         let came = from.iter().filter(|(name, _)| name != HERE).map(|(_, bytes)| bytes).sum();
         let rate = state.rate(Instant::now(), came);
         let done = state.done + live;
+        let mates = state.live.values().map(Gauge::mates).max().unwrap_or(0);
+        let tell_of_mates = mates > 0 && !state.told_of_mates;
+        state.told_of_mates |= tell_of_mates;
         let quiet = state.quiet.look(done, Instant::now());
         drop(state);
+        if tell_of_mates {
+            let text = format!(
+                "{mates} other nodes fetch the same now: each waits for parts that others get from the origin"
+            );
+            self.tell(Progress::Note { text });
+        }
         self.tell(Progress::Bytes { done, from, rate });
         quiet
     }

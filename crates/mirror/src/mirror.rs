@@ -16,6 +16,7 @@ use crate::absent::Absent;
 use crate::announce::Announcer;
 use crate::config::{MirrorConfig, MirrorParts};
 use crate::counted::Counted;
+use crate::crowd::Crowds;
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
 use crate::limits::Steward;
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) origin_slots: Arc<Semaphore>,
     /// What they sent that was wrong.
     pub(crate) lies: Lies,
+    /// Files that are fetched from them together with others.
+    pub(crate) crowds: Crowds,
     pub(crate) cancel: CancellationToken,
     /// Short work in the background: proofs, and files that are fetched on after a reader was told to come back.
     pub(crate) tasks: TaskTracker,
@@ -137,6 +140,7 @@ impl Mirror {
             origins,
             origin_slots: upstream::slots(),
             lies: Lies::default(),
+            crowds: Crowds::default(),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             memory: Mutex::default(),

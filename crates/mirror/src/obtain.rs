@@ -6,7 +6,6 @@
 //! **Invariant:** what [`Inner::obtain`] returns was hashed here and is what the manifest names.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,12 +55,38 @@ struct GaugeState {
 
 /// A draft that is being filled.
 struct Drafting {
-    source: Source,
     size: u64,
-    /// Bytes that were here when it began, and that came since.
+    /// Bytes that were here when it began.
     had: u64,
-    came: Arc<AtomicU64>,
+    gauge: DraftGauge,
     since: Instant,
+}
+
+/// Counts what comes of a draft, and from whom.
+#[derive(Clone, Default)]
+pub(crate) struct DraftGauge(Arc<Mutex<DraftCount>>);
+
+#[derive(Default)]
+struct DraftCount {
+    came: BTreeMap<Source, u64>,
+    mates: usize,
+}
+
+impl DraftGauge {
+    /// To be told of bytes as they come from `source`.
+    pub(crate) fn tick(&self, source: Source) -> Tick {
+        let count = self.0.clone();
+        Arc::new(move |bytes| *locked(&count).came.entry(source).or_default() += bytes)
+    }
+
+    /// So many other nodes fetch parts of it, which come from them.
+    pub(crate) fn mates(&self, mates: usize) {
+        locked(&self.0).mates = mates;
+    }
+
+    fn came(&self) -> BTreeMap<Source, u64> {
+        locked(&self.0).came.clone()
+    }
 }
 
 impl Gauge {
@@ -79,22 +104,26 @@ impl Gauge {
         *locked(&self.0).came.entry(from).or_default() += bytes;
     }
 
-    /// A draft is filled from now on; the returned function is to be told of its bytes.
-    pub(crate) fn drafts(&self, draft: &Draft, source: Source) -> Tick {
-        let (size, came) = (draft.size(), Arc::new(AtomicU64::new(0)));
+    /// A draft is filled from now on; what is returned is to be told of its bytes.
+    pub(crate) fn drafts(&self, draft: &Draft) -> DraftGauge {
+        let (size, gauge) = (draft.size(), DraftGauge::default());
         let (had, since) = (draft.have().bytes(size), Instant::now());
-        let drafting = Drafting { source, size, had, came: came.clone(), since };
-        locked(&self.0).draft = Some(drafting);
-        Arc::new(move |bytes| {
-            came.fetch_add(bytes, Ordering::Relaxed);
-        })
+        locked(&self.0).draft = Some(Drafting { size, had, gauge: gauge.clone(), since });
+        gauge
+    }
+
+    /// Other nodes that fetch parts of it from an origin now, which come from them.
+    pub(crate) fn mates(&self) -> usize {
+        locked(&self.0).draft.as_ref().map_or(0, |draft| locked(&draft.gauge.0).mates)
     }
 
     /// The draft is over, whatever became of it; whether there was one.
     pub(crate) fn end_draft(&self) -> bool {
         let mut state = locked(&self.0);
         let Some(draft) = state.draft.take() else { return false };
-        *state.came.entry(draft.source).or_default() += draft.came.load(Ordering::Relaxed);
+        for (source, bytes) in draft.gauge.came() {
+            *state.came.entry(source).or_default() += bytes;
+        }
         true
     }
 
@@ -124,8 +153,11 @@ impl Gauge {
         let mut progress = state.fetch.as_ref().map(FetchView::progress).unwrap_or_default();
         let mut from = state.came.clone();
         if let Some(draft) = &state.draft {
-            let came = draft.came.load(Ordering::Relaxed);
-            *from.entry(draft.source).or_default() += came;
+            let by_source = draft.gauge.came();
+            let came: u64 = by_source.values().sum();
+            for (source, bytes) in by_source {
+                *from.entry(source).or_default() += bytes;
+            }
             let millis = draft.since.elapsed().as_millis().max(1) as u64;
             progress.rate += came.saturating_mul(1000) / millis;
             progress.done = progress.done.max((draft.had + came).min(draft.size));

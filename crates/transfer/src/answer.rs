@@ -4,6 +4,8 @@
 //! file itself or somebody it trusts did. What is not shared is answered as what is not here.
 //! **Not here:** streams, slots and timeouts (`serve`), subscriptions (`holdings`). All of this blocks.
 
+mod drafts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,6 +52,8 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
                 }
             }
         }
+        Question::Drafts(digests) => drafts::news(store, digests, emit)?,
+        Question::Part(digest, groups) => drafts::part(store, digest, groups.clone(), emit)?,
         Question::Holdings(_) | Question::Bulk(_) | Question::Crowd(_) => return Err(Refusal::BadRequest),
     }
     Ok(())

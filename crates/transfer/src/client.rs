@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use hubless_store::PartialBlob;
+use hubless_store::{Draft, DraftNews, PartialBlob};
 use hubless_types::{
     BlobHash, CommitId, FileDigest, GroupSet, Link, NodeId, Provider, RepoId, Revision, Statement,
 };
@@ -120,4 +120,30 @@ pub trait PeerClient: Send + Sync + 'static {
     /// # Errors
     /// As [`PeerClient::segment`]; [`TransferError::NotHeld`] if the peer has not all of the tree itself.
     async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError>;
+
+    /// What the peer does about those of `digests` (at most [`crate::limits::MAX_DRAFTS_ASKED`]) that it fetches from an
+    /// origin now, or holds. Asking tells it that this node fetches them, too.
+    ///
+    /// # Errors
+    /// [`TransferError::Protocol`] also from a peer that does not know this question.
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError>;
+
+    /// Fetches `groups` that the peer offers of a draft (at most [`crate::limits::MAX_PART_GROUPS`]) into `into`. Nothing
+    /// of it is checked: only the whole draft is. `tick` is told of bytes as they are written. Dropping the future
+    /// cancels; what was written by then stays.
+    ///
+    /// # Errors
+    /// As [`PeerClient::segment`], except for wrong bytes.
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError>;
 }

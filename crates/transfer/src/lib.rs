@@ -20,6 +20,7 @@ mod holdings;
 pub mod limits;
 mod memory;
 mod overhead;
+mod part;
 mod pool;
 mod receive;
 mod refusal;

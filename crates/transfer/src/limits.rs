@@ -66,6 +66,18 @@ pub(crate) const MAX_HAVE_BYTES: usize = 128 * 1024;
 /// Most bytes of one push of a subscription.
 pub(crate) const MAX_HOLDING_FRAME: usize = MAX_HAVE_BYTES + 64;
 
+/// Most files that one question about drafts names.
+pub const MAX_DRAFTS_ASKED: usize = 64;
+
+/// Most groups of a draft that are asked for at a time: 32 MiB.
+pub const MAX_PART_GROUPS: u64 = 2048;
+
+/// Most bytes of what is told of one draft: three sets of groups.
+pub(crate) const MAX_DRAFT_FRAME: usize = 3 * MAX_HAVE_BYTES + 64;
+
+/// Most bytes of one frame of a draft's part.
+pub(crate) const MAX_PART_FRAME: usize = PIECE_BYTES;
+
 /// Most bytes of a question on `hubless/1`; the longest names 4,096 digests.
 pub(crate) const MAX_REQUEST_BYTES: usize = 512 * 1024;
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubless_limits::Limits;
 use hubless_store::Store;
-use hubless_types::{BlobHash, NodeId};
+use hubless_types::{BlobHash, FileDigest, NodeId};
 
 use crate::client::PeerClient;
 use crate::crowd::Crowds;
@@ -67,6 +67,15 @@ pub enum Delivered {
     Links,
     /// Small files.
     SmallFiles,
+    /// What is done about drafts.
+    Drafts,
+    /// A part of a draft.
+    Part {
+        /// Which file.
+        digest: FileDigest,
+        /// Which groups were asked for.
+        groups: Range<u64>,
+    },
     /// A blob's hash tree.
     Tree {
         /// Which blob.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use hubless_limits::{Limits, Use};
-use hubless_store::PartialBlob;
+use hubless_store::{Draft, DraftNews, PartialBlob};
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
@@ -19,9 +19,11 @@ use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::endpoint::address_of;
 use crate::get::Get;
 use crate::limits::{
-    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_CROWD_FRAME, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED,
-    MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
+    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_CROWD_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
+    MAX_LINKS_ASKED, MAX_PART_GROUPS, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT,
+    STALL_TIMEOUT, STREAM_WAIT,
 };
+use crate::part::Part;
 use crate::pool::{Lease, Protocol};
 use crate::receive::{Account, connection_error, read_frame, receive_segment, write_error};
 use crate::transfer::Shared;
@@ -250,6 +252,49 @@ impl PeerClient for Remote {
         }
         drop(lease);
         tree.finish()
+    }
+
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
+        check_ask("drafts", digests.len() as u64, MAX_DRAFTS_ASKED as u64)?;
+        let frames = self.ask(peer, &Question::Drafts(digests.to_vec()), REQUEST_TIMEOUT).await?;
+        wire::drafts_reply(&frames, digests).map_err(|e| garbled(peer.node, &e))
+    }
+
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        check_ask("groups", groups.end.saturating_sub(groups.start), MAX_PART_GROUPS)?;
+        let node = peer.node;
+        let mut part = Part::new(into, groups.clone(), node, tick);
+        let question = Question::Part(digest, groups);
+        let request = question.encode().map_err(|e| garbled(node, &e))?;
+        let (lease, mut recv) = self.open(peer, Protocol::Hubless, request, Use::Content).await?;
+        let valve = self.shared.limits.down();
+        let counter = self.shared.counters.of(node);
+        let limit = question.frame_limit(0);
+        while let Some(frame) = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node, valve).await? {
+            counter.received(frame.len());
+            let (pushed, more) = blocking(move || {
+                let more = part.push(&frame);
+                (part, more)
+            })
+            .await?;
+            part = pushed;
+            if !more? {
+                break;
+            }
+        }
+        drop(lease);
+        part.finish()
     }
 }
 

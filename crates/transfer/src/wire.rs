@@ -5,18 +5,22 @@
 //!
 //! **Invariant:** pure; nothing is allocated beyond the length of what was received.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use hubless_limits::Use;
-use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
+use hubless_store::DraftNews;
+use hubless_types::{BlobHash, CommitId, FileDigest, GroupSet, Link, LinkTrust, RepoId, Revision, Statement};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::bulk::seal::Ciphers;
 use crate::bulk::words::MAX_OFFER_FRAME;
 use crate::client::{Gathering, Holding, ManifestReply};
 use crate::limits::{
-    MAX_BUNDLE_BYTES, MAX_CROWD_FRAME, MAX_CROWD_TOLD, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
-    MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED,
-    MAX_SMALL_FRAME, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
+    MAX_BUNDLE_BYTES, MAX_CROWD_FRAME, MAX_CROWD_TOLD, MAX_DRAFT_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME,
+    MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_PART_FRAME,
+    MAX_PART_GROUPS, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
+    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -43,6 +47,10 @@ pub(crate) enum Question {
     Bulk(Ciphers),
     /// Who else asks for these.
     Crowd(Vec<BlobHash>),
+    /// What is done about these files, which are fetched from an origin.
+    Drafts(Vec<FileDigest>),
+    /// Groups of a draft.
+    Part(FileDigest, Range<u64>),
 }
 
 /// What is wrong with a message.
@@ -73,6 +81,8 @@ impl Question {
             Self::Tree(..) => 6,
             Self::Bulk(_) => 7,
             Self::Crowd(_) => 8,
+            Self::Drafts(_) => 9,
+            Self::Part(..) => 10,
         }
     }
 
@@ -83,8 +93,9 @@ impl Question {
             | Self::Statements(..)
             | Self::Links(_)
             | Self::Holdings(_)
-            | Self::Crowd(_) => Use::Words,
-            Self::SmallFiles(_) | Self::Tree(..) | Self::Bulk(_) => Use::Content,
+            | Self::Crowd(_)
+            | Self::Drafts(_) => Use::Words,
+            Self::SmallFiles(_) | Self::Tree(..) | Self::Bulk(_) | Self::Part(..) => Use::Content,
         }
     }
 
@@ -93,10 +104,11 @@ impl Question {
         let body = match self {
             Self::Manifest(commit) => pack(commit)?,
             Self::Statements(repo, revision) => pack(&(repo, revision))?,
-            Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
+            Self::Links(digests) | Self::SmallFiles(digests) | Self::Drafts(digests) => pack(digests)?,
             Self::Holdings(hashes) | Self::Crowd(hashes) => pack(hashes)?,
             Self::Tree(hash, from) => pack(&(hash, from))?,
             Self::Bulk(ciphers) => pack(ciphers)?,
+            Self::Part(digest, groups) => pack(&(digest, groups.start, groups.end))?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
         let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
@@ -114,11 +126,12 @@ impl Question {
             return Err(WireError::Version(version));
         }
         let limit = match kind {
-            1 | 6 => 64,
+            1 | 6 | 10 => 64,
             7 => 16,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
             5 | 8 => 64 * MAX_HOLDINGS_ASKED,
+            9 => 64 * MAX_DRAFTS_ASKED,
             _ => return Err(WireError::Kind(kind)),
         };
         let len = u32::from_le_bytes(len) as usize;
@@ -143,6 +156,14 @@ impl Question {
             }
             7 => Self::Bulk(unpack(body)?),
             8 => Self::Crowd(at_most(unpack(body)?, MAX_HOLDINGS_ASKED)?),
+            9 => Self::Drafts(at_most(unpack(body)?, MAX_DRAFTS_ASKED)?),
+            10 => {
+                let (digest, start, end) = unpack(body)?;
+                if end < start || end - start > MAX_PART_GROUPS {
+                    return Err(WireError::TooMany);
+                }
+                Self::Part(digest, start..end)
+            }
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -159,6 +180,8 @@ impl Question {
             (Self::Crowd(_), _) => MAX_CROWD_FRAME,
             (Self::Tree(..), _) => MAX_TREE_FRAME,
             (Self::Bulk(_), 0) => MAX_OFFER_FRAME,
+            (Self::Drafts(asked), i) if i < asked.len() => MAX_DRAFT_FRAME,
+            (Self::Part(..), _) => MAX_PART_FRAME,
             _ => 0,
         }
     }
@@ -272,6 +295,29 @@ pub(crate) fn gathering(body: &[u8], wanted: &[BlobHash]) -> Result<Gathering, W
     if gathering.peers.len() > MAX_CROWD_TOLD { Err(WireError::TooMany) } else { Ok(gathering) }
 }
 
+/// What is told of a draft: which of the digests asked for, then the news.
+pub(crate) fn draft_frame(index: u32, news: &DraftNews) -> Result<Bytes, WireError> {
+    Ok(frame(&pack(&(index, news))?))
+}
+
+/// What is told of drafts of `asked`.
+pub(crate) fn drafts_reply(
+    frames: &[Vec<u8>],
+    asked: &[FileDigest],
+) -> Result<Vec<(FileDigest, DraftNews)>, WireError> {
+    let told = |frame: &Vec<u8>| {
+        let (index, news): (u32, DraftNews) = unpack(frame)?;
+        let digest = *asked.get(index as usize).ok_or(WireError::NotAsked)?;
+        let groups = news.size.div_ceil(hubless_types::GROUP_BYTES);
+        let fits = |set: &GroupSet| set.runs().last().is_none_or(|run| run.end <= groups);
+        if !fits(&news.offers) || !fits(&news.awaits) || !fits(&news.have) {
+            return Err(WireError::Garbled);
+        }
+        Ok((digest, news))
+    };
+    frames.iter().map(told).collect()
+}
+
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
@@ -294,7 +340,7 @@ const fn check_len(len: usize, limit: usize) -> Result<(), WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hubless_types::{BlobId, GroupSet, Sha256};
+    use hubless_types::{BlobId, Sha256};
     use proptest::prelude::*;
 
     fn digest() -> impl Strategy<Value = FileDigest> {
@@ -320,6 +366,9 @@ mod tests {
             any::<([u8; 32], u64)>()
                 .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
             any::<bool>().prop_map(|aes_is_fast| Question::Bulk(Ciphers { aes_is_fast })),
+            prop::collection::vec(digest(), 0..20).prop_map(Question::Drafts),
+            (digest(), any::<u32>(), 0..=MAX_PART_GROUPS)
+                .prop_map(|(digest, at, len)| Question::Part(digest, u64::from(at)..u64::from(at) + len)),
         ]
     }
 
@@ -346,6 +395,7 @@ mod tests {
             let frames = vec![bytes.clone(), bytes.clone()];
             let _ = statements_reply(&frames, &"acme/tiny".parse().unwrap(), None);
             let _ = links_reply(&frames, &asked);
+            let _ = drafts_reply(&frames, &asked);
             let _ = small_files_reply(frames.clone(), &asked);
             let _ = manifest_reply(frames);
             let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
@@ -359,6 +409,8 @@ mod tests {
         for question in [
             Question::Links(digests.clone()),
             Question::SmallFiles(digests[..MAX_SMALL_FILES_ASKED].to_vec()),
+            Question::Drafts(digests[..MAX_DRAFTS_ASKED].to_vec()),
+            Question::Part(digests[0], u64::MAX - MAX_PART_GROUPS..u64::MAX),
             Question::Holdings(vec![BlobHash::from_bytes([1; 32]); MAX_HOLDINGS_ASKED]),
         ] {
             assert_eq!(decoded(&question.encode().unwrap()), Ok(question));
@@ -377,6 +429,23 @@ mod tests {
         assert!(matches!(head(3, u32::MAX), Err(WireError::TooLong { .. })));
         assert_eq!(head(9, 1), Err(WireError::Kind(9)));
         assert_eq!(Question::decode_head([0x21, 1, 0, 0, 0]), Err(WireError::Version(2)));
+    }
+
+    #[test]
+    fn of_a_draft_no_more_is_believed_than_it_has_groups() {
+        let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
+        let news =
+            DraftNews { size: 16_385, offers: (1..2).into(), awaits: (0..1).into(), have: (1..2).into() };
+        let told = |news: &DraftNews, index| {
+            let framed = draft_frame(index, news).unwrap();
+            drafts_reply(&split_frames(&Question::Drafts(asked.to_vec()), &framed).unwrap(), &asked)
+        };
+        assert_eq!(told(&news, 0), Ok(vec![(asked[0], news.clone())]));
+        assert_eq!(told(&news, 1), Err(WireError::NotAsked));
+        let beyond = DraftNews { have: (0..3).into(), ..news };
+        assert_eq!(told(&beyond, 0), Err(WireError::Garbled));
+        let backwards = pack(&(asked[0], 5_u64, 4_u64)).unwrap();
+        assert_eq!(Question::decode_body(8, &backwards), Err(WireError::TooMany));
     }
 
     #[test]

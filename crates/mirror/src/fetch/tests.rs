@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use hubless_store::{DigestKind, Imported, PartialBlob, Store, StoreError};
+use hubless_store::{DigestKind, Draft, DraftNews, Imported, PartialBlob, Store, StoreError};
 use hubless_transfer::{
     Delivered, Faults, Gathering, Holding, ManifestReply, MemoryNet, PeerClient, Tick, TransferError,
 };
@@ -522,6 +522,25 @@ impl PeerClient for FullDisk {
 
     async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
         self.net.tree(peer, into).await
+    }
+
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
+        self.net.drafts(peer, digests).await
+    }
+
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.net.part(peer, digest, groups, into, tick).await
     }
 }
 

@@ -6,8 +6,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_store::{Draft, Finished};
 use hubless_transfer::Tick;
@@ -47,30 +45,6 @@ impl Inner {
         blocking(move || Ok(blobs.draft(entry.digest(), entry.size)?)).await
     }
 
-    /// Gets all of a draft here, unchecked.
-    pub(super) async fn fill_draft(
-        &self,
-        draft: &Draft,
-        remote: &Remote,
-        tick: &Tick,
-    ) -> Result<(), FillError> {
-        let patience = Mutex::new(Patience::default());
-        let mut given = draft.have();
-        let mut running = FuturesUnordered::new();
-        loop {
-            while running.len() < self.config.origin_streams.max(1)
-                && let Some(groups) = next_range(draft.size(), &given)
-            {
-                given.insert(groups.clone());
-                running.push(fill_range(draft, remote, groups, tick, &patience));
-            }
-            match running.next().await {
-                Some(done) => done?,
-                None => return Ok(()),
-            }
-        }
-    }
-
     /// Ends a draft that is whole: a proven link, or `None` if it was another file, of which nothing is kept.
     pub(super) async fn finish_draft(
         &self,
@@ -92,7 +66,7 @@ impl Inner {
 }
 
 /// The first groups of a file that nobody was asked for.
-fn next_range(size: u64, given: &GroupSet) -> Option<Range<u64>> {
+pub(crate) fn next_range(size: u64, given: &GroupSet) -> Option<Range<u64>> {
     let most = if size <= ONE_REQUEST_BYTES { ONE_REQUEST_BYTES } else { RANGE_BYTES } / GROUP_BYTES;
     let missing = given.missing(0..size.div_ceil(GROUP_BYTES));
     let first = missing.runs().first()?;
@@ -100,7 +74,7 @@ fn next_range(size: u64, given: &GroupSet) -> Option<Range<u64>> {
 }
 
 /// Gets `groups` here, and tries again where that may help.
-async fn fill_range(
+pub(crate) async fn fill_range(
     draft: &Draft,
     remote: &Remote,
     groups: Range<u64>,
@@ -120,7 +94,7 @@ async fn fill_range(
 
 /// How long to bear with an origin.
 #[derive(Debug, Default)]
-struct Patience {
+pub(crate) struct Patience {
     /// Failures in a row, without a group between them.
     failures: u32,
     /// Failures since it was last well.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::ask::{more_telling, try_next};
 use super::fill::FillError;
 use super::remote::Remote;
+use crate::crowd::Table;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
 use crate::util::blocking;
@@ -47,7 +48,7 @@ impl Inner {
 
     /// Gets a large file from `peers`, or from an origin where they bring nothing.
     pub(crate) async fn race_large(
-        &self,
+        self: &Arc<Self>,
         remotes: &[Arc<Remote>],
         gauge: &Gauge,
         peers: impl Future<Output = Result<Link, MirrorError>> + Send,
@@ -68,15 +69,18 @@ impl Inner {
     }
 
     async fn large_by_origin(
-        &self,
+        self: &Arc<Self>,
         remotes: &[Arc<Remote>],
         gauge: &Gauge,
         over: watch::Receiver<bool>,
     ) -> Result<Link, MirrorError> {
         let mut refused: Option<OriginError> = None;
         let mut lied = None;
+        // Others are told at once: those that begin at the same moment are to know of one another.
+        let open = remotes.first().map(|remote| remote.errand()).filter(|errand| !errand.is_private());
+        let mut crowd = open.and_then(|errand| self.join_crowd(errand.commit, &errand.entry));
         for remote in remotes {
-            match self.by_draft(remote, gauge, over.clone()).await {
+            match self.by_draft(remote, gauge, over.clone(), &mut crowd).await {
                 Ok(Some(link)) => {
                     self.settle(&link, remote.errand()).await?;
                     return Ok(link);
@@ -105,14 +109,19 @@ impl Inner {
         remote: &Remote,
         gauge: &Gauge,
         mut over: watch::Receiver<bool>,
+        crowd: &mut Option<Arc<Table>>,
     ) -> Result<Option<Link>, FillOrOwn> {
+        let mut accused = Vec::new();
         loop {
             self.until_needed(gauge, &mut over).await;
+            if let Some(table) = crowd {
+                self.listened(table).await;
+            }
             let draft = self.draft_of(remote).await?;
             let began_with = draft.have().len();
-            let tick = gauge.drafts(&draft, remote.source());
+            let drafting = gauge.drafts(&draft);
             let filled = tokio::select! {
-                filled = self.fill_draft(&draft, remote, &tick) => filled,
+                filled = self.fill_together(&draft, remote, &drafting, crowd.as_deref()) => filled,
                 poured = self.pour(&draft, gauge) => match poured {
                     Ok(()) => {
                         gauge.end_draft();
@@ -122,11 +131,21 @@ impl Inner {
                     Err(error) => return Err(FillOrOwn::Own(error)),
                 },
             };
-            filled?;
+            let suspects = self.suspects(&draft, &filled?).await?;
+            if !suspects.is_empty() {
+                // Either the origin or one of the others sent something else. By the origin alone it comes out who.
+                (accused, *crowd) = (suspects, None);
+                gauge.end_draft();
+                discard(draft).await?;
+                continue;
+            }
             let done = self.finish_draft(&draft, remote).await;
             gauge.end_draft();
             match done? {
-                Some(link) => return Ok(Some(link)),
+                Some(link) => {
+                    self.blame_mates(&link, accused).await?;
+                    return Ok(Some(link));
+                }
                 // What an earlier attempt, or another origin, had left may have been what was wrong.
                 None if began_with > 0 => continue,
                 None => return Ok(None),

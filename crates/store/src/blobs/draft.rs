@@ -1,7 +1,7 @@
 //! A file whose BLAKE3 root is not known yet, filled from an origin: by many hands, in any order.
 //!
-//! Nothing of it can be checked before all of it is here; so nothing of it is read by anybody, and its digest, which
-//! names it, decides at the end. Both hashes follow the front (what has arrived without a gap) while bytes arrive, so
+//! Nothing of it can be checked before all of it is here; so nothing of it is shown to anybody, and its digest, which
+//! names it, decides at the end. Others that fill a draft of the same file are handed parts as such (`crowd`). Both hashes follow the front (what has arrived without a gap) while bytes arrive, so
 //! that the end costs little.
 //!
 //! **Invariants:** the record of what is here is written after the bytes that it speaks of. No group is written twice:
@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use hubless_types::{ByteRange, FileDigest, GROUP_BYTES, GroupSet};
+use hubless_types::{BlobHash, ByteRange, FileDigest, GROUP_BYTES, GroupSet};
 use tokio::sync::watch;
 
 use super::draft_writer::DraftWriter;
@@ -160,18 +160,7 @@ impl Draft {
         if live.is_settled() {
             return Err(StoreError::DraftGone { digest: live.digest });
         }
-        if !live.is_complete() {
-            return Err(StoreError::DraftNotWhole { digest: live.digest });
-        }
-        let (digested, built) = std::thread::scope(|scope| {
-            let digesting = scope.spawn(|| live.advance_digest(u64::MAX));
-            let built = live.advance_tree(u64::MAX);
-            (digesting.join(), built)
-        });
-        built?;
-        digested.unwrap_or_else(|_| Err(live.interrupted()))?;
-        let root = lock(&live.front).root().ok_or_else(|| live.interrupted())?;
-        let found = lock(&live.digester).digester.clone().finish();
+        let (root, found) = live.hashed_to_end()?;
         if found != Some(live.digest) {
             self.0.blobs.drop_draft(live)?;
             return Ok(Finished::IsNot { found });
@@ -211,6 +200,23 @@ impl DraftCore {
     /// Ends it as a draft; `false` if somebody else did already.
     pub(super) fn settle(&self) -> bool {
         !std::mem::replace(&mut self.state().settled, true)
+    }
+
+    /// Hashes what is left of a draft of which all is here: the root of its tree, and its digest (`None` if it was made
+    /// to collide with another's SHA-1).
+    pub(super) fn hashed_to_end(&self) -> Result<(BlobHash, Option<FileDigest>)> {
+        if !self.is_complete() {
+            return Err(StoreError::DraftNotWhole { digest: self.digest });
+        }
+        let (digested, built) = std::thread::scope(|scope| {
+            let digesting = scope.spawn(|| self.advance_digest(u64::MAX));
+            let built = self.advance_tree(u64::MAX);
+            (digesting.join(), built)
+        });
+        built?;
+        digested.unwrap_or_else(|_| Err(self.interrupted()))?;
+        let root = lock(&self.front).root().ok_or_else(|| self.interrupted())?;
+        Ok((root, lock(&self.digester).digester.clone().finish()))
     }
 
     fn is_complete(&self) -> bool {

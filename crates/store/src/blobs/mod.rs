@@ -11,6 +11,9 @@
 
 mod begin;
 mod collect;
+mod crowd;
+#[cfg(test)]
+mod crowd_tests;
 mod decode;
 mod draft;
 mod draft_table;
@@ -46,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use hubless_types::{BlobHash, FileDigest, GroupSet, Link, LinkTrust};
 
 pub use self::collect::{GcReport, Usage};
+pub use self::crowd::{CrowdSeat, DraftNews, Offered, PIECE_GROUPS};
 pub use self::decode::{DecodeError, Decoder};
 pub use self::draft::{Draft, Finished};
 pub use self::draft_writer::DraftWriter;
@@ -61,6 +65,7 @@ pub use self::tree_encode::TreeEncoder;
 pub use self::verify::{BadBlob, VerifyEvent, VerifyReport};
 
 use self::begin::{Room, check_size};
+use self::crowd::Crowds;
 use self::draft_table::Drafts;
 use self::file::{Backing, open_tree};
 use self::follow::Follower;
@@ -139,6 +144,7 @@ pub(crate) struct Inner {
     live: Mutex<HashMap<BlobHash, Weak<Live>>>,
     holds: Holds,
     drafts: Drafts,
+    crowds: Crowds,
     syncer: Syncer,
     follower: Follower,
     boot: [u8; 16],
@@ -158,6 +164,7 @@ impl Blobs {
             live: Mutex::default(),
             holds: Holds::default(),
             drafts: Drafts::default(),
+            crowds: Crowds::default(),
             syncer,
             follower: Follower::default(),
             boot: boot_id(),

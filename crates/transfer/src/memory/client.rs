@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use hubless_limits::{Limits, Use};
-use hubless_store::{PartialBlob, StoreError};
-use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
+use hubless_store::{Draft, DraftNews, PartialBlob, StoreError};
+use hubless_types::{
+    BlobHash, CommitId, FileDigest, GROUP_BYTES, Link, NodeId, Provider, RepoId, Revision, Statement,
+};
 use tokio::sync::watch;
 
 use super::line::Passed;
@@ -17,8 +19,10 @@ use crate::answer::{answer, open_segment, open_tree};
 use crate::client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{self, Tree, Verified};
 use crate::limits::{
-    MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
+    MAX_DRAFTS_ASKED, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_PART_GROUPS, MAX_SEGMENT_GROUPS,
+    MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
 };
+use crate::part::Part;
 use crate::receive::pay;
 use crate::refusal::Refusal;
 use crate::wire::{self, Question};
@@ -273,6 +277,63 @@ impl PeerClient for MemoryPeer {
             }
         }
         tree.finish()
+    }
+
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
+        decode::check_ask("drafts", digests.len() as u64, MAX_DRAFTS_ASKED as u64)?;
+        if let Some(member) = self.net.member(peer.node) {
+            member.store.blobs().crowd_asked(digests, self.me);
+        }
+        let frames = self.ask(peer, Question::Drafts(digests.to_vec()), Delivered::Drafts).await?;
+        wire::drafts_reply(&frames, digests).map_err(|e| decode::garbled(peer.node, &e))
+    }
+
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        decode::check_ask("groups", groups.end.saturating_sub(groups.start), MAX_PART_GROUPS)?;
+        let mut part = Part::new(into, groups.clone(), peer.node, tick);
+        let mut call =
+            self.connect(peer, Delivered::Part { digest, groups: groups.clone() }, Use::Content)?;
+        let (store, question) = (call.member.store.clone(), Question::Part(digest, groups.clone()));
+        let asked = question.clone();
+        let answered = blocking(move || {
+            let mut all = Vec::new();
+            answer(&store, &asked, &mut |piece| {
+                all.extend_from_slice(&piece);
+                true
+            })
+            .map(|()| all)
+        });
+        let all = answered.await?.map_err(|refusal| call.refused(refusal))?;
+        self.net.hear(&all);
+        let frames = wire::split_frames(&question, &all).map_err(|e| decode::garbled(peer.node, &e))?;
+        let mut at = groups.start * GROUP_BYTES;
+        for mut frame in frames {
+            call.pass_all(frame.len()).await?;
+            let wrong = call.member.line.faults().wrong_byte_at.and_then(|offset| offset.checked_sub(at));
+            if let Some(byte) = wrong.and_then(|place| frame.get_mut(place as usize)) {
+                *byte ^= 1;
+            }
+            at += frame.len() as u64;
+            let (pushed, more) = blocking(move || {
+                let more = part.push(&frame);
+                (part, more)
+            })
+            .await?;
+            part = pushed;
+            more?;
+        }
+        part.finish()
     }
 }
 

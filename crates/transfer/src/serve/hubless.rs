@@ -36,10 +36,14 @@ pub(super) async fn answer(
     if let Question::Crowd(wanted) = question {
         return gather(send, wanted, peer).await;
     }
-    let (own, all) = if matches!(question, Question::Manifest(_)) {
-        (&peer.share.manifests, &peer.shared.manifests)
-    } else {
-        (&peer.share.questions, &peer.shared.questions)
+    if let Question::Drafts(digests) = &question {
+        peer.shared.store.blobs().crowd_asked(digests, peer.node);
+    }
+    let (own, all) = match question {
+        Question::Manifest(_) => (&peer.share.manifests, &peer.shared.manifests),
+        // Bytes of files: they count as segments do.
+        Question::Part(..) => (&peer.share.uploads, &peer.shared.uploads),
+        _ => (&peer.share.questions, &peer.shared.questions),
     };
     let slots = async { (own.acquire().await, all.acquire().await) };
     let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };

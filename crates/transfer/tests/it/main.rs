@@ -2,6 +2,7 @@
 
 mod bulk;
 mod caps;
+mod drafts;
 mod hostile;
 mod interop;
 mod memory;
