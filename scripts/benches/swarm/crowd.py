@@ -1,6 +1,7 @@
 """Eight hosts that want the same files at the same moment from one that has little upload, as after a release."""
 
 import contextlib
+import json
 import signal
 
 from ..hosts import Net
@@ -64,10 +65,17 @@ def ours(hubless, work, folder, trouble=None):
         counted = took[2:] if trouble else took
         done = None not in counted
         run = meter.run(max(counted) if done else LIMIT, len(counted) * SIZE, SIZE, done)
-        say("done after " + ", ".join("never" if t is None else f"{t:.1f}" for t in took))
+        say("done after " + ", ".join("never" if t is None else f"{t:.1f}" for t in took)
+            + f"; of the seed the others say they took {taken(seed, leeches[2:] if trouble else leeches) / SIZE:.2f} copies")
         if trouble:
             leeches[1].child.send_signal(signal.SIGCONT)
         return run
+
+
+def taken(seed, leeches):
+    """Verified bytes that the leechers had from the seed: what it sent beyond that was headers, or sent again."""
+    said = [peer for leech in leeches for peer in json.loads(leech.said("peers", "--json"))]
+    return sum(peer["bytes_from"] for peer in said if peer["node"] == seed.hello["node"])
 
 
 def theirs(work, torrent, super_seeding):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..hosts import Net
 from ..report import Found, Table
-from ..tools import Node, fresh, output, say, wait_for_peer
+from ..tools import Node, fresh, say, wait_for_peer
 
 # Every added repository is two keys: its commit's and its name's.
 REPOS = 5000
@@ -29,7 +29,7 @@ def measure(hubless, work):
         waited = wait_announced(node)
         filled = resident_mib(node)
         watched = watch(node)
-        return tell(waited, filled, watched, ask(node, "status"))
+        return tell(waited, filled, watched, json.loads(node.said("status", "--json")))
 
 
 def fill(work, node):
@@ -41,14 +41,10 @@ def fill(work, node):
         node.ask("add", path.parent, f"bench/idle-{n}")
 
 
-def ask(node, what):
-    return json.loads(output("ip", "netns", "exec", node.host, node.hubless, "--data", node.data, what, "--json"))
-
-
 def wait_announced(node):
     """Seconds until nothing was due any more."""
     began = time.monotonic()
-    while (due := ask(node, "status")["announce"]["due"]) and time.monotonic() - began < ANNOUNCE_LIMIT:
+    while (due := json.loads(node.said("status", "--json"))["announce"]["due"]) and time.monotonic() - began < ANNOUNCE_LIMIT:
         time.sleep(2)
     say(f"{due} keys were still due after {time.monotonic() - began:.0f} s")
     return time.monotonic() - began
