@@ -62,6 +62,10 @@ class Host(str):
         """Bytes that reached this host so far."""
         return self.counters()["rx"]["bytes"]
 
+    def queue(self):
+        """What became of the packets at the sending end of a shaped line: {"packets", "bytes", "drops"}."""
+        return json.loads(output("tc", "-n", self, "-s", "-j", "qdisc", "show", "dev", "eth0", "root"))[0]
+
     def counters(self):
         return json.loads(output("ip", "-n", self, "-s", "-j", "link", "show", "eth0"))[0]["stats64"]
 

@@ -1,6 +1,6 @@
 """What a case found, and how BENCHMARKS.md shows it.
 
-Results are kept beside the caches, a group of cases each, so that one group can be measured again without the others.
+Results are kept in `docs/bench`, a group of cases each, so that one group can be measured again without the others.
 """
 
 import json
@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from . import pictures
-from .tools import CACHE, TOP
+from .tools import TOP
 
-RESULTS = CACHE / "bench" / "results"
-PICTURES = TOP / "docs" / "bench"
+# In the repository, so that one group can be measured anew on another machine without losing the rest.
+RESULTS = PICTURES = TOP / "docs" / "bench"
 
 
 @dataclass
@@ -89,7 +89,7 @@ def machine():
 def keep(group, found):
     RESULTS.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, capture_output=True, text=True).stdout.strip()
-    (RESULTS / f"{group}.json").write_text(json.dumps({"commit": commit, "machine": machine(), **asdict(found)}))
+    (RESULTS / f"{group}.json").write_text(json.dumps({"commit": commit, "machine": machine(), **asdict(found)}, indent=1) + "\n")
 
 
 def write(groups):

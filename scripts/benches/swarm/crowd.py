@@ -66,7 +66,9 @@ def ours(hubless, work, folder, trouble=None):
         done = None not in counted
         run = meter.run(max(counted) if done else LIMIT, len(counted) * SIZE, SIZE, done)
         say("done after " + ", ".join("never" if t is None else f"{t:.1f}" for t in took)
-            + f"; of the seed the others say they took {taken(seed, leeches[2:] if trouble else leeches) / SIZE:.2f} copies")
+            + f"; verified from the seed: {taken(seed, leeches[2:] if trouble else leeches) / SIZE:.2f} copies")
+        queue = seed_host.queue()
+        say(f"the seed's line: {queue['packets']} packets of {queue['bytes'] / queue['packets']:.0f} bytes, {queue['drops']} dropped")
         if trouble:
             leeches[1].child.send_signal(signal.SIGCONT)
         return run
