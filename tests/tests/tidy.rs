@@ -47,6 +47,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("librocksdb", STORE),
     ("axum", GATEWAY),
     ("reqwest", ORIGIN),
+    ("lz4_flex", ORIGIN),
     ("clap", NODE),
     ("indicatif", NODE),
 ];

@@ -64,7 +64,7 @@ impl Default for MirrorConfig {
             answer_within: Duration::from_secs(3),
             lookup_timeout: Duration::from_secs(5),
             origin_streams: 4,
-            first_byte_timeout: Duration::from_secs(30),
+            first_byte_timeout: Duration::from_secs(9),
             claimed_wait: Duration::from_secs(8),
             parallel_files: 4,
             announce: true,

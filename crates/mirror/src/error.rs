@@ -327,6 +327,8 @@ impl MirrorError {
             }
             Self::EntryNotFound { .. } => ErrorKind::NotFound(NotFound::Entry),
             Self::Untrusted { .. } | Self::Split { .. } => ErrorKind::Untrusted,
+            // Left alone because it failed: what is said is what was said while it failed.
+            Self::Origin(OriginError::Resting { .. }) => ErrorKind::Unavailable,
             Self::Origin(error) => kind_of_origin(error.kind()),
             Self::Unchecked { .. } => ErrorKind::Gated,
             Self::NotYet { .. } | Self::TooManyPacks => ErrorKind::Busy,
@@ -395,7 +397,16 @@ impl MirrorError {
         Some(text.to_owned())
     }
 
-    /// When asking again makes sense, for [`ErrorKind::Busy`].
+    /// Whether nobody who was reached had the file.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        match self {
+            Self::NoSource { .. } | Self::Fetch(FetchError::NoSource { .. }) => true,
+            Self::Shared(error) => error.is_nowhere(),
+            _ => false,
+        }
+    }
+
+    /// When asking again makes sense, for [`ErrorKind::Busy`] and [`ErrorKind::Unavailable`].
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotYet { retry_after, .. } => Some(*retry_after),
@@ -403,5 +414,19 @@ impl MirrorError {
             Self::Shared(error) => error.retry_after(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_that_is_left_alone_is_out_of_reach_for_so_long() {
+        let (origin, wait) = ("https://hub.test".to_owned(), Duration::from_secs(40));
+        let resting = MirrorError::Origin(OriginError::Resting { origin: origin.clone(), wait });
+        assert_eq!((resting.kind(), resting.retry_after()), (ErrorKind::Unavailable, Some(wait)));
+        let limited = MirrorError::Origin(OriginError::Limited { origin, status: 429, wait });
+        assert_eq!((limited.kind(), limited.retry_after()), (ErrorKind::Busy, Some(wait)));
     }
 }

@@ -9,6 +9,7 @@
 //! the commit; what a stranger sends is bounded and checked before it is kept.
 //! **Not here:** HTTP, argument parsing, libp2p, iroh, RocksDB, and reading the environment.
 
+mod absent;
 mod add;
 mod adopt;
 mod announce;

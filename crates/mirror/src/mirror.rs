@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::absent::Absent;
 use crate::announce::Announcer;
 use crate::config::{MirrorConfig, MirrorParts};
 use crate::counted::Counted;
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) proofs: Flights<BlobHash>,
     /// Files that are being obtained.
     pub(crate) jobs: Jobs,
+    /// Files that nobody had a moment ago.
+    pub(crate) absent: Mutex<Absent>,
     /// Links that were found wrong, and who told them.
     pub(crate) struck: Mutex<Struck>,
     /// Which repositories blobs that are kept back came from.
@@ -132,6 +135,7 @@ impl Mirror {
             manifests: Flights::default(),
             proofs: Flights::default(),
             jobs: Jobs::default(),
+            absent: Mutex::default(),
             struck: Mutex::default(),
             shown: Mutex::default(),
             tables: Mutex::default(),

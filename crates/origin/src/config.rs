@@ -57,6 +57,9 @@ pub struct OriginConfig {
     pub max_redirects: usize,
     /// How often one request is tried where it failed for a reason that may pass; 1 tries it once.
     pub attempts: u32,
+    /// Bytes of the largest file that a hub gives by one plain request. Larger ones are asked for by ranges only, and
+    /// through Xet where ranges are refused as well.
+    pub plain_up_to: u64,
 }
 
 impl OriginConfig {
@@ -64,6 +67,9 @@ impl OriginConfig {
     pub const MAX_REDIRECTS: usize = 5;
     /// Attempts that are made unless the config says otherwise.
     pub const ATTEMPTS: u32 = 3;
+
+    /// What the Hub's plain bridge gives whole, in bytes.
+    pub const PLAIN_UP_TO: u64 = 50_000_000_000;
 
     /// An origin at `url`, with the patience of [`Patience::default`].
     ///
@@ -88,6 +94,7 @@ impl OriginConfig {
             patience: Patience::default(),
             max_redirects: Self::MAX_REDIRECTS,
             attempts: Self::ATTEMPTS,
+            plain_up_to: Self::PLAIN_UP_TO,
         })
     }
 

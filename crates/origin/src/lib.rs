@@ -16,6 +16,7 @@ mod http;
 mod hub;
 mod pace;
 mod seen;
+pub mod xet;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -132,6 +132,7 @@ fn spawn_writer(dir: &Path) -> Child {
 }
 
 /// What the process does that `a_killed_process_loses_nothing` kills: it writes until then.
+#[allow(clippy::print_stdout, reason = "the parent reads it")]
 fn write_until_killed() {
     let store = open(Path::new(FOLDER)).unwrap();
     let first = store.catalogue().scheduled_count().unwrap() as u32 / 2;
@@ -139,7 +140,7 @@ fn write_until_killed() {
         let mut batch = store.catalogue().batch();
         batch.schedule(&even(n), Timestamp(u64::from(n))).schedule(&odd(n), Timestamp(u64::from(n)));
         batch.commit().unwrap();
-        writeln!(std::io::stdout(), "\n{WRITTEN}{}", n + 1).unwrap();
+        println!("\n{WRITTEN}{}", n + 1);
     }
 }
 

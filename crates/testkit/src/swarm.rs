@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use hubless_discovery::MemorySwarm;
 use hubless_mirror::{AddReport, AddRequest, Mirror, MirrorConfig, MirrorParts};
-use hubless_origin::Origin;
+use hubless_origin::{Origin, OriginConfig, OriginKind};
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::{Faults, MemoryNet};
@@ -126,6 +126,12 @@ impl Swarm {
         }
         Ok(dir)
     }
+}
+
+/// The hub at `url` as an origin that takes files above `plain_up_to` bytes for too large to be had plainly.
+pub fn origin_with_xet(url: &str, plain_up_to: u64) -> Result<Arc<dyn Origin>> {
+    let config = OriginConfig { plain_up_to, ..OriginConfig::new(url, OriginKind::Hub)? };
+    Ok(hubless_origin::build(&config)?)
 }
 
 impl SwarmNode {

@@ -27,7 +27,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key { path: "origin.enabled", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "origin.urls",
-        must_be: "a list of at most 16 addresses, like `[\"https://huggingface.co\"]`, without user, password and \
+        must_be: "a list of at most 16 different addresses, like `[\"https://huggingface.co\"]`, without user, password and \
                   query; of a git host with LFS: `{ url = \"https://git.example.org\", kind = \"git\" }`",
         example: "[\"https://huggingface.co\", { url = \"https://git.example.org\", kind = \"git\" }]",
         default: "[] (none)",
@@ -47,7 +47,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "names.threshold",
-        must_be: "a number, 1 to as many as there are `names.witnesses`",
+        must_be: "a number, 1 to as many as there are `names.witnesses`; name more of them, or leave it out",
         example: "2",
         default: "left out (more than half)",
     },
@@ -117,9 +117,10 @@ pub(crate) fn of_section(section: &str) -> Vec<&'static str> {
     KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.')).collect()
 }
 
-/// The names of all sections, in order.
+/// The names of all sections.
 pub(crate) fn sections() -> Vec<&'static str> {
     let mut names: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.split_once('.')?.0)).collect();
+    names.sort_unstable();
     names.dedup();
     names
 }

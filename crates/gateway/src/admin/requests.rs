@@ -39,6 +39,8 @@ pub(super) struct Pull {
     #[serde(default)]
     accept_from: Vec<NodeId>,
     #[serde(default)]
+    overwrite: bool,
+    #[serde(default)]
     pin: bool,
 }
 
@@ -48,8 +50,9 @@ const fn to_store() -> PullTo {
 
 impl From<Pull> for PullRequest {
     fn from(asked: Pull) -> Self {
-        let Pull { repo, revision, include, exclude, to, accept_from, pin } = asked;
-        Self { repo, revision, include, exclude, to, accept: Accept { from: accept_from }, pin, token: None }
+        let Pull { repo, revision, include, exclude, to, accept_from, overwrite, pin } = asked;
+        let accept = Accept { from: accept_from };
+        Self { repo, revision, include, exclude, to, accept, overwrite, pin, token: None }
     }
 }
 

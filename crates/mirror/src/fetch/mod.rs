@@ -57,7 +57,8 @@ pub struct Want {
 pub struct FetchConfig {
     /// Where this node begins among parts that are equally rare: take it from the node's id, so that nodes differ.
     pub seed: u64,
-    /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`].
+    /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`]; shorter
+    /// than clients of the door wait, so that they hear it.
     pub patience: Duration,
     /// Most requests that one origin has in flight.
     pub origin_streams: usize,
@@ -67,7 +68,7 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { seed: 0, patience: Duration::from_secs(10), origin_streams: 4, linger: Duration::from_secs(2) }
+        Self { seed: 0, patience: Duration::from_secs(7), origin_streams: 4, linger: Duration::from_secs(2) }
     }
 }
 
