@@ -8,7 +8,7 @@ from ..hosts import Net
 from ..report import Found
 from ..tools import Node, fresh, install_debian, random_file, say, wait_for_peer
 from . import torrents
-from .runs import MIB, Meter, chart, copies, in_turn, pull, table, together, wall
+from .runs import MIB, Meter, at_most, chart, copies, in_turn, pull, table, together, wall
 
 SIZE = 256 * MIB
 FILES = 16
@@ -101,11 +101,13 @@ def tell(runs):
     for name in (OURS, OURS_FILES):
         if name in runs:
             what = case if name == OURS else f"the same with {FILES} files of {SIZE // FILES // MIB} MiB"
-            found.at_most(f"{what}: last finisher (the fluid bound is {BOUND:.1f} s)", wall(runs[name]), round(1.15 * BOUND), " s", 1)
-            found.at_most("what its seed sent, copies of the files", copies(runs[name]), 1.10)
+            limit = round(1.15 * BOUND)
+            at_most(found, f"{what}: last finisher (the fluid bound is {BOUND:.1f} s)", wall(runs[name]), limit, runs[name], " s", 1)
+            at_most(found, f"what its seed sent ({name}), copies of the files", copies(runs[name]), 1.10, runs[name])
     if OURS in runs and OURS_LOST in runs:
         lost = wall(runs[OURS_LOST]) / wall(runs[OURS])
-        found.at_most("one leecher killed and one stopped half way: last of the others, against an undisturbed crowd", lost, 1.10)
+        case = "one leecher killed and one stopped half way: last of the others, against an undisturbed crowd"
+        at_most(found, case, lost, 1.10, runs[OURS_LOST] + runs[OURS])
     found.tables.append(table(case, runs))
     found.charts.append(chart("crowd", case, runs, round(1.15 * BOUND), 1.10))
     return found

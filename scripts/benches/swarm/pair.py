@@ -10,7 +10,7 @@ from ..report import Found
 from ..tools import (GIB, SENDME_VERSION, SIZE, Node, Process, fresh, install_debian, install_sendme, nginx, random_file, say, sync,
                      timed, wait_for_peer)
 from . import torrents
-from .runs import Meter, chart, empty, in_turn, pull, table, together, wall
+from .runs import Meter, at_most, chart, empty, in_turn, pull, table, together, wall
 
 # The longest that one fetch may take, in seconds.
 LIMIT = 120
@@ -89,7 +89,8 @@ def tell(runs, peaks):
     if "hubless" in runs:
         for other, factor in (("libtorrent", 1), ("nginx and curl", 1.2)):
             if other in runs:
-                found.at_most(f"{SIZE / GIB:g} GiB 1 to 1, against {other}", wall(runs["hubless"]) / wall(runs[other]), factor)
+                ratio = wall(runs["hubless"]) / wall(runs[other])
+                at_most(found, f"{SIZE / GIB:g} GiB 1 to 1, against {other}", ratio, factor, runs["hubless"] + runs[other])
                 goal = min(goal or LIMIT, factor * wall(runs[other]))
         if "sendme" in runs:
             found.below(f"the same, against sendme {SENDME_VERSION}", wall(runs["hubless"]) / wall(runs["sendme"]), 1)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ..options import OPTIONS
-from ..report import Chart, Table, spread
+from ..report import Chart, Goal, Table, spread
 from ..tools import Process, median, say, sync
 
 MIB = 1 << 20
@@ -104,12 +104,25 @@ def copies(runs):
     return median([run.copies for run in runs])
 
 
+def done(runs):
+    return all(run.done for run in runs)
+
+
+def at_most(found, case, value, limit, involved, unit="", digits=2):
+    """A goal that holds only if all runs that are in it came to their end: one that was cut off says nothing of its time, nor of
+    what was sent."""
+    if done(involved):
+        found.at_most(case, value, limit, unit, digits)
+    else:
+        found.goals.append(Goal(case, f"≤ {limit:g}{unit}", "cut off", False))
+
+
 def table(title, runs):
     """All figures of a case."""
     rows = []
     for name, those in runs.items():
         sent = [run.copies for run in those if run.copies is not None]
-        seconds = spread([run.wall for run in those], 1) + ("" if all(run.done for run in those) else ", not done")
+        seconds = spread([run.wall for run in those], 1) + ("" if done(those) else ", cut off")
         rows.append([name, seconds, spread([run.cpu for run in those], 1), spread(sent) if sent else ""])
     return Table(title, ["", "seconds", "CPU seconds a GB", "sent by the seed, copies"], rows)
 
@@ -117,7 +130,8 @@ def table(title, runs):
 def chart(name, title, runs, wall_goal=None, copies_goal=None):
     """The same as a picture."""
     def bars(of):
-        values = {name: [of(run) for run in those if of(run) is not None] for name, those in runs.items()}
+        values = {name if done(those) else f"{name} (cut off)": [of(run) for run in those if of(run) is not None]
+                  for name, those in runs.items()}
         return {name: [median(v), min(v), max(v)] for name, v in values.items() if v}
 
     panels = [["seconds", bars(lambda run: run.wall), wall_goal], ["CPU seconds a GB", bars(lambda run: run.cpu), None],
