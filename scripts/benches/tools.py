@@ -195,7 +195,7 @@ def sync():
 
 
 def wait_for_peer(node):
-    for _ in range(100):
+    for _ in range(300):
         if json.loads(node.said("peers", "--json") or "[]"):
             return
         time.sleep(0.1)
