@@ -8,8 +8,9 @@ import time
 import urllib.parse
 
 from .replay import Recorder, Replay
+from .hosts import Net
 from .report import Found, Table, spread
-from .tools import (CACHE, GIB, HOSTS, RUNS, SIZE, Node, Process, fresh, install_python, median, output, random_file, run, say, sync,
+from .tools import (CACHE, GIB, RUNS, SIZE, Node, Process, fresh, install_python, median, output, random_file, run, say, sync,
                     timed, wait_for_peer)
 
 OLAH = "olah==0.5.4"
@@ -25,12 +26,14 @@ def measure(hubless, work):
     found = Found()
     say("small files")
     tell_small(found, *case_small(hubless, work))
-    say("first byte from a neighbour")
-    tell_first_byte(found, case_first_byte(hubless, work))
     say("from_pretrained")
     tell_loading(found, case_loading(hubless, work))
-    say("pull-through")
-    tell_pull_through(found, case_pull_through(hubless, work))
+    with Net() as net:
+        a, b = net.host("a"), net.host("b")
+        say("first byte from a neighbour")
+        tell_first_byte(found, case_first_byte(hubless, work, a, b))
+        say("pull-through")
+        tell_pull_through(found, case_pull_through(hubless, work, a, b))
     return found
 
 
@@ -39,17 +42,16 @@ def measure(hubless, work):
 
 def case_small(hubless, work):
     """HEAD and GET a second of a held file of 3,000 bytes, and of olah from its own cache."""
-    a = next(iter(HOSTS))
     random_file(work / "small" / "config.json", 3000)
     rates, peak = {}, 0
-    with Node(hubless, fresh(work / "small-node"), a) as node:
+    with Node(hubless, fresh(work / "small-node")) as node:
         node.ask("add", work / "small", "bench/small")
         place = "bench/small/resolve/main/config.json"
-        with olah(work, a, node.hello["http"]) as mirror:
+        with olah(work, node.hello["http"]) as mirror:
             for turn in range(RUNS + 1):
                 for name, base in (("hubless", node.hello["http"]), ("olah", mirror)):
                     for method in ("HEAD", "GET"):
-                        rate = requests_a_second(a, method, f"{base}/{place}", SECONDS if name == "hubless" else 3)
+                        rate = requests_a_second(method, f"{base}/{place}", SECONDS if name == "hubless" else 3)
                         if turn:
                             rates.setdefault((name, method), []).append(rate)
         peak = node.peak_mib()
@@ -59,20 +61,19 @@ def case_small(hubless, work):
 class olah:
     """An olah whose upstream is `hub`, with the small file in its cache; gives its address."""
 
-    def __init__(self, work, host, hub):
+    def __init__(self, work, hub):
         self.netloc = "127.0.0.1:18091"
         upstream = urllib.parse.urlsplit(hub).netloc
         command = [install_python("olah", OLAH) / "olah-cli", "--host", "127.0.0.1", "--port", "18091", "--hf-scheme", "http",
                    "--mirror-scheme", "http", "--metadata-cache-ttl", "3600", "--repos-path", work / "olah", "--log-path", work / "olah-log"]
         for option, value in (("hf", upstream), ("hf-lfs", upstream), ("mirror", self.netloc), ("mirror-lfs", self.netloc)):
             command += [f"--{option}-netloc", value]
-        self.host = host
-        self.process = Process(command, host, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=work)
+        self.process = Process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=work)
 
     def __enter__(self):
         url = f"http://{self.netloc}/bench/small/resolve/main/config.json"
         for _ in range(60):
-            code = subprocess.run(["ip", "netns", "exec", self.host, "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url],
+            code = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", url],
                                   capture_output=True, text=True).stdout
             if code == "200":
                 return f"http://{self.netloc}"
@@ -83,15 +84,14 @@ class olah:
         self.process.__exit__(*failure)
 
 
-def requests_a_second(host, method, url, seconds):
+def requests_a_second(method, url, seconds):
     """GETs by wrk. wrk waits for the body that a HEAD's Content-Length speaks of, so HEADs are by ab."""
-    inside = ["ip", "netns", "exec", host]
     if method == "GET":
-        said = output(*inside, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url)
+        said = output("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url)
         refuse = re.search(r"Non-2xx|Socket errors", said)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     else:
-        said = output(*inside, "ab", "-q", "-i", "-k", "-c", CONNECTIONS, "-t", seconds, "-n", "10000000", url)
+        said = output("ab", "-q", "-i", "-k", "-c", CONNECTIONS, "-t", seconds, "-n", "10000000", url)
         refuse = re.search(r"Non-2xx|Failed requests:\s+[1-9]", said)
         rate = re.search(r"Requests per second:\s+([\d.]+)", said)
     if refuse:
@@ -112,10 +112,9 @@ def tell_small(found, rates, peak):
 # --- a neighbour's files ------------------------------------------------------------------------------------------
 
 
-def case_first_byte(hubless, work):
+def case_first_byte(hubless, work, a, b):
     """Milliseconds until curl has the first byte of files that only the other host holds. The first one includes finding the
     name and the manifest."""
-    a, b = HOSTS
     for n in range(NEIGHBOURS_FILES):
         random_file(work / "near" / f"{n}.bin", 16 << 20)
     with Node(hubless, fresh(work / "near-a"), a) as seed:
@@ -168,7 +167,7 @@ def case_loading(hubless, work):
     if not model or not python.exists():
         say("there is no model or no Python environment; scripts/test makes both; left out")
         return None
-    with Node(hubless, fresh(work / "load"), None) as node:
+    with Node(hubless, fresh(work / "load")) as node:
         node.ask("add", model, "bench/model")
         recorder = Recorder(node.hello["http"])
         load(python, work, recorder.url, 2)
@@ -206,9 +205,8 @@ def tell_loading(found, took):
 # --- pull-through -------------------------------------------------------------------------------------------------
 
 
-def case_pull_through(hubless, work):
+def case_pull_through(hubless, work, a, b):
     """A file that only the origin has: fetched into the store, and by curl through the door, against curl from the origin."""
-    a, b = HOSTS
     random_file(work / "upstream" / "model.safetensors", SIZE)
     took = {"hubless pull from the origin": [], "curl through the door": [], "curl from the origin": []}
     place = "bench/upstream/resolve/main/model.safetensors"

@@ -1,6 +1,6 @@
 """What a case found, and how BENCHMARKS.md shows it.
 
-Results are kept beside the caches, a group of cases each, so that one group can be measured again without the others.
+Results are kept in `docs/bench`, a group of cases each, so that one group can be measured again without the others.
 """
 
 import json
@@ -12,9 +12,11 @@ import subprocess
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .tools import CACHE, TOP
+from . import pictures
+from .tools import TOP
 
-RESULTS = CACHE / "bench" / "results"
+# In the repository, so that one group can be measured anew on another machine without losing the rest.
+RESULTS = PICTURES = TOP / "docs" / "bench"
 
 
 @dataclass
@@ -44,12 +46,24 @@ class Table:
 
 
 @dataclass
+class Chart:
+    """The same figures as a picture, `docs/bench/NAME.svg`: panels are [unit, name → [median, lowest, highest], goal or None]."""
+
+    name: str
+    title: str
+    panels: list
+
+
+@dataclass
 class Found:
     """What a group of cases found."""
 
     goals: list = field(default_factory=list)
     tables: list = field(default_factory=list)
+    charts: list = field(default_factory=list)
     note: str = ""
+    # Seconds that all of it took.
+    took: float = 0.0
 
     def at_most(self, case, value, limit, unit="", digits=2):
         self.goals.append(Goal(case, f"≤ {limit:g}{unit}", f"{value:.{digits}f}{unit}", value <= limit))
@@ -75,24 +89,38 @@ def machine():
 def keep(group, found):
     RESULTS.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=TOP, capture_output=True, text=True).stdout.strip()
-    (RESULTS / f"{group}.json").write_text(json.dumps({"commit": commit, "machine": machine(), **asdict(found)}))
+    (RESULTS / f"{group}.json").write_text(json.dumps({"commit": commit, "machine": machine(), **asdict(found)}, indent=1) + "\n")
 
 
 def write(groups):
-    """Writes BENCHMARKS.md from the newest results of each group; its notes stay."""
+    """Writes BENCHMARKS.md and its pictures from the newest results of each group; its notes stay."""
     kept = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in groups if (RESULTS / f"{name}.json").exists()}
     lines = ["# Benchmarks", "",
              "Written by `scripts/bench`. Ratios within one run are what counts: the machine is shared and noisy. Figures are the median of",
-             "several runs (lowest to highest), taken in turn with what they are measured against, after one that is not counted.", ""]
-    lines += ["| cases | at commit | machine |", "|---|---|---|"]
-    lines += [f"| {name} | {data['commit']} | {data['machine']} |" for name, data in kept.items()]
+             "several runs (lowest to highest), taken in turn with what they are measured against. On lines that nothing holds back, a first",
+             "run is not counted.", ""]
+    lines += ["| cases | at commit | machine | took |", "|---|---|---|---|"]
+    lines += [f"| {name} | {data['commit']} | {data['machine']} | {took(data)} |" for name, data in kept.items()]
     lines += ["", "## What was asked, and what was reached", "", "| case | goal | reached | |", "|---|---|---|---|"]
     lines += [Goal(**goal).line() for data in kept.values() for goal in data["goals"]]
     for data in kept.values():
         lines += [data["note"]] if data["note"] else []
         lines += [line for table in data["tables"] for line in Table(**table).lines()]
+        for chart in data.get("charts", []):
+            pictures.write(PICTURES / f"{chart['name']}.svg", chart["title"], chart["panels"])
+            lines += ["", f"![{chart['title']}]({(PICTURES / chart['name']).relative_to(TOP)}.svg)"]
     notes = TOP / "BENCHMARKS.md"
     old = notes.read_text().partition("## Notes")[2] if notes.exists() else ""
     lines += ["", "## Notes" + (old.rstrip() or "\n\nNone."), ""]
     notes.write_text("\n".join(lines))
     print("\n".join(lines))
+
+
+def took(data):
+    return f"{data['took']:.0f} s" if data.get("took") else ""
+
+
+def show(found):
+    """Prints what was found, and keeps nothing."""
+    lines = [goal.line() for goal in found.goals]
+    print("\n".join(lines + [line for table in found.tables for line in table.lines()]))

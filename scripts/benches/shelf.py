@@ -6,7 +6,7 @@ import time
 import urllib.parse
 
 from .report import Found, Table
-from .tools import HOSTS, TARGET, TOP, Node, output, run, say
+from .tools import Node, build, output, run, say
 
 # As many as the Hub has.
 COUNT = int(os.environ.get("HUBLESS_BENCH_REPOS", 3_200_000))
@@ -17,11 +17,9 @@ ASKED = ["sort=downloads&limit=20", "search=llama&sort=likes&limit=100", "filter
 
 def measure(hubless, work):
     """All cases of this file. The generator is a process of its own, so its memory does not count."""
-    say("building the generator (release)")
-    run("cargo", "build", "--release", "--locked", "-p", "hubless-store", "--example", "catalogue", cwd=TOP,
-        env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)})
-    example, data, host = TARGET / "release" / "examples" / "catalogue", work / "shelf-node", next(iter(HOSTS))
-    with Node(hubless, data, host):
+    example = build("examples/catalogue", "-p", "hubless-store", "--example", "catalogue")
+    data = work / "shelf-node"
+    with Node(hubless, data):
         pass  # makes the folder, its key and its owner's note
     say(f"making {COUNT} repositories")
     run(example, "generate", data, COUNT)
@@ -29,17 +27,17 @@ def measure(hubless, work):
     index = json.loads(output(example, "measure", data))
     say("asking a node")
     begun = time.monotonic()
-    with Node(hubless, data, host) as node:
+    with Node(hubless, data) as node:
         opening = time.monotonic() - begun
-        asked = [ask(host, node.hello["http"], query) for _ in range(20) for query in ASKED]
+        asked = [ask(node.hello["http"], query) for _ in range(20) for query in ASKED]
         peak = node.peak_mib()
     return tell(index, opening, asked, peak)
 
 
-def ask(host, base, query):
+def ask(base, query):
     """Milliseconds until a listing was answered."""
     url = urllib.parse.urljoin(base, f"/api/models?{query}")
-    seconds = output("ip", "netns", "exec", host, "curl", "-sf", "-o", "/dev/null", "-w", "%{time_total}", url)
+    seconds = output("curl", "-sf", "-o", "/dev/null", "-w", "%{time_total}", url)
     return float(seconds) * 1000
 
 

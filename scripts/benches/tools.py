@@ -1,5 +1,6 @@
 """What the cases share: what they measure against, hosts, processes, timing."""
 
+import functools
 import json
 import os
 import re
@@ -19,7 +20,6 @@ SENDME_VERSION = "0.37.1"
 GIB = 1 << 30
 SIZE = int(os.environ.get("HUBLESS_BENCH_BYTES", 2 * GIB))
 RUNS = int(os.environ.get("HUBLESS_BENCH_RUNS", 5))
-HOSTS = {"hubless-a": "10.77.1.1", "hubless-b": "10.77.1.2"}
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,21 +36,37 @@ def output(*command):
 
 
 # Program → the Debian package that brings it.
-PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "b3sum": "b3sum", "openssl": "openssl", "ip": "iproute2", "wrk": "wrk", "ab": "apache2-utils"}
+PROGRAMS = {"nginx": "nginx-light", "curl": "curl", "b3sum": "b3sum", "openssl": "openssl", "ip": "iproute2", "wrk": "wrk", "ab": "apache2-utils",
+            "tc": "iproute2", "aria2c": "aria2"}
 
 
 def install_packages():
-    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+    install_debian(*{package for program, package in PROGRAMS.items() if not shutil.which(program)})
+
+
+def install_debian(*packages):
+    """Those of these Debian packages that are missing."""
+    known = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages], capture_output=True, text=True)
+    missing = [package for package in packages if f"{package} installed" not in known.stdout.splitlines()]
     if missing:
         say(f"installing {' '.join(missing)}")
         run("apt-get", "update", "-qq")
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, stdout=subprocess.DEVNULL)
 
 
+@functools.cache
+def build(program, *which):
+    """Builds a program of this workspace (release), once a run, and gives its path. HUBLESS_BENCH_BIN names a folder whose programs
+    are taken as they are."""
+    if ready := os.environ.get("HUBLESS_BENCH_BIN"):
+        return Path(ready) / Path(program).name
+    say(f"building {program} (release)")
+    run("cargo", "build", "--release", "--locked", *which, cwd=TOP, env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)})
+    return TARGET / "release" / program
+
+
 def build_hubless():
-    say("building hubless (release)")
-    run("cargo", "build", "--release", "--locked", "-p", "hubless", cwd=TOP, env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)})
-    return TARGET / "release" / "hubless"
+    return build("hubless", "-p", "hubless")
 
 
 def install_sendme():
@@ -73,32 +89,6 @@ def install_python(name, *packages):
         run(venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
         stamp.write_text(" ".join(packages))
     return venv / "bin"
-
-
-class Hosts:
-    """Two network namespaces joined by a veth pair; gone when the block ends."""
-
-    def __enter__(self):
-        self.clean()
-        a, b = HOSTS
-        for name in HOSTS:
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "link", "add", "hbl0", "netns", a, "type", "veth", "peer", "name", "hbl1", "netns", b)
-        for name, link in ((a, "hbl0"), (b, "hbl1")):
-            run("ip", "-n", name, "addr", "add", f"{HOSTS[name]}/24", "dev", link)
-            run("ip", "-n", name, "link", "set", link, "up")
-        return self
-
-    def __exit__(self, *_):
-        self.clean()
-
-    @staticmethod
-    def clean():
-        present = output("ip", "netns", "list")
-        for name in HOSTS:
-            if re.search(rf"^{name}\b", present, re.M):
-                run("ip", "netns", "del", name)
 
 
 class Process:
@@ -152,13 +142,13 @@ def timed(command, host=None, **options):
 
 
 class Node(Process):
-    """A hubless node on one of the hosts."""
+    """A hubless node on one of the hosts (`hosts.Host`), or on this machine itself."""
 
-    def __init__(self, hubless, data, host, *arguments, origin=None, open_door=False):
+    def __init__(self, hubless, data, host=None, *arguments, origin=None, open_door=False):
         self.hubless, self.data, self.host = hubless, data, host
         log = open(f"{data}.log", "a")
         upstream = ["--origin", origin] if origin else ["--no-origin"]
-        address = HOSTS[host] if host else "127.0.0.1"
+        address = host.address if host else "127.0.0.1"
         super().__init__([hubless, "--data", data, "run", "--http", f"{address if open_door else '127.0.0.1'}:0",
                           "--listen", f"{address}:0", "--no-mdns", *upstream, "--json", *arguments],
                          host, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -168,7 +158,14 @@ class Node(Process):
         self.hello = json.loads(line)
 
     def ask(self, *arguments):
-        return timed([self.hubless, "--data", self.data, *arguments], self.host)
+        with open(f"{self.data}.log", "a") as log:
+            return timed([self.hubless, "--data", self.data, *arguments], self.host, stderr=log)
+
+
+    def said(self, *arguments):
+        """What a command prints that is asked of this node."""
+        prefix = ["ip", "netns", "exec", self.host] if self.host else []
+        return output(*prefix, self.hubless, "--data", self.data, *arguments)
 
 
 NGINX = """
@@ -198,8 +195,8 @@ def sync():
 
 
 def wait_for_peer(node):
-    for _ in range(100):
-        if json.loads(output("ip", "netns", "exec", node.host, node.hubless, "--data", node.data, "peers", "--json") or "[]"):
+    for _ in range(300):
+        if json.loads(node.said("peers", "--json") or "[]"):
             return
         time.sleep(0.1)
     raise SystemExit("bench: the nodes did not find each other")

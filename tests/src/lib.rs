@@ -12,6 +12,7 @@ mod http;
 mod line;
 pub mod matrix;
 mod node;
+mod wire;
 
 pub use clients::Python;
 pub use files::{MIB, Tree, random_bytes, same_files};
@@ -19,6 +20,7 @@ pub use home::{Home, Outcome, hubless_binary};
 pub use http::{Answer, get, get_range, head};
 pub use line::Line;
 pub use node::{Node, RunOptions};
+pub use wire::{Wire, WireCount, WireOptions};
 
 /// What a story returns.
 pub type StoryResult = anyhow::Result<()>;

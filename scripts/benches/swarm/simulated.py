@@ -1,0 +1,72 @@
+"""What no machine here has hosts for: a thousand leechers in the fetch plan's simulator, and a mesh of DHT nodes in one process.
+
+Both are examples of their crates that print a line of JSON a case; what else a line says becomes a row of the table.
+"""
+
+import json
+from dataclasses import dataclass
+
+from ..report import Found, Table
+from ..tools import TOP, build, output, say
+
+
+@dataclass
+class Example:
+    """An example of a crate, the Cargo features it wants, and the longest that it may take in seconds."""
+
+    name: str
+    crate: str
+    title: str
+    features: str = ""
+    limit: int = 900
+
+
+@dataclass
+class Asked:
+    """A goal: the beginning of a case's name, the key of its line that must be at most `limit`, and what that is called."""
+
+    case: str
+    key: str
+    limit: float
+    unit: str
+    what: str
+
+
+EXAMPLES = [
+    Example("swarm", "plan", "The fetch plan in virtual time; times are shares of the fluid bound", "sim"),
+    Example("mesh", "discovery", "A mesh of DHT nodes in one process"),
+]
+ASKED = [
+    Asked("1,000 leechers", "last", 1.2, "", "simulator: 1 seed, 1,000 leechers, 10 GB in 72 shards, equal uplinks: last finisher against the fluid bound"),
+]
+
+
+def measure(_hubless, _work):
+    found = Found()
+    for example in EXAMPLES:
+        folder = TOP / "crates" / example.crate / "examples"
+        if not (folder / f"{example.name}.rs").exists() and not (folder / example.name).exists():
+            say(f"there is no example `{example.name}` in crates/{example.crate}; left out")
+            continue
+        features = ["--features", example.features] if example.features else []
+        program = build(f"examples/{example.name}", "-p", f"hubless-{example.crate}", *features, "--example", example.name)
+        say(f"running {example.name}")
+        lines = output("timeout", example.limit, program).splitlines()
+        tell(found, example.title, [json.loads(line) for line in lines if line.startswith("{")])
+    return found
+
+
+def tell(found, title, lines):
+    for line in lines:
+        for asked in ASKED:
+            if line["case"].startswith(asked.case) and asked.key in line:
+                found.at_most(asked.what, line[asked.key], asked.limit, asked.unit)
+    # A hash of the events is for comparing runs, not for reading.
+    keys = [key for key in dict.fromkeys(key for line in lines for key in line) if key not in ("case", "trace")]
+    rows = [[line["case"], *(shown(line.get(key, "")) for key in keys)] for line in lines]
+    if rows:
+        found.tables.append(Table(title, ["", *keys], rows))
+
+
+def shown(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
