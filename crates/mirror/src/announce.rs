@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use hubless_discovery::{DhtKey, Discovery, DiscoveryError};
-use hubless_store::{Catalogue, Store};
+use hubless_store::Store;
 use hubless_types::{Clock, CommitId, FileDigest, RepoId, SHARD_MIN_BYTES, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,6 @@ const ALONE_LOOK_EVERY: Duration = Duration::from_millis(500);
 const RETRY_SECS: u64 = 30;
 /// Longest wait for a withdrawal; the record expires by itself.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
-/// Repositories that are looked at between two looks at the catalogue.
-const REPO_PAGE: usize = 256;
 
 /// Announces what is due. Dropping it aborts; [`Announcer::ended`] waits for its end after its token was cancelled.
 #[must_use = "dropping the announcer stops it"]
@@ -173,7 +171,7 @@ impl Inner {
 
     /// Others are told that this node knows what names of `repo` mean, if everybody may read it.
     pub(crate) fn announce_repo(&self, repo: &RepoId) -> Result<(), MirrorError> {
-        if !self.is_open(repo)? {
+        if !self.access(repo)?.is_open() {
             return Ok(());
         }
         self.announce_key(&repo_key(repo))
@@ -215,9 +213,45 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Others are no longer told of any of these: they are not announced again, and what was announced is taken back
+    /// in the background, as far as that takes no longer than [`WITHDRAW_TIMEOUT`]; the rest expires by itself. Call
+    /// it inside a tokio runtime. Blocks a little.
+    pub(crate) fn stop_telling(&self, keys: Vec<DhtKey>) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let mut told = Vec::new();
+        for key in keys {
+            if catalogue.unschedule(&queued(&key))? {
+                told.push(key);
+            }
+        }
+        let Some(net) = self.net.as_ref().filter(|_| !told.is_empty()) else { return Ok(()) };
+        let (discovery, cancel) = (net.discovery.clone(), self.cancel.clone());
+        self.tasks.spawn(async move {
+            let each = told.into_iter().map(|key| take_back(Arc::clone(&discovery), key));
+            let all = futures::stream::iter(each).buffer_unordered(AT_ONCE).count();
+            cancel.run_until_cancelled(tokio::time::timeout(WITHDRAW_TIMEOUT, all)).await.is_some()
+        });
+        Ok(())
+    }
+}
+
 const COMMIT: u8 = b'c';
 const SHARD: u8 = b's';
-const REPO: u8 = b'r';
+const REPO: u8 = b'n';
+
+async fn take_back(discovery: Arc<dyn Discovery>, key: DhtKey) {
+    let _ = discovery.withdraw(&key).await;
+}
+
+/// How a key is spelt in the queue.
+fn queued(key: &DhtKey) -> Vec<u8> {
+    match key {
+        DhtKey::Commit(commit) => commit_key(*commit),
+        DhtKey::Shard(shard) => shard_key(*shard),
+        DhtKey::Repo(repo) => repo_key(repo),
+    }
+}
 
 fn commit_key(commit: CommitId) -> Vec<u8> {
     [&[COMMIT], &commit.as_bytes()[..]].concat()
@@ -227,9 +261,8 @@ fn shard_key(shard: Sha256) -> Vec<u8> {
     [&[SHARD], &shard.as_bytes()[..]].concat()
 }
 
-/// A repository's name may be too long for the queue: its DHT key stands for it.
 fn repo_key(repo: &RepoId) -> Vec<u8> {
-    [vec![REPO], DhtKey::Repo(repo.clone()).to_bytes()].concat()
+    [&[REPO], repo.to_string().as_bytes()].concat()
 }
 
 /// Whether peers may have the file; never if nothing of it is here.
@@ -251,19 +284,10 @@ fn read_key(store: &Store, queued: &[u8]) -> Result<Option<DhtKey>, MirrorError>
             Some(shard) if is_shared(store, &FileDigest::Sha256(shard))? => Some(DhtKey::Shard(shard)),
             _ => None,
         },
-        REPO => find_repo(catalogue, rest)?.map(DhtKey::Repo),
+        REPO => match std::str::from_utf8(rest).ok().and_then(|name| name.parse::<RepoId>().ok()) {
+            Some(repo) if catalogue.access(&repo)?.is_open() => Some(DhtKey::Repo(repo)),
+            _ => None,
+        },
         _ => None,
     })
-}
-
-fn find_repo(catalogue: &Catalogue, key: &[u8]) -> Result<Option<RepoId>, MirrorError> {
-    let mut after = None;
-    loop {
-        let page = catalogue.repos(after.as_ref(), REPO_PAGE)?;
-        let Some(last) = page.last().cloned() else { return Ok(None) };
-        after = Some(last);
-        if let Some(repo) = page.into_iter().find(|r| DhtKey::Repo(r.clone()).to_bytes() == key) {
-            return Ok(Some(repo));
-        }
-    }
 }

@@ -43,6 +43,7 @@ mod status;
 mod upstream;
 mod util;
 mod verify;
+mod withdrawn;
 
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};

@@ -2,13 +2,16 @@
 
 use hubless_types::Timestamp;
 
+use super::Catalogue;
 use super::db::Cf;
 use super::txn::Txn;
-use super::{Catalogue, MAX_KEY_BYTES};
 use crate::error::{Result, StoreError};
 
 /// Most keys that wait to be announced.
 pub const ANNOUNCE_QUEUE_MAX: u64 = 8_000_000;
+
+/// Longest key of the queue, in bytes: a repository's name fits.
+pub const ANNOUNCE_KEY_MAX_BYTES: usize = 128;
 
 /// Counts the keys in the queue.
 const COUNTER: &[u8] = b"announce";
@@ -17,7 +20,7 @@ impl Catalogue {
     /// Puts a key into the queue, or moves it to another time.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`] if the key is longer than [`MAX_KEY_BYTES`] or the queue holds
+    /// [`StoreError::TooLarge`] if the key is longer than [`ANNOUNCE_KEY_MAX_BYTES`] or the queue holds
     /// [`ANNOUNCE_QUEUE_MAX`] keys; else as [`Catalogue::set_ref`].
     pub fn schedule(&self, key: &[u8], due: Timestamp) -> Result<()> {
         self.change(|txn| schedule(txn, key, due))
@@ -88,8 +91,8 @@ fn read_due_key(bytes: &[u8]) -> Result<(Timestamp, &[u8])> {
 
 pub(super) fn schedule(txn: &mut Txn<'_>, key: &[u8], due: Timestamp) -> Result<()> {
     let too_large = |what, size, limit| Err(StoreError::TooLarge { what, size, limit });
-    if key.len() > MAX_KEY_BYTES {
-        return too_large("the key", key.len() as u64, MAX_KEY_BYTES as u64);
+    if key.len() > ANNOUNCE_KEY_MAX_BYTES {
+        return too_large("the key", key.len() as u64, ANNOUNCE_KEY_MAX_BYTES as u64);
     }
     match txn.get::<u64>(Cf::AnnounceKeys, key)? {
         Some(old) => txn.delete(Cf::AnnounceDue, due_key(old, key)),

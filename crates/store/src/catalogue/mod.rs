@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubless_types::NodeId;
 
-pub use self::announce::ANNOUNCE_QUEUE_MAX;
+pub use self::announce::{ANNOUNCE_KEY_MAX_BYTES, ANNOUNCE_QUEUE_MAX};
 pub use self::batch::Batch;
 pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
 pub(crate) use self::drafts::DraftRecord;
