@@ -51,7 +51,7 @@ async fn git_is_served_from_the_origin() -> TestResult {
 /// Whoever may not know of a private repository is answered as of one that there is not, however its name is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_repository_is_not_betrayed_by_its_name() -> TestResult {
-    let (swarm, node, _origin) = scene(Access::Private)?;
+    let (_swarm, node, _origin) = scene(Access::Private)?;
     node.store.catalogue().put_alias(&"acme/old".parse()?, &"acme/secret".parse()?)?;
     let token = format!("Bearer {TOKEN}");
     let insider = [("authorization", token.as_str())];

@@ -169,7 +169,9 @@ impl Inner {
             let ours: HashSet<&CommitId> = commits.iter().collect();
             self.each_manifest(|commit| {
                 if !ours.contains(&commit) && self.store.catalogue().is_commit_shared(commit)? {
-                    self.blobs_of(commit)?.iter().for_each(|blob| drop(only.remove(blob)));
+                    for blob in self.blobs_of(commit)? {
+                        only.remove(&blob);
+                    }
                 }
                 Ok(())
             })?;
