@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, adopt, check_config, completions, gc, list, names, peers, pin, prove, pull, run, status, unpin,
-    verify,
+    add, adopt, check_config, completions, gc, limits, list, names, peers, pin, prove, pull, reload, run,
+    status, trace, unpin, verify,
 };
 use crate::env;
 use crate::error::NodeError;
@@ -48,6 +48,9 @@ enum Command {
     Prove(prove::ProveArgs),
     Status(status::StatusArgs),
     Peers(peers::PeersArgs),
+    Trace(trace::TraceArgs),
+    Limits(limits::LimitsArgs),
+    Reload(reload::ReloadArgs),
     Verify(verify::VerifyArgs),
     Gc(gc::GcArgs),
     CheckConfig(check_config::CheckConfigArgs),
@@ -125,6 +128,9 @@ async fn converse(command: Command, context: &Context) -> Result<Exit, NodeError
         Command::Prove(args) => args.run(context).await,
         Command::Status(args) => args.run(context).await,
         Command::Peers(args) => args.run(context).await,
+        Command::Trace(args) => args.run(context).await,
+        Command::Limits(args) => args.run(context).await,
+        Command::Reload(args) => args.run(context).await,
         Command::Verify(args) => args.run(context).await,
         Command::Gc(args) => args.run(context).await,
         Command::Run(_) | Command::CheckConfig(_) | Command::Completions(_) => Ok(Exit::Ok),
@@ -173,6 +179,11 @@ mod tests {
             "hubless prove --check F org/name@main model.bin --json",
             "hubless --data D status --json",
             "hubless --data D peers",
+            "hubless --data D trace a/b@main --json",
+            "hubless --data D limits",
+            "hubless --data D limits --up 2MB/s --down unlimited --origin 50Mbit/s --for 2h --json",
+            "hubless --data D limits --reset --up-month 500GB",
+            "hubless --data D reload --json",
             "hubless --data D verify",
             "hubless --data D gc --dry-run",
             "hubless --data D check-config F",
@@ -186,9 +197,16 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for line in
-            ["hubless pull a/b/c", "hubless pin ../x", "hubless pull a/b@", "hubless run --bootstrap here:1"]
-        {
+        for line in [
+            "hubless pull a/b/c",
+            "hubless pin ../x",
+            "hubless pull a/b@",
+            "hubless run --bootstrap here:1",
+            "hubless limits --up fast",
+            "hubless limits --up 20",
+            "hubless limits --for 2h",
+            "hubless limits --up 2MB/s --for 0s",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
         let bootstrap = format!(

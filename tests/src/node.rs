@@ -134,6 +134,14 @@ impl Node {
         Ok(asked.elapsed())
     }
 
+    /// Has it read its config again.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn hang_up(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::HUP)?)
+    }
+
     /// Kills it: no time to write anything down.
     ///
     /// # Errors

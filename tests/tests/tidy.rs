@@ -14,6 +14,7 @@ const MAX_LINES: usize = 600;
 
 const TYPES: &str = "hubless-types";
 const PROOF: &str = "hubless-proof";
+const LIMITS: &str = "hubless-limits";
 const STORE: &str = "hubless-store";
 const ORIGIN: &str = "hubless-origin";
 const DISCOVERY: &str = "hubless-discovery";
@@ -28,14 +29,15 @@ const TESTS: &str = "hubless-tests";
 const ARROWS: &[(&str, &[&str])] = &[
     (TYPES, &[]),
     (PROOF, &[TYPES]),
+    (LIMITS, &[TYPES]),
     (STORE, &[TYPES]),
-    (ORIGIN, &[TYPES, PROOF]),
+    (ORIGIN, &[TYPES, PROOF, LIMITS]),
     (DISCOVERY, &[TYPES]),
-    (TRANSFER, &[TYPES, STORE]),
-    (MIRROR, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER]),
+    (TRANSFER, &[TYPES, STORE, LIMITS]),
+    (MIRROR, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER]),
     (GATEWAY, &[TYPES, MIRROR]),
-    (TESTKIT, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
-    (NODE, &[TYPES, PROOF, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
+    (TESTKIT, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
+    (NODE, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
     (TESTS, &[]),
 ];
 
@@ -43,10 +45,12 @@ const ARROWS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &str)] = &[
     ("libp2p", DISCOVERY),
     ("iroh", TRANSFER),
+    ("ring", TRANSFER),
     ("rocksdb", STORE),
     ("librocksdb", STORE),
     ("axum", GATEWAY),
     ("reqwest", ORIGIN),
+    ("lz4_flex", ORIGIN),
     ("clap", NODE),
     ("indicatif", NODE),
 ];

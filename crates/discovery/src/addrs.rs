@@ -143,6 +143,12 @@ impl Sightings {
         dedup(self.dialed.iter().copied().chain(observed).chain(listens).collect())
     }
 
+    /// Whether it was met on this machine or on this network.
+    pub(crate) fn is_near(&self) -> bool {
+        let ips = self.dialed.iter().map(SocketAddr::ip).chain(self.came_from.iter().copied());
+        ips.into_iter().any(|ip| matches!(scope(ip), Some(Scope::Loopback | Scope::Private)))
+    }
+
     /// Whether it was met over loopback: it is on this machine.
     pub(crate) fn is_local(&self) -> bool {
         let ips = self.dialed.iter().map(SocketAddr::ip).chain(self.came_from.iter().copied());
@@ -153,6 +159,26 @@ impl Sightings {
 /// Whether an address that somebody told us is worth keeping.
 pub(crate) fn acceptable(addr: &SocketAddr, loopback_too: bool) -> bool {
     addr.port() != 0 && scope(addr.ip()).is_some() && (loopback_too || !is_loopback(addr))
+}
+
+/// Whether what somebody says of a third node's address may be dialled: a loopback address if the one who says so is on
+/// this machine, a private one if it is near, or if the address is in the same subnet as one of our own. Else a
+/// stranger far away could have us dial whatever lies on our own network.
+pub(crate) fn believable(addr: &SocketAddr, by_local: bool, by_near: bool, own: &[SocketAddr]) -> bool {
+    match scope(addr.ip()) {
+        Some(Scope::Global) => true,
+        Some(Scope::Private) => by_near || own.iter().any(|own| same_subnet(own.ip(), addr.ip())),
+        Some(Scope::Loopback) => by_local,
+        None => false,
+    }
+}
+
+fn same_subnet(a: IpAddr, b: IpAddr) -> bool {
+    match (a.to_canonical(), b.to_canonical()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.octets()[..8] == b.octets()[..8],
+        _ => false,
+    }
 }
 
 /// Of what others say of a provider's addresses, those worth dialling: none of our own, loopback last.
@@ -232,6 +258,17 @@ mod tests {
             ..Sightings::default()
         };
         assert_eq!(seen.dialable(), addrs("127.0.0.1:4001"));
+    }
+
+    #[test]
+    fn a_stranger_far_away_cannot_have_us_dial_our_own_network() {
+        let own = addrs("192.168.7.2:1");
+        let (loopback, here, elsewhere, far) =
+            ("127.0.0.1:80", "192.168.7.9:80", "10.1.1.1:80", "9.9.9.9:80");
+        let ok = |addr: &str, local, near| believable(&addr.parse().unwrap(), local, near, &own);
+        assert_eq!([loopback, elsewhere, here, far].map(|a| ok(a, false, false)), [false, false, true, true]);
+        assert_eq!([loopback, elsewhere].map(|a| ok(a, false, true)), [false, true]);
+        assert!(ok(loopback, true, true) && !ok("224.0.0.1:5", true, true));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the rest of the program asks of discovery: five verbs and a status.
+//! What the rest of the program asks of discovery: six verbs and a status.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use hubless_types::{NodeId, Provider};
 
-use crate::{DhtKey, DiscoveryError};
+use crate::place::Region;
+use crate::{DhtKey, DiscoveryError, PARTIAL_TTL_SECS, RECORD_TTL_SECS, Trace};
 
 /// Whether this node answers other nodes' lookups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -36,30 +37,75 @@ pub struct DiscoveryStatus {
     pub listen: Vec<SocketAddr>,
     /// Where it tells others to reach it.
     pub external: Vec<SocketAddr>,
+    /// Nodes that the network is taken to have, by how densely the routing table's are.
+    pub network: u64,
     /// Keys that this node itself announces.
     pub own_records: u64,
     /// Records kept for other nodes.
     pub other_records: u64,
 }
 
+/// How long a record is to live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lifetime {
+    /// [`RECORD_TTL_SECS`]: this node has it and keeps it.
+    Whole,
+    /// [`PARTIAL_TTL_SECS`]: this node has a part of it and is fetching the rest.
+    Partial,
+}
+
+impl Lifetime {
+    /// In seconds.
+    pub const fn secs(self) -> u64 {
+        match self {
+            Self::Whole => RECORD_TTL_SECS,
+            Self::Partial => PARTIAL_TTL_SECS,
+        }
+    }
+}
+
+/// What came of an announcement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The part of the key space around the first key whose keepers are now known: more keys in it need no walk
+    /// for a while.
+    pub region: Region,
+    /// Walks that it took.
+    pub walks: u64,
+    /// Messages that were sent with keys.
+    pub messages: u64,
+    /// Records that others keep now, over all nodes.
+    pub kept: u64,
+    /// Records that others did not want, over all nodes.
+    pub refused: u64,
+    /// Keys of which nobody took a record.
+    pub missed: Vec<Vec<u8>>,
+}
+
 /// Announce, find, withdraw.
 #[async_trait]
 pub trait Discovery: Send + Sync + 'static {
-    /// Tells the network that this node provides `key`, and returns when the walk has ended. The record lives
-    /// [`crate::RECORD_TTL_SECS`] seconds; announcing it again renews it.
+    /// Tells the network that this node provides `keys`, and returns when those who keep the records have answered.
+    /// Keys near each other share a walk and a message. The records live as long as `lifetime` says; announcing
+    /// them again renews them.
     ///
     /// # Errors
-    /// [`DiscoveryError::NoPeers`] if nobody could be told; this node itself still answers for the key to
-    /// whoever joins later. [`DiscoveryError::Timeout`] if the walk did not end;
-    /// [`DiscoveryError::Stopped`] after [`Discovery::shutdown`].
-    async fn announce(&self, key: &DhtKey) -> Result<(), DiscoveryError>;
+    /// [`DiscoveryError::NoPeers`] if nobody could be told; this node itself still answers for the keys to
+    /// whoever joins later. [`DiscoveryError::Table`]; [`DiscoveryError::Stopped`] after [`Discovery::shutdown`].
+    async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError>;
 
-    /// Takes `key` back: at once here, and as well as it goes at the nodes that keep the record (a node that
-    /// cannot be reached drops it when it expires). Withdrawing what was never announced is no error.
+    /// Takes `keys` back: at once here, and as well as it goes at the nodes that keep the records (a node that
+    /// cannot be reached drops them when they expire). Withdrawing what was never announced is no error.
     ///
     /// # Errors
     /// [`DiscoveryError::Stopped`]; [`DiscoveryError::Table`].
-    async fn withdraw(&self, key: &DhtKey) -> Result<(), DiscoveryError>;
+    async fn withdraw(&self, keys: &[DhtKey]) -> Result<(), DiscoveryError>;
+
+    /// A whole lookup of `key`, with every step of it. Ends as [`Discovery::find`] does.
+    ///
+    /// # Errors
+    /// [`DiscoveryError::Stopped`].
+    async fn trace(&self, key: &DhtKey) -> Result<Trace, DiscoveryError>;
 
     /// Providers of `key` as they are found: each once, never this node, each with at least one address. Ends
     /// when the walk ends or after the lookup timeout; dropping it stops the walk.

@@ -101,6 +101,20 @@ impl PeerBook {
         !known.is_connected() && known.failures >= MAX_FAILURES
     }
 
+    /// A peer answered a question.
+    pub(crate) fn answered(&mut self, peer: &PeerId) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.failures = 0;
+        }
+    }
+
+    /// A peer did not answer a question in time: whether it is given up.
+    pub(crate) fn unanswered(&mut self, peer: &PeerId) -> bool {
+        let Some(known) = self.peers.get_mut(peer) else { return true };
+        known.failures = known.failures.saturating_add(1);
+        known.failures >= MAX_FAILURES
+    }
+
     /// A peer has said what it speaks and where it listens.
     pub(crate) fn identified(
         &mut self,
@@ -124,6 +138,16 @@ impl PeerBook {
     /// Whether a peer was met on this machine.
     pub(crate) fn is_local(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|known| known.seen.is_local())
+    }
+
+    /// Whether a peer was met on this machine or on this network.
+    pub(crate) fn is_near(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|known| known.seen.is_near())
+    }
+
+    /// Where a peer was reached last.
+    pub(crate) fn reached_at(&self, peer: &PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer)?.seen.dialed.first().copied()
     }
 
     /// Peers of our network that are connected, and whether each is near.

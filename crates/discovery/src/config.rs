@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubless_types::{NodeId, PeerAddr};
 
-use crate::{DiscoveryError, node_id_of_secret};
+use crate::{DiscoveryError, Line, node_id_of_secret};
 
 /// Connections kept at once unless configured otherwise.
 pub const DEFAULT_MAX_CONNECTIONS: u32 = 50;
@@ -35,6 +35,10 @@ pub struct DhtConfig {
     pub allow: Option<Vec<NodeId>>,
     /// Addresses by which others reach this node, where it cannot know them itself (a forwarded port).
     pub external: Vec<SocketAddr>,
+    /// Nodes that were known before the last restart; dialled while there is nobody else.
+    pub known: Vec<PeerAddr>,
+    /// For measuring: how long what this node dials takes. `None` is the line as it is.
+    pub line: Option<Line>,
     /// Name of the network; nodes of another name do not talk with this one.
     pub network: String,
 }
@@ -51,6 +55,8 @@ impl DhtConfig {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             allow: None,
             external: Vec::new(),
+            known: Vec::new(),
+            line: None,
             network: DEFAULT_NETWORK.to_owned(),
         }
     }

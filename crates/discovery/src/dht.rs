@@ -11,9 +11,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Driver, Snapshot};
-use crate::walks::{FIND_BUFFER, FindOrder, TellOrder};
+use crate::place::Region;
+use crate::sweep::Tally;
+use crate::walks::{FIND_BUFFER, FindOrder, News, TellOrder};
 use crate::{
-    DhtConfig, DhtKey, Discovery, DiscoveryError, DiscoveryStatus, ProviderTable, node_id_of_secret, port,
+    DhtConfig, DhtKey, Discovery, DiscoveryError, DiscoveryStatus, Lifetime, ProviderTable, Told, Trace,
+    node_id_of_secret, port,
 };
 
 /// Announcements and withdrawals that may wait for the node's attention; more make their callers wait.
@@ -100,9 +103,14 @@ impl Dht {
         external.into_iter().map(|addr| PeerAddr::new(self.node, addr)).collect()
     }
 
-    async fn tell(&self, key: &DhtKey, withdraw: bool) -> Result<(), DiscoveryError> {
+    /// Nodes of the routing table that this node reached itself: whom to give as [`DhtConfig::known`] next time.
+    pub fn known(&self) -> Vec<PeerAddr> {
+        self.snapshot.borrow().known.clone()
+    }
+
+    async fn tell(&self, keys: &[DhtKey], news: News) -> Result<Tally, DiscoveryError> {
         let (reply, answer) = oneshot::channel();
-        let order = TellOrder { key: key.to_bytes(), withdraw, reply };
+        let order = TellOrder { keys: keys.iter().map(DhtKey::to_bytes).collect(), news, reply };
         self.tell.send(order).await.map_err(|_| DiscoveryError::Stopped)?;
         answer.await.map_err(|_| DiscoveryError::Stopped)?
     }
@@ -110,17 +118,30 @@ impl Dht {
 
 #[async_trait]
 impl Discovery for Dht {
-    async fn announce(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
-        self.tell(key, false).await
+    async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError> {
+        let ttl = u32::try_from(lifetime.secs()).unwrap_or(u32::MAX);
+        let Tally { walks, messages, kept, refused, missed, region, .. } =
+            self.tell(keys, News::Provided { ttl }).await?;
+        let region = region.unwrap_or_else(Region::whole);
+        Ok(Told { region, walks, messages, kept, refused, missed })
     }
 
-    async fn withdraw(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
-        self.tell(key, true).await
+    async fn withdraw(&self, keys: &[DhtKey]) -> Result<(), DiscoveryError> {
+        self.tell(keys, News::Withdrawn).await.map(drop)
+    }
+
+    async fn trace(&self, key: &DhtKey) -> Result<Trace, DiscoveryError> {
+        // Held to the end: a lookup without a reader is ended.
+        let (to, _found) = mpsc::channel(FIND_BUFFER);
+        let (trace, traced) = oneshot::channel();
+        let order = FindOrder { key: key.to_bytes(), to, trace: Some(trace) };
+        self.find.send(order).await.map_err(|_| DiscoveryError::Stopped)?;
+        traced.await.map_err(|_| DiscoveryError::Stopped)
     }
 
     fn find(&self, key: &DhtKey) -> BoxStream<'static, Provider> {
         let (to, found) = mpsc::channel(FIND_BUFFER);
-        let order = FindOrder { key: key.to_bytes(), to };
+        let order = FindOrder { key: key.to_bytes(), to, trace: None };
         let orders = self.find.clone();
         let started = async move {
             // A node that has ended finds nothing: the sender is dropped with the order and the stream ends.
@@ -147,6 +168,7 @@ impl Discovery for Dht {
             mode: now.mode,
             listen: now.listen.clone(),
             external: now.external.clone(),
+            network: now.network,
             own_records: counts.own,
             other_records: counts.others,
         }

@@ -1,7 +1,7 @@
 //! The node's own loop: one task that owns the swarm, takes orders, follows events and keeps house.
 //!
-//! What each event means is in `events`, what becomes of an order in `orders`; the decisions are in `addrs`, `bootstrap`, `book`, `lan`, `reach` and
-//! `walks`, which are pure.
+//! What each event means is in `events`, what becomes of an order in `orders`, what others are answered in `answers`; the
+//! decisions are in `addrs`, `bootstrap`, `book`, `lan`, `reach`, `seek` and `sweep`, which are pure.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
@@ -23,8 +23,10 @@ use crate::book::PeerBook;
 use crate::bootstrap::Bootstrap;
 use crate::lan::LanTable;
 use crate::net::{self, Behaviour, Names, Stack};
+use crate::place::Place;
 use crate::reach::Reach;
-use crate::records::{OwnAddrs, Records};
+use crate::records::NoRecords;
+use crate::sweep::Regions;
 use crate::walks::{FindOrder, TellOrder, Walks};
 use crate::{DhtConfig, DhtMode, DiscoveryError, ProviderTable, node_id_of_secret};
 
@@ -40,6 +42,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 const LISTEN_WAIT: Duration = Duration::from_secs(2);
 /// DNS lookups under way at once.
 const MAX_LOOKUPS: usize = 16;
+/// Most nodes that are told to be remembered for the next start.
+const MAX_KNOWN_PEERS: usize = 64;
 /// Addresses taken from one DNS name.
 const MAX_DNS_ADDRS: usize = 4;
 
@@ -53,6 +57,10 @@ pub(crate) struct Snapshot {
     pub(crate) mode: DhtMode,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) external: Vec<SocketAddr>,
+    /// How many nodes the network is taken to have.
+    pub(crate) network: u64,
+    /// Nodes to join by another time.
+    pub(crate) known: Vec<PeerAddr>,
 }
 
 /// Everything that the loop owns.
@@ -65,6 +73,11 @@ pub(crate) struct Driver {
     pub(crate) book: PeerBook,
     pub(crate) lan: LanTable,
     pub(crate) walks: Walks,
+    pub(crate) regions: Regions,
+    /// How many nodes the network was taken to have when the first of them was learned.
+    pub(crate) regions_of: u64,
+    /// Where this node lies in the key space.
+    pub(crate) place: Place,
     pub(crate) allow: Option<HashSet<PeerId>>,
     pub(crate) boot_peers: HashSet<PeerId>,
     pub(crate) listen: BTreeSet<SocketAddr>,
@@ -77,7 +90,6 @@ pub(crate) struct Driver {
     configured: bool,
     pub(crate) mdns: bool,
     pub(crate) boot: Bootstrap,
-    own: OwnAddrs,
     pub(crate) published: Vec<SocketAddr>,
     mode: DhtMode,
     /// Whether libp2p has been told the mode, which also ends its own guessing.
@@ -103,18 +115,23 @@ impl Driver {
     ) -> Result<(Self, watch::Receiver<Snapshot>), DiscoveryError> {
         let node = node_id_of_secret(&config.secret);
         let names = Names::new(&config.network)?;
-        let own = OwnAddrs::default();
         let allow = config.allow.map(|nodes| nodes.iter().filter_map(peer_of).collect::<HashSet<_>>());
         let swarm = net::build(Stack {
             secret: config.secret,
             names: names.clone(),
-            records: Records::new(node, table.clone(), clock.clone(), own.clone()),
+            line: config.line,
             mdns: config.mdns,
             allow: allow.as_ref().map(|peers| peers.iter().copied().collect()),
             max_connections: config.max_connections,
         })?;
-        let bootstrap: Vec<PeerAddr> =
-            config.bootstrap.into_iter().filter(|peer| peer.node != node).collect();
+        let others =
+            |peers: Vec<PeerAddr>| peers.into_iter().filter(|peer| peer.node != node).collect::<Vec<_>>();
+        let (bootstrap, mut known) = (others(config.bootstrap), others(config.known));
+        known.retain(|peer| {
+            let allowed = |allow: &HashSet<PeerId>| peer_of(&peer.node).is_some_and(|id| allow.contains(&id));
+            allow.as_ref().is_none_or(allowed)
+        });
+        let place = Place::of_peer(swarm.local_peer_id());
         let (snapshot, seen) = watch::channel(Snapshot::default());
         let now = Instant::now();
         let mut driver = Self {
@@ -126,6 +143,9 @@ impl Driver {
             book: PeerBook::default(),
             lan: LanTable::default(),
             walks: Walks::within(config.max_connections),
+            regions: Regions::default(),
+            regions_of: 0,
+            place,
             allow,
             boot_peers: bootstrap.iter().filter_map(|peer| peer_of(&peer.node)).collect(),
             listen: BTreeSet::new(),
@@ -135,8 +155,7 @@ impl Driver {
             reached_from_afar: false,
             changed: true,
             mdns: config.mdns,
-            boot: Bootstrap::new(bootstrap),
-            own,
+            boot: Bootstrap::new(bootstrap, known),
             published: Vec::new(),
             mode: DhtMode::Client,
             mode_told: false,
@@ -185,6 +204,8 @@ impl Driver {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let wake = self.walks.wake(Instant::now());
+            let wake = tokio::time::sleep_until(wake.unwrap_or_else(|| Instant::now() + TICK).into());
             tokio::select! {
                 () = cancel.cancelled() => break,
                 event = self.swarm.select_next_some() => self.on_event(event),
@@ -195,6 +216,7 @@ impl Driver {
                         self.dial(peer, &found);
                     }
                 }
+                () = wake => self.advance_all(Instant::now()),
                 _ = tick.tick() => self.keep_house(),
             }
             if std::mem::take(&mut self.changed) {
@@ -269,7 +291,7 @@ impl Driver {
         let _ = self.swarm.disconnect_peer_id(peer);
     }
 
-    pub(crate) fn kad(&mut self) -> &mut kad::Behaviour<Records> {
+    pub(crate) fn kad(&mut self) -> &mut kad::Behaviour<NoRecords> {
         &mut self.swarm.behaviour_mut().kad
     }
 
@@ -287,7 +309,6 @@ impl Driver {
         for new in published.iter().filter(|addr| !self.published.contains(addr)) {
             self.swarm.add_external_address(to_multiaddr(new));
         }
-        self.own.set(published.iter().map(to_multiaddr).collect());
         self.published = published;
         self.update_mode();
         self.changed = true;
@@ -313,7 +334,7 @@ impl Driver {
     }
 
     fn show(&mut self) {
-        let routes = self.routes();
+        let (routes, network, known) = (self.routes(), self.network(), self.known());
         let peers = self.peers();
         self.snapshot.send_replace(Snapshot {
             connected: self.book.ours().count(),
@@ -322,8 +343,18 @@ impl Driver {
             mode: self.mode,
             listen: self.listen.iter().copied().collect(),
             external: self.published.clone(),
+            network,
+            known,
             peers,
         });
+    }
+
+    /// Nodes of the routing table that this node has reached itself, at the address where it did.
+    fn known(&mut self) -> Vec<PeerAddr> {
+        let routed = self.routed();
+        let reached =
+            |c: &crate::seek::Contact| Some(PeerAddr::new(node_of(&c.peer)?, self.book.reached_at(&c.peer)?));
+        routed.iter().filter_map(reached).take(MAX_KNOWN_PEERS).collect()
     }
 
     /// Peers with their addresses, the near ones first.

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use libp2p::kad::{self, GetProvidersOk, InboundRequest, QueryId, QueryResult};
+use libp2p::kad;
+use libp2p::request_response::{self, Message, OutboundFailure};
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
 
+use crate::MAX_RECORD_ADDRS;
 use crate::addrs::{self, node_of, to_multiaddr, to_socket};
 use crate::book::Speaks;
 use crate::driver::Driver;
-use crate::net::{BehaviourEvent, WALK_TIMEOUT};
-use crate::records::is_withdrawal;
-use crate::walks::Purpose;
-use crate::{DiscoveryError, MAX_RECORD_ADDRS, ProviderRow, RECORD_TTL_SECS, TableVerdict, key};
+use crate::net::BehaviourEvent;
+use crate::wire::{Answer, Ask};
 
 /// Most of our addresses, as others see them, that are remembered.
 const MAX_CANDIDATES: usize = 4;
@@ -47,7 +47,8 @@ impl Driver {
 
     fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Kad(event) => self.on_kad(event),
+            BehaviourEvent::Kad(kad::Event::RoutingUpdated { .. }) => self.changed = true,
+            BehaviourEvent::Records(event) => self.on_records(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, &info);
             }
@@ -182,86 +183,26 @@ impl Driver {
         }
     }
 
-    fn on_kad(&mut self, event: kad::Event) {
+    fn on_records(&mut self, event: request_response::Event<Ask, Answer>) {
         match event {
-            kad::Event::InboundRequest { request } => self.on_request(request),
-            kad::Event::OutboundQueryProgressed { id, result, stats, step } => {
-                self.on_progress(id, result, stats.num_successes(), step.last);
-            }
-            kad::Event::RoutingUpdated { .. } => self.changed = true,
-            _ => {}
-        }
-    }
-
-    fn on_request(&mut self, request: InboundRequest) {
-        match request {
-            InboundRequest::AddProvider { record: Some(record) } => self.on_add_provider(&record),
-            InboundRequest::PutRecord { source, record: Some(record), .. } if is_withdrawal(&record) => {
-                let Some(node) = node_of(&source) else { return };
-                if let Err(error) = self.table.remove(record.key.as_ref(), &node) {
-                    tracing::error!(%error, "cannot remove a withdrawn provider record");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A peer says that it provides a key; libp2p has checked that it speaks for itself.
-    fn on_add_provider(&mut self, record: &kad::ProviderRecord) {
-        let peer = record.provider;
-        let Some(provider) = node_of(&peer).filter(|_| key::is_key(record.key.as_ref())) else { return };
-        let local = self.book.is_local(&peer);
-        let told = record.addresses.iter().filter_map(|addr| to_socket(addr, Some(&peer)));
-        let told = told.filter(|addr| addrs::acceptable(addr, local));
-        // Where it really is, before what it says.
-        let addrs = addrs::dedup(self.book.dialable(&peer).into_iter().chain(told).collect());
-        let expires = self.clock.now().plus(RECORD_TTL_SECS);
-        let row = ProviderRow { provider, addrs, expires, own: false };
-        match self.table.add(record.key.as_ref(), row) {
-            Ok(TableVerdict::Stored | TableVerdict::Displaced(_)) => {}
-            Ok(verdict) => tracing::debug!(%peer, ?verdict, "a provider record was not kept"),
-            Err(error) => tracing::error!(%error, "cannot keep a provider record"),
-        }
-    }
-
-    fn on_progress(&mut self, query: QueryId, result: QueryResult, reached: u32, last: bool) {
-        let Some(purpose) = self.walks.purpose(&query) else { return };
-        if last {
-            self.walks.ended(&query);
-        }
-        match (purpose, result) {
-            (Purpose::Tell(id), QueryResult::StartProviding(told)) => {
-                let answer = match told {
-                    Ok(_) if reached > 0 || self.book.ours().next().is_some() => Ok(()),
-                    Ok(_) => Err(DiscoveryError::NoPeers),
-                    Err(_) => Err(DiscoveryError::Timeout { secs: WALK_TIMEOUT.as_secs() }),
+            request_response::Event::Message { peer, message, .. } => match message {
+                Message::Request { .. } => self.on_ask(peer, message),
+                Message::Response { .. } => self.on_answer(peer, message),
+            },
+            request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
+                let why = match error {
+                    OutboundFailure::DialFailure => "it cannot be reached",
+                    OutboundFailure::Timeout => "it did not answer in time",
+                    OutboundFailure::ConnectionClosed => "it hung up",
+                    OutboundFailure::UnsupportedProtocols => "it does not speak of records",
+                    OutboundFailure::Io(_) => "its answer could not be read",
                 };
-                self.walks.answer(id, answer);
-            }
-            // Taken back here already; whom the walk did not reach drops it in time.
-            (Purpose::Tell(id), _) => self.walks.answer(id, Ok(())),
-            (
-                Purpose::Find(id),
-                QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
-            ) => {
-                for peer in providers {
-                    self.on_provider(id, peer);
+                if matches!(error, OutboundFailure::Timeout) {
+                    self.on_silence(peer);
                 }
-            }
-            (Purpose::Seek(id, peer), QueryResult::GetClosestPeers(Ok(found))) => {
-                self.on_sought(id, peer, found);
+                self.on_no_answer(request_id, why);
             }
             _ => {}
         }
-        if let (true, Purpose::Find(id) | Purpose::Seek(id, _)) = (last, purpose) {
-            self.walks.close_if_done(id);
-        }
-    }
-
-    /// A walk towards a provider without an address has ended.
-    fn on_sought(&mut self, id: crate::walks::WalkId, peer: PeerId, found: kad::GetClosestPeersOk) {
-        let told = found.peers.into_iter().filter(|info| info.peer_id == peer).flat_map(|info| info.addrs);
-        let told: Vec<SocketAddr> = told.filter_map(|addr| to_socket(&addr, Some(&peer))).collect();
-        self.hand_sought(id, peer, told);
     }
 }

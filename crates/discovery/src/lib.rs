@@ -10,9 +10,11 @@
 //! **Not here:** when to announce what (`mirror`), what a provider really holds (`transfer`), disk (`store`).
 
 mod addrs;
+mod answers;
 mod api;
 mod book;
 mod bootstrap;
+mod codec;
 mod config;
 mod dht;
 mod driver;
@@ -20,25 +22,36 @@ mod error;
 mod events;
 mod key;
 mod lan;
+mod line;
 mod memory;
 mod memory_table;
 mod net;
 mod orders;
+mod place;
 mod port;
 mod reach;
 mod records;
+mod seek;
+mod sweep;
 mod table;
+mod trace;
 mod walks;
+mod wire;
 
-pub use api::{DhtMode, Discovery, DiscoveryStatus};
+pub use api::{DhtMode, Discovery, DiscoveryStatus, Lifetime, Told};
 pub use config::{DEFAULT_MAX_CONNECTIONS, DEFAULT_NETWORK, DhtConfig};
 pub use dht::Dht;
 pub use error::DiscoveryError;
 pub use key::{DhtKey, node_id_of_secret};
+pub use line::Line;
 pub use memory::{MemoryDiscovery, MemorySwarm};
 pub use memory_table::MemoryTable;
+pub use place::{Place, Region};
 pub use port::pick_port;
 pub use table::{
-    MAX_KEY_BYTES, MAX_RECORD_ADDRS, MAX_RECORDS, MAX_RECORDS_PER_KEY, MAX_RECORDS_PER_PEER, ProviderRow,
-    ProviderTable, RECORD_TTL_SECS, TableCounts, TableError, TableVerdict,
+    MAX_KEY_BYTES, MAX_RECORD_ADDRS, MAX_RECORDS, MAX_RECORDS_PER_KEY, MAX_RECORDS_PER_PEER,
+    PARTIAL_TTL_SECS, ProviderRow, ProviderTable, RECORD_TTL_SECS, TableCounts, TableError, TableVerdict,
 };
+pub use trace::{Hop, HopOutcome, Trace};
+#[doc(hidden)]
+pub use wire::survives_a_round_trip;

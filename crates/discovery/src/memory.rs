@@ -9,7 +9,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use hubless_types::{NodeId, Provider, ProviderSource};
 
-use crate::{DhtKey, DhtMode, Discovery, DiscoveryError, DiscoveryStatus};
+use crate::place::Region;
+use crate::{DhtKey, DhtMode, Discovery, DiscoveryError, DiscoveryStatus, Lifetime, Told, Trace};
 
 /// A network of nodes within one process.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +19,9 @@ pub struct MemorySwarm(Arc<Mutex<Network>>);
 #[derive(Debug, Default)]
 struct Network {
     /// Who has announced what. As on the DHT, a record outlives its node's departure.
-    records: BTreeMap<Vec<u8>, BTreeSet<NodeId>>,
+    records: BTreeMap<Vec<u8>, BTreeMap<NodeId, Lifetime>>,
+    /// Who announced how many keys at a time.
+    calls: Vec<(NodeId, usize)>,
     /// Every node that was ever here, with its address.
     addrs: BTreeMap<NodeId, SocketAddr>,
     /// Nodes that take part and are not cut off.
@@ -52,6 +55,16 @@ impl MemorySwarm {
         }
     }
 
+    /// How long the record lives that `node` announced of `key`; `None` if it announced none.
+    pub fn announced(&self, node: &NodeId, key: &DhtKey) -> Option<Lifetime> {
+        self.lock().records.get(&key.to_bytes())?.get(node).copied()
+    }
+
+    /// How many keys `node` announced at a time, in order.
+    pub fn batches(&self, node: &NodeId) -> Vec<usize> {
+        self.lock().calls.iter().filter(|(by, _)| by == node).map(|(_, keys)| *keys).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Network> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,13 +90,13 @@ impl MemoryDiscovery {
             return Vec::new();
         }
         let nodes = network.records.get(key).into_iter().flatten();
-        nodes.filter_map(|node| self.provider(&network, *node, ProviderSource::Dht)).collect()
+        nodes.filter_map(|(node, _)| self.provider(&network, *node, ProviderSource::Dht)).collect()
     }
 }
 
 #[async_trait]
 impl Discovery for MemoryDiscovery {
-    async fn announce(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
+    async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError> {
         let mut network = self.swarm.lock();
         if !network.addrs.contains_key(&self.node) {
             return Err(DiscoveryError::Stopped);
@@ -91,16 +104,30 @@ impl Discovery for MemoryDiscovery {
         if !network.online.contains(&self.node) || network.online.len() == 1 {
             return Err(DiscoveryError::NoPeers);
         }
-        network.records.entry(key.to_bytes()).or_default().insert(self.node);
+        for key in keys {
+            network.records.entry(key.to_bytes()).or_default().insert(self.node, lifetime);
+        }
+        network.calls.push((self.node, keys.len()));
+        let kept = keys.len() as u64;
+        Ok(Told { region: Region::whole(), walks: 1, messages: 1, kept, refused: 0, missed: Vec::new() })
+    }
+
+    async fn withdraw(&self, keys: &[DhtKey]) -> Result<(), DiscoveryError> {
+        let mut network = self.swarm.lock();
+        for key in keys {
+            if let Some(nodes) = network.records.get_mut(&key.to_bytes()) {
+                nodes.remove(&self.node);
+            }
+        }
         Ok(())
     }
 
-    async fn withdraw(&self, key: &DhtKey) -> Result<(), DiscoveryError> {
-        let mut network = self.swarm.lock();
-        if let Some(nodes) = network.records.get_mut(&key.to_bytes()) {
-            nodes.remove(&self.node);
-        }
-        Ok(())
+    async fn trace(&self, key: &DhtKey) -> Result<Trace, DiscoveryError> {
+        let place = format!("{:016x}", key.place().lead());
+        let network = self.swarm.lock().online.len() as u64;
+        let providers = self.found(&key.to_bytes());
+        let first_millis = (!providers.is_empty()).then_some(0);
+        Ok(Trace { place, network, providers, first_millis, ..Trace::default() })
     }
 
     fn find(&self, key: &DhtKey) -> BoxStream<'static, Provider> {
@@ -119,8 +146,8 @@ impl Discovery for MemoryDiscovery {
     fn status(&self) -> DiscoveryStatus {
         let peers = self.peers().len();
         let network = self.swarm.lock();
-        let own = network.records.values().filter(|nodes| nodes.contains(&self.node)).count() as u64;
-        let all: usize = network.records.values().map(BTreeSet::len).sum();
+        let own = network.records.values().filter(|nodes| nodes.contains_key(&self.node)).count() as u64;
+        let all: usize = network.records.values().map(BTreeMap::len).sum();
         DiscoveryStatus {
             node: self.node,
             peers_connected: peers,
@@ -129,6 +156,7 @@ impl Discovery for MemoryDiscovery {
             mode: DhtMode::Server,
             listen: vec![self.addr],
             external: vec![self.addr],
+            network: network.online.len() as u64,
             own_records: own,
             other_records: all as u64 - own,
         }

@@ -14,17 +14,36 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemoryTable(Mutex<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    per_peer_max: usize,
+    max: usize,
     rows: BTreeMap<Vec<u8>, Vec<ProviderRow>>,
     per_peer: HashMap<NodeId, usize>,
     counts: TableCounts,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            per_peer_max: MAX_RECORDS_PER_PEER,
+            max: MAX_RECORDS,
+            rows: BTreeMap::new(),
+            per_peer: HashMap::new(),
+            counts: TableCounts::default(),
+        }
+    }
 }
 
 impl MemoryTable {
     /// An empty table.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty table with room for so many records of one node, and in all.
+    pub fn with_bounds(per_peer_max: usize, max: usize) -> Self {
+        Self(Mutex::new(Inner { per_peer_max, max, ..Inner::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -42,11 +61,11 @@ impl Inner {
             self.put(key, row);
             return TableVerdict::Stored;
         }
-        if self.per_peer.get(&row.provider).copied().unwrap_or(0) >= MAX_RECORDS_PER_PEER {
+        if self.per_peer.get(&row.provider).copied().unwrap_or(0) >= self.per_peer_max {
             return TableVerdict::PeerFull;
         }
         let displaced = self.make_room(key);
-        if displaced.is_none() && self.counts.others >= MAX_RECORDS as u64 {
+        if displaced.is_none() && self.counts.others >= self.max as u64 {
             return TableVerdict::TableFull;
         }
         self.put(key, row);
@@ -159,13 +178,13 @@ mod tests {
     /// Ten thousand records from one peer: its share is kept, nobody else's is touched.
     #[test]
     fn a_flood_from_one_peer_stops_at_its_share() {
-        let table = MemoryTable::new();
+        let table = MemoryTable::with_bounds(8_192, MAX_RECORDS);
         assert_eq!(add(&table, b"mine", row(0, 100, true)), TableVerdict::Stored);
         assert_eq!(add(&table, b"other", row(2, 100, false)), TableVerdict::Stored);
         let stored =
             (0..10_000u32).filter(|n| add(&table, &n.to_be_bytes(), row(1, 100, false)).is_stored()).count();
-        assert_eq!(stored, MAX_RECORDS_PER_PEER);
-        assert_eq!(table.counts(), TableCounts { own: 1, others: MAX_RECORDS_PER_PEER as u64 + 1 });
+        assert_eq!(stored, 8_192);
+        assert_eq!(table.counts(), TableCounts { own: 1, others: 8_193 });
         assert_eq!(add(&table, b"next", row(2, 100, false)), TableVerdict::Stored);
         assert_eq!(table.providers(b"mine", Timestamp(0)).unwrap().len(), 1);
     }
@@ -185,9 +204,9 @@ mod tests {
 
     #[test]
     fn the_whole_table_is_bounded_and_takes_renewals_when_full() {
-        let table = MemoryTable::new();
-        for n in 0..MAX_RECORDS as u32 {
-            let peer = 1 + n / MAX_RECORDS_PER_PEER as u32;
+        let table = MemoryTable::with_bounds(100, 2_000);
+        for n in 0..2_000_u32 {
+            let peer = 1 + n / 100;
             assert!(add(&table, &n.to_be_bytes(), row(peer, 10, false)).is_stored());
         }
         assert_eq!(add(&table, b"more", row(1_000, 10, false)), TableVerdict::TableFull);

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::{Boxed, Transport as _};
+use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
+use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify, kad, mdns,
-    noise, ping, tcp, yamux,
+    PeerId, StreamProtocol, Swarm, allow_block_list, connection_limits, identify, kad, mdns, noise, ping,
+    tcp, yamux,
 };
 
 use crate::DiscoveryError;
-use crate::records::Records;
+use crate::codec::RecordCodec;
+use crate::line::Line;
+use crate::records::NoRecords;
 
 /// Connections without a use are closed after this; the driver closes more when it has too many.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -19,8 +26,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long an answer to that may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one walk over the DHT may take, each of its two halves for an announcement.
-pub(crate) const WALK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long Kademlia's own walks may take, by which it fills its routing table.
+const WALK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer about records may take. Lookups give up earlier; a batch may wait for the other side's disk.
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Questions about records at once on one connection, both ways.
+const MAX_QUESTIONS: usize = 32;
 /// Longest Kademlia message, in bytes: twice twenty peers of six addresses fit.
 const MAX_KAD_MESSAGE: usize = 32 * 1024;
 /// Connections that may be under negotiation at once, each way.
@@ -35,13 +48,21 @@ pub(crate) struct Names {
     pub(crate) identify: String,
     /// Kademlia's protocol.
     pub(crate) kad: StreamProtocol,
+    /// The protocol of provider records.
+    pub(crate) records: StreamProtocol,
 }
 
 impl Names {
     pub(crate) fn new(network: &str) -> Result<Self, DiscoveryError> {
-        let kad = StreamProtocol::try_from_owned(format!("/{network}/kad/1"));
-        let kad = kad.map_err(|error| DiscoveryError::Start(error.to_string()))?;
-        Ok(Self { identify: format!("/{network}/id/1"), kad })
+        let protocol = |name: &str| {
+            StreamProtocol::try_from_owned(format!("/{network}/{name}/1"))
+                .map_err(|error| DiscoveryError::Start(error.to_string()))
+        };
+        Ok(Self {
+            identify: format!("/{network}/id/1"),
+            kad: protocol("kad")?,
+            records: protocol("records")?,
+        })
     }
 }
 
@@ -49,7 +70,7 @@ impl Names {
 pub(crate) struct Stack {
     pub(crate) secret: [u8; 32],
     pub(crate) names: Names,
-    pub(crate) records: Records,
+    pub(crate) line: Option<Line>,
     pub(crate) mdns: bool,
     pub(crate) allow: Option<Vec<PeerId>>,
     pub(crate) max_connections: u32,
@@ -60,7 +81,8 @@ pub(crate) struct Behaviour {
     // The two that refuse connections come first: what they deny, the others never see.
     allow: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
     limits: connection_limits::Behaviour,
-    pub(crate) kad: kad::Behaviour<Records>,
+    pub(crate) kad: kad::Behaviour<NoRecords>,
+    pub(crate) records: request_response::Behaviour<RecordCodec>,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -70,16 +92,32 @@ pub(crate) struct Behaviour {
 pub(crate) fn build(stack: Stack) -> Result<Swarm<Behaviour>, DiscoveryError> {
     let failed = |error: &dyn std::fmt::Display| DiscoveryError::Start(error.to_string());
     let keys = Keypair::ed25519_from_bytes(stack.secret).map_err(|e| failed(&e))?;
+    let me = keys.public().to_peer_id();
+    let transport = transport(&keys, stack.line.clone()).map_err(|e| failed(&e))?;
     let behaviour = behaviour(&keys, stack);
-    let swarm = SwarmBuilder::with_existing_identity(keys)
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|e| failed(&e))?
-        .with_behaviour(|_| behaviour)
-        .map_err(|e| failed(&e))?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT))
-        .build();
-    Ok(swarm)
+    let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_TIMEOUT);
+    Ok(Swarm::new(transport, behaviour, me, config))
+}
+
+fn transport(keys: &Keypair, line: Option<Line>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let (noise, yamux) = (noise::Config::new(keys)?, yamux::Config::default());
+    Ok(match line {
+        None => {
+            let up = tcp.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux);
+            TransportTimeout::new(up.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))), DIAL_TIMEOUT)
+                .boxed()
+        }
+        Some(line) => {
+            let slow = tcp.and_then(move |stream, end| {
+                let line = line.clone();
+                Box::pin(async move { Ok::<_, std::io::Error>(line.lay(stream, end).await) })
+            });
+            let up = slow.upgrade(Version::V1Lazy).authenticate(noise).multiplex(yamux);
+            let up = up.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+            TransportTimeout::new(up, DIAL_TIMEOUT).boxed()
+        }
+    })
 }
 
 fn behaviour(keys: &Keypair, stack: Stack) -> Behaviour {
@@ -93,7 +131,13 @@ fn behaviour(keys: &Keypair, stack: Stack) -> Behaviour {
     Behaviour {
         allow: stack.allow.map(allowed).into(),
         limits: connection_limits::Behaviour::new(limits(stack.max_connections)),
-        kad: kad::Behaviour::with_config(me, stack.records, kad_config(stack.names.kad)),
+        kad: kad::Behaviour::with_config(me, NoRecords, kad_config(stack.names.kad)),
+        records: request_response::Behaviour::new(
+            [(stack.names.records, ProtocolSupport::Full)],
+            request_response::Config::default()
+                .with_request_timeout(RECORDS_TIMEOUT)
+                .with_max_concurrent_streams(MAX_QUESTIONS),
+        ),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::new(ping),
         mdns: if stack.mdns { mdns_behaviour(me) } else { None }.into(),
@@ -108,7 +152,7 @@ fn kad_config(protocol: StreamProtocol) -> kad::Config {
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_caching(kad::Caching::Disabled)
-        // Announcing again is scheduled elsewhere, and value records are not kept.
+        // It keeps no records.
         .set_provider_publication_interval(None)
         .set_provider_record_ttl(None)
         .set_publication_interval(None)

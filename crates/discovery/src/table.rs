@@ -11,14 +11,16 @@ use hubless_types::{NodeId, Timestamp};
 pub const MAX_KEY_BYTES: usize = 64;
 /// Most addresses kept with a record.
 pub const MAX_RECORD_ADDRS: usize = 6;
-/// Most records that one other node may place here.
-pub const MAX_RECORDS_PER_PEER: usize = 8_192;
+/// Most records that one other node may place here: in a small network one node is told of every shard another has.
+pub const MAX_RECORDS_PER_PEER: usize = 250_000;
 /// Most other nodes kept for one key.
 pub const MAX_RECORDS_PER_KEY: usize = 64;
 /// Most records of other nodes in all.
-pub const MAX_RECORDS: usize = 262_144;
-/// How long a record lives after it was announced, in seconds (48 h).
+pub const MAX_RECORDS: usize = 2_000_000;
+/// How long a record lives after it was announced, in seconds (48 h); nobody's lives longer.
 pub const RECORD_TTL_SECS: u64 = 48 * 60 * 60;
+/// How long one lives that is announced by a node that does not have all of it yet, in seconds (1 h).
+pub const PARTIAL_TTL_SECS: u64 = 60 * 60;
 
 /// One provider record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub enum TableVerdict {
     Displaced(NodeId),
     /// Its provider has [`MAX_RECORDS_PER_PEER`] already.
     PeerFull,
-    /// The table has [`MAX_RECORDS`] already.
+    /// The table has [`MAX_RECORDS`] already, or the key so many as none makes room for.
     TableFull,
     /// Its key is longer than [`MAX_KEY_BYTES`].
     BadKey,
@@ -74,6 +76,23 @@ pub trait ProviderTable: Send + Sync + 'static {
     /// # Errors
     /// Whatever the keeper meets; a full table is a verdict, no error.
     fn add(&self, key: &[u8], row: ProviderRow) -> Result<TableVerdict, TableError>;
+
+    /// Stores `row` under each of `keys`, as [`ProviderTable::add`] does; keepers that write to disk do it in one go.
+    ///
+    /// # Errors
+    /// Whatever the keeper meets.
+    fn add_many(&self, keys: &[Vec<u8>], row: &ProviderRow) -> Result<Vec<TableVerdict>, TableError> {
+        keys.iter().map(|key| self.add(key, row.clone())).collect()
+    }
+
+    /// Removes `provider`'s rows of `keys`; how many keys it was asked for, whether or not they had one.
+    ///
+    /// # Errors
+    /// Whatever the keeper meets.
+    fn remove_many(&self, keys: &[Vec<u8>], provider: &NodeId) -> Result<usize, TableError> {
+        keys.iter().try_for_each(|key| self.remove(key, provider))?;
+        Ok(keys.len())
+    }
 
     /// Other nodes' rows of `key` that have not expired at `now`, and this node's own.
     ///

@@ -1,36 +1,51 @@
-//! Walks in progress: who waits for which Kademlia query, and until when. Speaks no libp2p but its query ids.
+//! Orders in progress: who waits for which walk, who was asked for it, and until when.
+//!
+//! **Invariant:** orders at once are bounded by the connections there are; each ends, by its walk's end or its time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use hubless_types::Provider;
 use libp2p::PeerId;
-use libp2p::kad::QueryId;
+use libp2p::request_response::OutboundRequestId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::DiscoveryError;
+use crate::seek::Seek;
+use crate::sweep::{Sweep, Tally};
+use crate::trace::{self, Trace};
 
 /// Most announcements and withdrawals under way at once; more wait in their queue.
 const MAX_TELLS: usize = 8;
 /// Most lookups under way at once.
 const MAX_FINDS: usize = 32;
-/// Connections that an announcement may need: the peers nearest to its key, and the way to them.
+/// Connections that an announcement may need: the nodes nearest to its key, and the way to them.
 const TELL_CONNECTIONS: usize = 24;
 /// Connections that a lookup needs at a time, roughly.
 const FIND_CONNECTIONS: usize = 6;
 /// Most providers that one lookup returns.
 pub(crate) const FIND_BUFFER: usize = 256;
-/// Most providers without an address that one lookup looks for.
-const MAX_SEEKS: usize = 4;
+/// Of one node's answer so many providers are handed on at once. The others wait until everybody was asked: no node
+/// shall fill a lookup with providers of its own making before an honest one was heard.
+const AT_ONCE_PER_ANSWER: usize = 4;
 /// How long a walk waits for a first peer where there is hope of one.
 pub(crate) const JOIN_WAIT: Duration = Duration::from_secs(5);
+
+/// What the network is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// We provide it, for so many seconds.
+    Provided { ttl: u32 },
+    /// We no longer do.
+    Withdrawn,
+}
 
 /// "Tell the network."
 #[derive(Debug)]
 pub(crate) struct TellOrder {
-    pub(crate) key: Vec<u8>,
-    pub(crate) withdraw: bool,
-    pub(crate) reply: oneshot::Sender<Result<(), DiscoveryError>>,
+    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) news: News,
+    pub(crate) reply: oneshot::Sender<Result<Tally, DiscoveryError>>,
 }
 
 /// "Find providers."
@@ -38,54 +53,105 @@ pub(crate) struct TellOrder {
 pub(crate) struct FindOrder {
     pub(crate) key: Vec<u8>,
     pub(crate) to: mpsc::Sender<Provider>,
+    /// Who wants to know how it went.
+    pub(crate) trace: Option<oneshot::Sender<Trace>>,
 }
 
 /// A walk's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct WalkId(u64);
 
-/// What a query is for.
+/// What a question is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// An announcement or withdrawal.
-    Tell(WalkId),
-    /// A lookup.
-    Find(WalkId),
-    /// The address of a provider that a lookup met without one.
-    Seek(WalkId, PeerId),
+    /// To get on with an order's walk.
+    Walk(WalkId),
+    /// To hand over a batch.
+    Batch(WalkId),
 }
 
+/// An announcement or withdrawal.
 #[derive(Debug)]
-struct Tell {
-    order: TellOrder,
+pub(crate) struct Telling {
+    pub(crate) news: News,
+    pub(crate) reply: oneshot::Sender<Result<Tally, DiscoveryError>>,
+    pub(crate) sweep: Sweep,
+    pub(crate) walk: Option<Seek>,
     started: bool,
     join_by: Instant,
 }
 
+/// A lookup.
 #[derive(Debug)]
-struct Find {
-    order: FindOrder,
-    started: bool,
+pub(crate) struct Finding {
+    pub(crate) order: FindOrder,
+    pub(crate) walk: Option<Seek>,
     join_by: Instant,
     until: Instant,
+    began: Instant,
     seen: HashSet<PeerId>,
-    seeks: usize,
+    held: VecDeque<Provider>,
+    named: Vec<Provider>,
+    first: Option<Duration>,
 }
 
-/// All walks.
+impl Finding {
+    /// Whether a provider was not named before in this lookup; it counts as named from now on.
+    pub(crate) fn is_new(&mut self, peer: &PeerId) -> bool {
+        self.seen.len() < FIND_BUFFER && self.seen.insert(*peer)
+    }
+
+    /// What one node named, already filtered.
+    pub(crate) fn hand(&mut self, mut found: Vec<Provider>, now: Instant) {
+        if !found.is_empty() {
+            self.first.get_or_insert(now.duration_since(self.began));
+        }
+        self.held.extend(found.split_off(found.len().min(AT_ONCE_PER_ANSWER)));
+        found.into_iter().for_each(|provider| self.send(provider));
+    }
+
+    fn send(&mut self, provider: Provider) {
+        if self.order.trace.is_some() {
+            self.named.push(provider.clone());
+        }
+        // The buffer holds as many as a lookup may name; a reader that is gone is noticed elsewhere.
+        let _ = self.order.to.try_send(provider);
+    }
+
+    /// Hands on what waited and says how it went.
+    pub(crate) fn finish(mut self, network: u64, now: Instant) {
+        while let Some(provider) = self.held.pop_front() {
+            self.send(provider);
+        }
+        let Some(to) = self.order.trace.take() else { return };
+        let millis = |d: Duration| d.as_millis() as u64;
+        let place = crate::place::Place::of_key(&self.order.key);
+        let _ = to.send(Trace {
+            place: format!("{:016x}", place.lead()),
+            bits: self.walk.as_ref().map_or(0, Seek::bits),
+            network,
+            hops: self.walk.as_ref().map(trace::hops).unwrap_or_default(),
+            providers: self.named,
+            first_millis: self.first.map(millis),
+            millis: millis(now.duration_since(self.began)),
+        });
+    }
+}
+
+/// All orders.
 #[derive(Debug)]
 pub(crate) struct Walks {
     max_tells: usize,
     max_finds: usize,
-    tells: HashMap<WalkId, Tell>,
-    finds: HashMap<WalkId, Find>,
-    queries: HashMap<QueryId, Purpose>,
+    pub(crate) tells: HashMap<WalkId, Telling>,
+    pub(crate) finds: HashMap<WalkId, Finding>,
+    asked: HashMap<OutboundRequestId, (Purpose, PeerId)>,
     next: u64,
 }
 
 impl Walks {
     /// As many at once as fit into so many connections: a walk whose dials are refused for lack of room misses
-    /// the peers it looks for.
+    /// the nodes it looks for.
     pub(crate) fn within(connections: u32) -> Self {
         let share = |each: usize, most: usize| (connections as usize / each).clamp(1, most);
         Self {
@@ -93,7 +159,7 @@ impl Walks {
             max_finds: share(FIND_CONNECTIONS, MAX_FINDS),
             tells: HashMap::new(),
             finds: HashMap::new(),
-            queries: HashMap::new(),
+            asked: HashMap::new(),
             next: 0,
         }
     }
@@ -112,67 +178,70 @@ impl Walks {
     }
 
     pub(crate) fn add_tell(&mut self, order: TellOrder, now: Instant) -> WalkId {
+        let TellOrder { keys, news, reply } = order;
         let id = self.next_id();
-        self.tells.insert(id, Tell { order, started: false, join_by: now + JOIN_WAIT });
+        let (sweep, join_by) = (Sweep::new(keys), now + JOIN_WAIT);
+        self.tells.insert(id, Telling { news, reply, sweep, walk: None, started: false, join_by });
         id
     }
 
     pub(crate) fn add_find(&mut self, order: FindOrder, now: Instant, limit: Duration) -> WalkId {
         let id = self.next_id();
-        let find = Find {
+        let find = Finding {
             order,
-            started: false,
+            walk: None,
             join_by: now + JOIN_WAIT.min(limit),
             until: now + limit,
+            began: now,
             seen: HashSet::new(),
-            seeks: 0,
+            held: VecDeque::new(),
+            named: Vec::new(),
+            first: None,
         };
         self.finds.insert(id, find);
         id
     }
 
-    /// The key of an announcement (`false`) or withdrawal (`true`).
-    pub(crate) fn tell_key(&self, id: WalkId) -> Option<(Vec<u8>, bool)> {
-        self.tells.get(&id).map(|tell| (tell.order.key.clone(), tell.order.withdraw))
-    }
-
-    pub(crate) fn find_key(&self, id: WalkId) -> Option<Vec<u8>> {
-        self.finds.get(&id).map(|find| find.order.key.clone())
-    }
-
-    /// A query was started for a walk.
-    pub(crate) fn begun(&mut self, query: QueryId, purpose: Purpose) {
-        match purpose {
-            Purpose::Tell(id) => {
-                if let Some(tell) = self.tells.get_mut(&id) {
-                    tell.started = true;
-                }
-            }
-            Purpose::Find(id) => {
-                if let Some(find) = self.finds.get_mut(&id) {
-                    find.started = true;
-                }
-            }
-            Purpose::Seek(..) => {}
-        }
-        self.queries.insert(query, purpose);
-    }
-
-    pub(crate) fn purpose(&self, query: &QueryId) -> Option<Purpose> {
-        self.queries.get(query).copied()
-    }
-
-    /// A query has ended.
-    pub(crate) fn ended(&mut self, query: &QueryId) {
-        self.queries.remove(query);
-    }
-
-    /// Walks that have not begun, because there was nobody; with those that have waited long enough marked.
-    pub(crate) fn waiting(&self, now: Instant) -> Vec<(Purpose, bool)> {
+    /// Orders that have not begun, because there was nobody; with those that have waited long enough marked.
+    pub(crate) fn waiting(&self, now: Instant) -> Vec<(WalkId, bool)> {
         let tells = self.tells.iter().filter(|(_, tell)| !tell.started);
-        let finds = self.finds.iter().filter(|(_, find)| !find.started);
-        let tells = tells.map(|(id, tell)| (Purpose::Tell(*id), now >= tell.join_by));
-        tells.chain(finds.map(|(id, find)| (Purpose::Find(*id), now >= find.join_by))).collect()
+        let finds = self.finds.iter().filter(|(_, find)| find.walk.is_none());
+        let tells = tells.map(|(id, tell)| (*id, now >= tell.join_by));
+        tells.chain(finds.map(|(id, find)| (*id, now >= find.join_by))).collect()
+    }
+
+    /// An order is begun.
+    pub(crate) fn begun(&mut self, id: WalkId) {
+        if let Some(tell) = self.tells.get_mut(&id) {
+            tell.started = true;
+        }
+    }
+
+    /// Orders that are under way.
+    pub(crate) fn running(&self) -> Vec<WalkId> {
+        let tells = self.tells.iter().filter(|(_, tell)| tell.started).map(|(id, _)| *id);
+        tells.chain(self.finds.iter().filter(|(_, find)| find.walk.is_some()).map(|(id, _)| *id)).collect()
+    }
+
+    /// The walks that are under way.
+    pub(crate) fn seeks(&mut self) -> impl Iterator<Item = &mut Seek> {
+        let tells = self.tells.values_mut().filter_map(|tell| tell.walk.as_mut());
+        tells.chain(self.finds.values_mut().filter_map(|find| find.walk.as_mut()))
+    }
+
+    /// The walk of an order.
+    pub(crate) fn seek(&mut self, id: WalkId) -> Option<&mut Seek> {
+        if let Some(tell) = self.tells.get_mut(&id) {
+            return tell.walk.as_mut();
+        }
+        self.finds.get_mut(&id).and_then(|find| find.walk.as_mut())
+    }
+
+    /// When a walk has something to do though nobody answered.
+    pub(crate) fn wake(&self, now: Instant) -> Option<Instant> {
+        let tells = self.tells.values().filter_map(|tell| tell.walk.as_ref());
+        let seeks = tells.chain(self.finds.values().filter_map(|find| find.walk.as_ref()));
+        seeks.filter_map(|seek| seek.wake(now)).min()
     }
 
     /// Lookups whose time is up or whose asker has gone.
@@ -181,62 +250,14 @@ impl Walks {
         over.map(|(id, _)| *id).collect()
     }
 
-    /// Ends an announcement or withdrawal with its answer.
-    pub(crate) fn answer(&mut self, id: WalkId, answer: Result<(), DiscoveryError>) {
-        if let Some(tell) = self.tells.remove(&id) {
-            // Whoever asked may have gone.
-            let _ = tell.order.reply.send(answer);
-        }
+    /// Somebody was asked.
+    pub(crate) fn ask(&mut self, request: OutboundRequestId, purpose: Purpose, peer: PeerId) {
+        self.asked.insert(request, (purpose, peer));
     }
 
-    /// A provider was named to a lookup: whether it is the first time.
-    pub(crate) fn is_new(&self, id: WalkId, peer: &PeerId) -> bool {
-        self.finds.get(&id).is_some_and(|find| !find.seen.contains(peer))
-    }
-
-    /// Hands a provider to whoever looks.
-    pub(crate) fn hand(&mut self, id: WalkId, peer: PeerId, provider: Provider) {
-        let Some(find) = self.finds.get_mut(&id) else { return };
-        if find.seen.len() < FIND_BUFFER && find.seen.insert(peer) {
-            // The channel holds as many as are ever sent; it can only be closed.
-            let _ = find.order.to.try_send(provider);
-        }
-    }
-
-    /// Whether a lookup may look for the address of one more provider; counts it if so.
-    pub(crate) fn may_seek(&mut self, id: WalkId, peer: &PeerId) -> bool {
-        let sought = self.queries.values().any(|purpose| *purpose == Purpose::Seek(id, *peer));
-        match self.finds.get_mut(&id) {
-            Some(find) if !sought && find.seeks < MAX_SEEKS => {
-                find.seeks += 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Ends a lookup if none of its queries runs any more.
-    pub(crate) fn close_if_done(&mut self, id: WalkId) {
-        if self.queries_of(id).is_empty() {
-            self.finds.remove(&id);
-        }
-    }
-
-    /// Ends a lookup; its queries, to be finished.
-    pub(crate) fn close(&mut self, id: WalkId) -> Vec<QueryId> {
-        self.finds.remove(&id);
-        let queries = self.queries_of(id);
-        for query in &queries {
-            self.queries.remove(query);
-        }
-        queries
-    }
-
-    fn queries_of(&self, id: WalkId) -> Vec<QueryId> {
-        let of = |purpose: &Purpose| match purpose {
-            Purpose::Tell(of) | Purpose::Find(of) | Purpose::Seek(of, _) => *of == id,
-        };
-        self.queries.iter().filter(|(_, purpose)| of(purpose)).map(|(query, _)| *query).collect()
+    /// A question has been answered, or cannot be.
+    pub(crate) fn answered(&mut self, request: &OutboundRequestId) -> Option<(Purpose, PeerId)> {
+        self.asked.remove(request)
     }
 }
 
@@ -247,34 +268,35 @@ mod tests {
 
     fn find(walks: &mut Walks, now: Instant) -> (WalkId, mpsc::Receiver<Provider>) {
         let (to, found) = mpsc::channel(FIND_BUFFER);
-        (walks.add_find(FindOrder { key: vec![1], to }, now, Duration::from_secs(2)), found)
+        let order = FindOrder { key: vec![1], to, trace: None };
+        (walks.add_find(order, now, Duration::from_secs(4)), found)
     }
 
-    fn provider() -> Provider {
-        Provider { node: NodeId::from_bytes([1; 32]), addrs: Vec::new(), source: ProviderSource::Dht }
-    }
-
-    #[test]
-    fn a_provider_named_twice_is_handed_on_once() {
-        let (mut walks, peer) = (Walks::within(50), PeerId::random());
-        let (id, mut found) = find(&mut walks, Instant::now());
-        walks.hand(id, peer, provider());
-        assert!(!walks.is_new(id, &peer));
-        walks.hand(id, peer, provider());
-        assert!(found.try_recv().is_ok());
-        assert!(found.try_recv().is_err());
+    fn provider(n: u8) -> Provider {
+        let addrs = vec![([10, 0, 0, n], 1).into()];
+        Provider { node: NodeId::from_bytes([n; 32]), addrs, source: ProviderSource::Dht }
     }
 
     #[test]
-    fn a_crowd_of_providers_is_bounded() {
-        let mut walks = Walks::within(50);
-        let (id, mut found) = find(&mut walks, Instant::now());
-        for _ in 0..1_000 {
-            walks.hand(id, PeerId::random(), provider());
-        }
-        let handed = std::iter::from_fn(|| found.try_recv().ok()).count();
-        assert_eq!(handed, FIND_BUFFER);
-        assert_eq!((0..10).filter(|_| walks.may_seek(id, &PeerId::random())).count(), MAX_SEEKS);
+    fn a_provider_is_named_once() {
+        let (mut walks, now) = (Walks::within(50), Instant::now());
+        let (id, _found) = find(&mut walks, now);
+        let (peer, find) = (PeerId::random(), walks.finds.get_mut(&id).unwrap());
+        assert!(find.is_new(&peer) && !find.is_new(&peer));
+    }
+
+    /// A node that names twenty cannot keep the one that another node names from being heard early.
+    #[test]
+    fn what_a_second_node_names_comes_before_the_rest_of_the_firsts() {
+        let (mut walks, now) = (Walks::within(50), Instant::now());
+        let (id, mut found) = find(&mut walks, now);
+        let mut find = walks.finds.remove(&id).unwrap();
+        find.hand((1..=20).map(provider).collect(), now);
+        find.hand(vec![provider(99)], now);
+        find.finish(1, now);
+        let order: Vec<u8> =
+            std::iter::from_fn(|| found.try_recv().ok()).map(|p| p.node.as_bytes()[0]).collect();
+        assert_eq!((order.len(), order[AT_ONCE_PER_ANSWER]), (21, 99));
     }
 
     #[test]
@@ -285,20 +307,22 @@ mod tests {
         assert!(walks.over(now).is_empty());
         drop(found);
         assert_eq!(walks.over(now), [first]);
-        walks.close(first);
-        assert_eq!(walks.over(now + Duration::from_secs(3)), [second]);
+        walks.finds.remove(&first);
+        assert!(walks.over(now + Duration::from_secs(4)).is_empty());
+        assert_eq!(walks.over(now + Duration::from_secs(5)), [second]);
     }
 
     #[test]
     fn a_walk_without_peers_waits_only_so_long() {
         let (mut walks, now) = (Walks::within(50), Instant::now());
-        let (reply, mut answer) = oneshot::channel();
-        let id = walks.add_tell(TellOrder { key: vec![1], withdraw: false, reply }, now);
-        assert_eq!(walks.waiting(now), [(Purpose::Tell(id), false)]);
-        assert_eq!(walks.waiting(now + JOIN_WAIT), [(Purpose::Tell(id), true)]);
-        walks.answer(id, Err(DiscoveryError::NoPeers));
-        assert!(matches!(answer.try_recv(), Ok(Err(DiscoveryError::NoPeers))));
+        let (reply, _answer) = oneshot::channel();
+        let order = TellOrder { keys: vec![vec![1]], news: News::Withdrawn, reply };
+        let id = walks.add_tell(order, now);
+        assert_eq!(walks.waiting(now), [(id, false)]);
+        assert_eq!(walks.waiting(now + JOIN_WAIT), [(id, true)]);
+        walks.begun(id);
         assert!(walks.waiting(now).is_empty());
+        assert_eq!(walks.running(), [id]);
     }
 
     #[test]
@@ -307,7 +331,7 @@ mod tests {
         assert_eq!((walks.max_tells, walks.max_finds), (2, 8));
         let kept: Vec<_> = (0..8).map(|_| find(&mut walks, now)).collect();
         assert!(!walks.may_find() && walks.may_tell());
-        walks.close(kept[0].0);
+        walks.finds.remove(&kept[0].0);
         assert!(walks.may_find());
         let (small, large) = (Walks::within(8), Walks::within(10_000));
         assert_eq!((small.max_tells, small.max_finds), (1, 1));

@@ -11,7 +11,7 @@ use common::{
     TestResult, cluster, commit, config, eventually, eventually_found, found, secret, start, start_with_clock,
 };
 use futures::StreamExt;
-use hubless_discovery::{DhtMode, Discovery, DiscoveryError, RECORD_TTL_SECS, node_id_of_secret};
+use hubless_discovery::{DhtMode, Discovery, DiscoveryError, Lifetime, RECORD_TTL_SECS, node_id_of_secret};
 use hubless_types::{Host, ManualClock, NodeId, PeerAddr, ProviderSource, Timestamp};
 
 fn id(n: u8) -> NodeId {
@@ -22,7 +22,7 @@ fn id(n: u8) -> NodeId {
 async fn a_node_alone_says_so_at_once() -> TestResult {
     let node = start(config(0, &[])).await?;
     let begun = Instant::now();
-    assert!(matches!(node.announce(&commit(1)).await, Err(DiscoveryError::NoPeers)));
+    assert!(matches!(node.announce(&[commit(1)], Lifetime::Whole).await, Err(DiscoveryError::NoPeers)));
     assert!(found(&node, &commit(1)).await.is_empty());
     assert!(begun.elapsed() < Duration::from_secs(2), "it has nobody to wait for");
     let status = node.status();
@@ -36,9 +36,9 @@ async fn a_node_alone_says_so_at_once() -> TestResult {
 async fn two_are_enough_and_need_no_pause() -> TestResult {
     let first = start(config(0, &[])).await?;
     let second = start(config(1, &first.addresses())).await?;
-    second.announce(&commit(1)).await?;
+    second.announce(&[commit(1)], Lifetime::Whole).await?;
     eventually_found(&first, &commit(1), &[id(1)]).await;
-    first.announce(&commit(2)).await?;
+    first.announce(&[commit(2)], Lifetime::Whole).await?;
     eventually_found(&second, &commit(2), &[id(0)]).await;
     let peers = second.peers();
     assert_eq!((peers.len(), peers[0].node, peers[0].source), (1, id(0), ProviderSource::Lan));
@@ -50,7 +50,7 @@ async fn two_are_enough_and_need_no_pause() -> TestResult {
 #[tokio::test]
 async fn what_was_announced_to_nobody_is_found_by_whoever_joins() -> TestResult {
     let first = start(config(0, &[])).await?;
-    assert!(first.announce(&commit(1)).await.is_err());
+    assert!(first.announce(&[commit(1)], Lifetime::Whole).await.is_err());
     let second = start(config(1, &first.addresses())).await?;
     eventually_found(&second, &commit(1), &[id(0)]).await;
     Ok(())
@@ -75,7 +75,7 @@ async fn records_survive_the_end_of_half_the_nodes() -> TestResult {
     let nodes = cluster(8).await?;
     eventually("all have met", async || nodes.iter().all(|node| node.status().routing_table == 7)).await;
     for n in 0..8 {
-        nodes[usize::from(n)].announce(&commit(n)).await?;
+        nodes[usize::from(n)].announce(&[commit(n)], Lifetime::Whole).await?;
     }
     futures::future::join_all(nodes[..4].iter().map(|node| node.shutdown())).await;
     for n in 0..8u8 {
@@ -101,10 +101,11 @@ async fn a_closed_swarm_refuses_strangers() -> TestResult {
     second.allow = members;
     let second = start(second).await?;
     let stranger = start(config(2, &first.addresses())).await?;
-    second.announce(&commit(1)).await?;
+    second.announce(&[commit(1)], Lifetime::Whole).await?;
     eventually_found(&first, &commit(1), &[id(1)]).await;
     let key = commit(1);
-    let (told, nobody) = tokio::join!(stranger.announce(&key), found(&stranger, &key));
+    let (told, nobody) =
+        tokio::join!(stranger.announce(std::slice::from_ref(&key), Lifetime::Whole), found(&stranger, &key));
     assert!(matches!(told, Err(DiscoveryError::NoPeers)) && nobody.is_empty());
     assert_eq!(found(&first, &commit(1)).await.into_iter().collect::<Vec<_>>(), [id(1)]);
     assert!(first.peers().iter().all(|peer| peer.node == id(1)));
@@ -129,7 +130,7 @@ async fn a_record_is_void_two_days_after_it_was_announced() -> TestResult {
     let keeper = start_with_clock(config(0, &[]), clock.clone()).await?;
     let holder = start(config(1, &keeper.addresses())).await?;
     let seeker = start_with_clock(config(2, &keeper.addresses()), clock.clone()).await?;
-    holder.announce(&commit(1)).await?;
+    holder.announce(&[commit(1)], Lifetime::Whole).await?;
     // Kademlia does not acknowledge a provider record: it is on its way when the walk has ended.
     eventually("the record has arrived", async || keeper.status().other_records == 1).await;
     holder.shutdown().await;
@@ -149,7 +150,7 @@ async fn an_end_is_an_end() -> TestResult {
     let addr = waiting.listen[0];
     let node = Arc::new(start(waiting).await?);
     let (told, mut lookup) = (node.clone(), node.find(&commit(1)));
-    let call = async move { told.announce(&commit(1)).await };
+    let call = async move { told.announce(&[commit(1)], Lifetime::Whole).await };
     let end = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         node.shutdown().await;
@@ -157,7 +158,7 @@ async fn an_end_is_an_end() -> TestResult {
     let (answer, found, ()) = tokio::join!(call, lookup.next(), end);
     assert!(matches!(answer, Err(DiscoveryError::Stopped)) && found.is_none());
     drop(TcpListener::bind(addr)?);
-    assert!(matches!(node.announce(&commit(1)).await, Err(DiscoveryError::Stopped)));
+    assert!(matches!(node.announce(&[commit(1)], Lifetime::Whole).await, Err(DiscoveryError::Stopped)));
     assert!(node.find(&commit(1)).next().await.is_none());
 
     let again = config(0, &[]);
@@ -190,7 +191,7 @@ async fn a_wildcard_listener_publishes_no_loopback_where_it_has_better() -> Test
     assert_eq!(status.external.iter().all(|addr| addr.ip().is_loopback()), !better);
     let second =
         start(config(1, &[PeerAddr::new(id(0), ([127, 0, 0, 1], status.listen[0].port()).into())])).await?;
-    second.announce(&commit(1)).await?;
+    second.announce(&[commit(1)], Lifetime::Whole).await?;
     eventually_found(&node, &commit(1), &[id(1)]).await;
     Ok(())
 }

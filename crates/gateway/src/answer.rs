@@ -138,6 +138,11 @@ impl Fault {
         }
     }
 
+    /// Whether asking again brings the same.
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.status == StatusCode::BAD_REQUEST
+    }
+
     /// What it says, with what can be done about it.
     pub(crate) fn text(&self) -> String {
         self.hint
@@ -183,6 +188,11 @@ struct Refusal<'a> {
 impl From<MirrorError> for Fault {
     fn from(error: MirrorError) -> Self {
         let text = error.to_string();
+        if error.spent().is_some() {
+            // Which cap, until when, and how to raise it: the owner of the node asks, or somebody who asks the owner.
+            let text = error.hint().map_or_else(|| text.clone(), |hint| format!("{text}; {hint}"));
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "MonthSpent", text).retry(MAX_RETRY_SECONDS);
+        }
         let fault = match error.kind() {
             ErrorKind::NotFound(NotFound::Repo) => Self::new(StatusCode::UNAUTHORIZED, REPO_NOT_FOUND, text),
             ErrorKind::NotFound(NotFound::Revision) => {
@@ -195,10 +205,11 @@ impl From<MirrorError> for Fault {
             ErrorKind::Disabled => Self::new(StatusCode::FORBIDDEN, "Disabled", DISABLED),
             ErrorKind::BadToken => Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", BAD_TOKEN),
             ErrorKind::BadInput => Self::new(StatusCode::BAD_REQUEST, "BadRequest", text),
-            ErrorKind::Busy => Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text)
-                .retry(error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)),
+            ErrorKind::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", text).retry(wait_of(&error))
+            }
             ErrorKind::Unavailable => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(RETRY_SECONDS)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(wait_of(&error))
             }
             ErrorKind::Integrity => Self::new(StatusCode::BAD_GATEWAY, "WrongContent", text),
             ErrorKind::Disk => logged(&error, "this node's disk failed; its log tells more"),
@@ -206,6 +217,11 @@ impl From<MirrorError> for Fault {
         };
         Self { hint: error.hint().filter(|_| !fault.status.is_server_error()).map(Into::into), ..fault }
     }
+}
+
+/// Seconds after which asking again makes sense.
+fn wait_of(error: &MirrorError) -> u64 {
+    error.retry_after().map_or(RETRY_SECONDS, |wait| wait.as_secs_f64().ceil() as u64)
 }
 
 fn logged(error: &MirrorError, shown: &str) -> Fault {
@@ -219,6 +235,9 @@ pub(crate) fn header_text(text: &str) -> HeaderValue {
     let text: String = text.chars().take(MAX_HEADER_MESSAGE).map(safe).collect();
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("?"))
 }
+
+/// What answers are.
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
 
 /// Compact JSON with its length.
 pub(crate) fn json(value: &impl Serialize) -> Response {
@@ -238,7 +257,7 @@ pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
     let len = HeaderValue::from(bytes.len());
     let mut answer = Response::new(Body::from(bytes));
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(header::CONTENT_LENGTH, len);
     answer
 }

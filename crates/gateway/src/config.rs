@@ -13,7 +13,7 @@ pub(crate) const XET_ABOVE: u64 = 50 * 1_000_000_000;
 /// How the Hub-compatible endpoint behaves.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
-    /// The version that `/healthz` and the `Server` header tell.
+    /// The version that `/healthz` tells.
     pub version: String,
     /// Most connections at once (1 or more); 256 if nothing is said.
     pub max_connections: usize,

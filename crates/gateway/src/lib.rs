@@ -3,8 +3,8 @@
 //! Requests are parsed once at the edge (`address`, `range`, `query`), answered by one file a route
 //! family (`routes`, `admin`) and leave with the headers that Hub clients look for.
 //!
-//! **Invariant:** nothing a client sends makes a panic or a 5xx; whatever is refused says why in
-//! `X-Error-Code`, `X-Error-Message` and JSON. A body that cannot be completed is cut, never padded.
+//! **Invariant:** nothing a client sends makes a panic or a 500; whatever is refused says why in
+//! `X-Error-Code`, `X-Error-Message` and JSON (a request that is no HTTP is refused by its status alone). A body that cannot be completed is cut, never padded.
 //! **Not here:** any decision about what is known, trusted or fetched (`mirror`); disk; peers.
 
 mod address;
@@ -24,11 +24,12 @@ mod query;
 mod range;
 mod revision;
 mod routes;
+mod seats;
 mod server;
 mod stall;
 mod xorb;
 
-pub use admin::{admin_router, bind_admin};
+pub use admin::{Reload, ReloadRefused, Reloaded, admin_router, bind_admin};
 pub use app::router;
 pub use config::GatewayConfig;
 pub use error::GatewayError;

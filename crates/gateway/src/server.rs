@@ -1,12 +1,13 @@
 //! Accepts connections and speaks HTTP/1.1 on them.
 //!
-//! **Invariant:** every connection is owned by the set of its server and counted against a limit; when the
+//! **Invariant:** every connection is owned by the set of its server and has a place ([`crate::seats`]); when the
 //! server is told to stop, idle connections end at once and busy ones after their present answer, or after
 //! [`DRAIN_TIMEOUT`].
 //! **Not here:** what is answered ([`crate::app`], [`crate::admin`]).
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use hubless_mirror::Mirror;
 
 use crate::error::GatewayError;
+use crate::seats::{Seat, Seats};
 use crate::stall::StallGuard;
-use crate::{GatewayConfig, admin_router, router};
+use crate::{GatewayConfig, Reload, admin_router, router};
 
 /// Longest wait for a request's head, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,9 +51,8 @@ pub async fn serve_http(
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     let local = listener.local_addr().map_err(GatewayError::Listener)?;
-    let limit = config.max_connections.clamp(1, Semaphore::MAX_PERMITS);
     let app = router(mirror, &config, Some(local));
-    serve(listener, app, limit, shutdown).await;
+    serve(listener, app, config.max_connections, shutdown).await;
     Ok(())
 }
 
@@ -63,75 +63,69 @@ pub async fn serve_http(
 pub async fn serve_admin(
     listener: UnixListener,
     mirror: Mirror,
+    reload: Option<Arc<dyn Reload>>,
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     crate::admin::narrow_socket(&listener).map_err(GatewayError::Listener)?;
-    serve(listener, admin_router(mirror), MAX_ADMIN_CONNECTIONS, shutdown).await;
+    serve(listener, admin_router(mirror, reload), MAX_ADMIN_CONNECTIONS, shutdown).await;
     Ok(())
 }
 
 /// Where connections come from.
 trait Accept: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next connection, and from which address it comes.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
-    async fn next(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.accept().await?;
+    async fn next(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+        let (stream, from) = self.accept().await?;
         // Small answers must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok((stream, Some(from.ip())))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
-    async fn next(&self) -> io::Result<UnixStream> {
-        Ok(self.accept().await?.0)
+    async fn next(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
+        Ok((self.accept().await?.0, None))
     }
 }
 
 async fn serve(listener: impl Accept, app: Router, limit: usize, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(limit));
+    let seats = Seats::new(limit);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
+        let seated = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = next_connection(&listener, &slots) => accepted,
+            seated = next_connection(&listener, &seats) => seated,
         };
-        match accepted {
-            Some((stream, slot)) => {
-                let (app, shutdown) = (app.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    converse(stream, app, shutdown).await;
-                    drop(slot);
-                });
+        match seated {
+            Ok(Some((stream, seat))) => {
+                connections.spawn(converse(stream, app.clone(), seat, shutdown.clone()));
             }
-            None => tokio::time::sleep(ACCEPT_PAUSE).await,
+            // Its address has its part of the places: it is hung up on.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
     drain(connections).await;
 }
 
-async fn next_connection<L: Accept>(
-    listener: &L,
-    slots: &Arc<Semaphore>,
-) -> Option<(L::Stream, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.next().await {
-        Ok(stream) => Some((stream, slot)),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            None
-        }
-    }
+async fn next_connection<L: Accept>(listener: &L, seats: &Seats) -> io::Result<Option<(L::Stream, Seat)>> {
+    let (stream, from) = listener.next().await?;
+    Ok(seats.take(from).await.map(|seat| (stream, seat)))
 }
 
-async fn converse<S>(stream: S, app: Router, shutdown: CancellationToken)
+async fn converse<S>(stream: S, app: Router, seat: Seat, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -140,10 +134,14 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(StallGuard::new(stream)), TowerToHyperService::new(app));
+        .serve_connection(
+            TokioIo::new(StallGuard::new(stream, seat.pulse.clone())),
+            TowerToHyperService::new(app),
+        );
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = seat.end.cancelled() => return tracing::debug!("a client that took nothing made room for others"),
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no write waits longer than [`WRITE_TIMEOUT`], so an answer cannot hold its connection slot,
 //! its file and its buffers for ever.
+//! **Not here:** who makes room for whom sooner ([`crate::seats`]).
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -12,26 +13,33 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::seats::Pulse;
+
 /// Longest wait for a client to take more bytes. Training loops that stream pause for minutes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A stream whose writes time out.
 pub(crate) struct StallGuard<S> {
     stream: S,
+    pulse: Pulse,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> StallGuard<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, waiting: None }
+    /// Tells `pulse` when the client takes nothing.
+    pub(crate) fn new(stream: S, pulse: Pulse) -> Self {
+        Self { stream, pulse, waiting: None }
     }
 
     /// Passes `polled` on; while it is pending, runs the timer.
     fn guard<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.pulse.moves();
+            }
             return polled;
         }
+        self.pulse.waits();
         let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading")))
@@ -82,7 +90,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_reads_is_let_go() {
         let (ours, theirs) = tokio::io::duplex(16);
-        let mut guarded = StallGuard::new(ours);
+        let mut guarded = StallGuard::new(ours, Pulse::default());
         let error = guarded.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);

@@ -178,3 +178,41 @@ async fn browsers_may_read() -> TestResult {
     assert!(answer.header("access-control-expose-headers").contains("X-Error-Code"));
     Ok(())
 }
+
+/// The list of many files is written as it is taken, and is the same JSON.
+#[tokio::test]
+async fn the_files_of_a_large_repository_are_all_told() -> TestResult {
+    let story = Story::begin().await?;
+    let names: Vec<String> = (0..2_500).map(|n| format!("part-{n:04}.txt")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let folder = story.swarm.folder("many", &files)?;
+    story.node.publish(&"acme/many".parse()?, folder).await?;
+
+    let all = story.get("/api/models/acme/many?blobs=1").await?;
+    assert!(all.headers.get("content-length").is_none(), "not held as a whole");
+    let json = all.json()?;
+    assert_eq!((texts(&json["siblings"], "rfilename"), &json["id"]), (names.clone(), &json!("acme/many")));
+    assert_eq!(json["siblings"][2_499]["size"], json!(1));
+    let some = story.get("/api/models/acme/many?expand[]=siblings&expand[]=sha").await?.json()?;
+    assert_eq!(texts(&some["siblings"], "rfilename"), names);
+    assert!(story.get("/api/models/acme/many?expand[]=sha").await?.json()?.get("siblings").is_none());
+    Ok(())
+}
+
+/// What nobody has is said within a client's patience, and at once to whoever asks again.
+#[tokio::test]
+async fn what_nobody_has_is_no_promise() -> TestResult {
+    let swarm = hubless_testkit::Swarm::new()?;
+    let node = swarm.node()?;
+    let folder = common::model_folder(&swarm)?;
+    node.publish(&"acme/tiny".parse()?, folder.clone()).await?;
+    std::fs::remove_file(folder.join("w.safetensors"))?;
+    let app = common::endpoint(&node);
+    let path = "/acme/tiny/resolve/main/w.safetensors";
+    let first = ask(&app, "GET", path, &[], "").await?;
+    assert_eq!(first.refusal(), (503, "Unavailable", true), "{}", first.text());
+    let began = tokio::time::Instant::now();
+    assert_eq!(ask(&app, "GET", path, &[], "").await?.refusal(), (503, "Unavailable", true));
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    Ok(())
+}

@@ -31,7 +31,7 @@ impl Served {
         let node = swarm.lone_node()?;
         let socket = swarm.folder("run", &[("x", b"")])?.join("admin.sock");
         let (stop, mut servers) = (CancellationToken::new(), JoinSet::new());
-        servers.spawn(serve_admin(bind_admin(&socket)?, node.mirror.clone(), stop.clone()));
+        servers.spawn(serve_admin(bind_admin(&socket)?, node.mirror.clone(), None, stop.clone()));
         Ok(Self { swarm, node, socket, stop, servers })
     }
 

@@ -4,13 +4,23 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use common::served::Served;
 use common::{Answer, BIG, TestResult, ask, big_bytes, model_folder};
+use futures::TryStreamExt as _;
 use hubless_gateway::{GatewayConfig, router};
-use hubless_testkit::Swarm;
+use hubless_mirror::Caller;
+use hubless_testkit::{Swarm, origin_with_xet};
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 /// Files above this go by Xet here; the real limit is 50 GB.
 const LIMIT: u64 = 1_000_000;
@@ -104,6 +114,43 @@ async fn a_reconstruction_makes_up_the_file() -> TestResult {
     let none = story.get(&format!("{cas}/v2/reconstructions/{}", "ab".repeat(32)), None).await?;
     assert_eq!(none.refusal(), (404, "EntryNotFound", true));
     Ok(())
+}
+
+/// A node that is another one's origin, and whose file plain HTTP refuses: it goes over by Xet.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_gets_the_file_where_plain_http_refuses_it() -> TestResult {
+    let swarm = Swarm::new()?;
+    let upper = swarm.lone_node()?;
+    let commit = upper.publish(&"acme/tiny".parse()?, model_folder(&swarm)?).await?.commit;
+    let config = GatewayConfig { xet_above: LIMIT, ..GatewayConfig::default() };
+    let xorbs = Arc::new(AtomicUsize::new(0));
+    let app = router(upper.mirror.clone(), &config, None).layer(from_fn_with_state(xorbs.clone(), bridge));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let mut servers = JoinSet::new();
+    servers.spawn(async move { axum::serve(listener, app).await });
+
+    let lower = swarm.node_below(vec![origin_with_xet(&url, LIMIT)?], |_| {})?;
+    let (caller, repo, path) = (Caller::anyone(), "acme/tiny".parse()?, "w.safetensors".parse()?);
+    let whole = hubless_types::ByteRange::whole(BIG as u64);
+    let reader = lower.mirror.open_file(&caller, &repo, commit, &path, whole).await?;
+    let bytes = reader.body.try_collect::<Vec<_>>().await?.concat();
+    assert!(bytes == big_bytes());
+    assert!(xorbs.load(Ordering::SeqCst) >= 2, "it came in xorbs");
+    Ok(())
+}
+
+/// Refuses large files as the Hub's plain bridge does, with what is told of them, and counts xorbs.
+async fn bridge(State(xorbs): State<Arc<AtomicUsize>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if path.contains("/xorbs/") {
+        xorbs.fetch_add(1, Ordering::SeqCst);
+    }
+    if path.contains("/resolve/") && response.headers().contains_key("x-xet-hash") {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    response
 }
 
 /// The real client, where it is installed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_discovery::Discovery;
+use hubless_limits::Limits;
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
@@ -26,6 +27,8 @@ pub struct MirrorParts {
     pub peers: Arc<dyn PeerClient>,
     /// Upstreams, in the order in which they are asked.
     pub origins: Vec<Arc<dyn Origin>>,
+    /// Caps, the same that `peers` and `origins` keep to. The mirror turns them with the clock and keeps their counts.
+    pub limits: Limits,
 }
 
 /// Settings of a mirror's decisions.
@@ -67,7 +70,7 @@ impl Default for MirrorConfig {
             honour_removal: true,
             lookup_timeout: Duration::from_secs(5),
             origin_streams: 4,
-            first_byte_timeout: Duration::from_secs(30),
+            first_byte_timeout: Duration::from_secs(9),
             claimed_wait: Duration::from_secs(8),
             parallel_files: 4,
             announce: true,

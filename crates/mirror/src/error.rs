@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::fetch::FetchError;
 use hubless_discovery::DiscoveryError;
+use hubless_limits::Spent;
 use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_proof::ProofError;
 use hubless_store::StoreError;
@@ -214,6 +215,9 @@ pub enum MirrorError {
         /// What was asked for.
         what: String,
     },
+    /// This node's bytes of the month are used up.
+    #[error(transparent)]
+    Spent(#[from] Spent),
     /// The mirror is shutting down.
     #[error("the node is stopping")]
     Stopped,
@@ -327,6 +331,8 @@ impl MirrorError {
             }
             Self::EntryNotFound { .. } => ErrorKind::NotFound(NotFound::Entry),
             Self::Untrusted { .. } | Self::Split { .. } => ErrorKind::Untrusted,
+            // Left alone because it failed: what is said is what was said while it failed.
+            Self::Origin(OriginError::Resting { .. }) => ErrorKind::Unavailable,
             Self::Origin(error) => kind_of_origin(error.kind()),
             Self::Unchecked { .. } => ErrorKind::Gated,
             Self::NotYet { .. } | Self::TooManyPacks => ErrorKind::Busy,
@@ -334,9 +340,11 @@ impl MirrorError {
             Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
             Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
             Self::Fetch(_) => ErrorKind::Unavailable,
-            Self::NoSource { .. } | Self::Offline { .. } | Self::Stopped | Self::Discovery(_) => {
-                ErrorKind::Unavailable
-            }
+            Self::Spent(_)
+            | Self::NoSource { .. }
+            | Self::Offline { .. }
+            | Self::Stopped
+            | Self::Discovery(_) => ErrorKind::Unavailable,
             Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
             Self::Parse(_)
             | Self::GitRequest(_)
@@ -387,6 +395,7 @@ impl MirrorError {
             Self::Disk { .. } => "check that the path exists, is yours to use, and that the disk is not full",
             Self::Store(error) => return error.hint().map(Into::into),
             Self::Fetch(error) => return error.hint().map(Into::into),
+            Self::Spent(spent) => spent.hint(),
             Self::Discovery(error) => return error.hint().map(Into::into),
             Self::Shared(error) => return error.hint(),
             Self::WrongSize { .. } => "ask again",
@@ -395,7 +404,27 @@ impl MirrorError {
         Some(text.to_owned())
     }
 
-    /// When asking again makes sense, for [`ErrorKind::Busy`].
+    /// The cap of the month that it is about, if it is.
+    pub fn spent(&self) -> Option<Spent> {
+        match self {
+            Self::Spent(spent)
+            | Self::Fetch(FetchError::Spent { spent, .. })
+            | Self::Origin(OriginError::Spent { spent, .. }) => Some(*spent),
+            Self::Shared(error) => error.spent(),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody who was reached had the file.
+    pub(crate) fn is_nowhere(&self) -> bool {
+        match self {
+            Self::NoSource { .. } | Self::Fetch(FetchError::NoSource { .. }) => true,
+            Self::Shared(error) => error.is_nowhere(),
+            _ => false,
+        }
+    }
+
+    /// When asking again makes sense, for [`ErrorKind::Busy`] and [`ErrorKind::Unavailable`].
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotYet { retry_after, .. } => Some(*retry_after),
@@ -403,5 +432,19 @@ impl MirrorError {
             Self::Shared(error) => error.retry_after(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_that_is_left_alone_is_out_of_reach_for_so_long() {
+        let (origin, wait) = ("https://hub.test".to_owned(), Duration::from_secs(40));
+        let resting = MirrorError::Origin(OriginError::Resting { origin: origin.clone(), wait });
+        assert_eq!((resting.kind(), resting.retry_after()), (ErrorKind::Unavailable, Some(wait)));
+        let limited = MirrorError::Origin(OriginError::Limited { origin, status: 429, wait });
+        assert_eq!((limited.kind(), limited.retry_after()), (ErrorKind::Busy, Some(wait)));
     }
 }

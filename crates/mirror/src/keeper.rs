@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use hubless_limits::Use;
 use hubless_types::Pin;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,10 @@ impl Keeper {
 async fn run(inner: Weak<Inner>, wake: Arc<Notify>) {
     loop {
         let Some(mirror) = inner.upgrade() else { return };
-        let pause = match mirror.keep_pins().await {
+        // What nobody waits for comes when there are bytes again.
+        let kept =
+            if mirror.limits.down().spent(Use::Content).is_some() { Ok(1) } else { mirror.keep_pins().await };
+        let pause = match kept {
             Ok(0) => LOOK_EVERY,
             Ok(missing) => {
                 tracing::info!(missing, "files of pinned commits are not here yet");

@@ -9,6 +9,7 @@
 //! the commit; what a stranger sends is bounded and checked before it is kept.
 //! **Not here:** HTTP, argument parsing, libp2p, iroh, RocksDB, and reading the environment.
 
+mod absent;
 mod add;
 mod adopt;
 mod announce;
@@ -21,6 +22,7 @@ pub mod fetch;
 mod gc;
 mod git_serve;
 mod keeper;
+mod limits;
 mod links;
 mod manifests;
 mod meter;
@@ -40,6 +42,7 @@ mod shelf;
 mod shown;
 mod sources;
 mod status;
+mod trace;
 mod upstream;
 mod util;
 mod verify;
@@ -48,6 +51,7 @@ mod withdrawn;
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
+pub use limits::LimitsRequest;
 pub use mirror::Mirror;
 pub use names::{
     Fork, ForkKind, MoveReport, NameReport, NamesReport, Resolved, ResolvedBy, Role, Word, age_text,
@@ -61,8 +65,10 @@ pub use request::{
     Accept, AddRequest, AdoptRequest, Caller, LIST_MAX, ListRequest, ListSort, PullRequest, PullTo,
 };
 pub use shelf::{Found, FoundPage, With};
+pub use trace::{HolderReport, LookupReport, TraceReport, TraceTarget};
 
 // What callers need to read this crate's results without naming the crates beneath it.
+pub use hubless_limits::LimitsReport;
 pub use hubless_origin::{Breaker, OriginStatus};
 pub use hubless_store::{
     RefRecord, RefSource, SHELF_PAGE_MAX, ShelfCursor, ShelfQuery, ShelfSort, ShelfTerm,

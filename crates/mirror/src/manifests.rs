@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use hubless_discovery::DhtKey;
+use hubless_limits::Use;
 use hubless_proof::{Bundle, LinkTable, blob_id};
 use hubless_store::{DigestKind, RefSource};
 use hubless_transfer::{ManifestReply, PeerClient as _};
@@ -179,6 +180,7 @@ impl Inner {
         if let Some(held) = self.proven_manifest(repo, commit).await? {
             return Ok(held);
         }
+        self.within_month(Use::Words)?;
         let roots = self.vouched_roots(repo, commit)?;
         let peers = ask_for(net, repo, commit, &roots);
         let Some(named) = repo.filter(|_| self.has_origins()) else {

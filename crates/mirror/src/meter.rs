@@ -7,6 +7,7 @@ use std::time::Duration;
 use hubless_types::{FileDigest, FileEntry};
 use tokio::time::Instant;
 
+use crate::fetch::FetchProgress;
 use crate::obtain::Gauge;
 use crate::plan::Source;
 use crate::util::locked;
@@ -16,6 +17,8 @@ use crate::{Progress, ProgressSink};
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);
 /// Over how long the rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// After so long without a byte a person is told what is waited for; then after twice as long, and so on.
+const QUIET: Duration = Duration::from_secs(5);
 /// What was held already goes by this name among the sources.
 pub(crate) const HERE: &str = "here";
 /// What came from any origin goes by this name.
@@ -34,6 +37,32 @@ struct State {
     sources: BTreeMap<Source, u64>,
     live: HashMap<FileDigest, Gauge>,
     samples: VecDeque<(Instant, u64)>,
+    quiet: Quiet,
+}
+
+/// How long nothing has come.
+#[derive(Debug, Default)]
+struct Quiet {
+    done: u64,
+    since: Option<Instant>,
+    told: Duration,
+}
+
+impl Quiet {
+    /// Notes how far it is; how long it has been quiet, where that is to be told.
+    fn look(&mut self, done: u64, now: Instant) -> Option<Duration> {
+        let since = *self.since.get_or_insert(now);
+        if done != self.done {
+            *self = Self { done, since: Some(now), told: Duration::ZERO };
+            return None;
+        }
+        let quiet = now.duration_since(since);
+        if quiet < QUIET.max(self.told * 2) {
+            return None;
+        }
+        self.told = quiet;
+        Some(quiet)
+    }
 }
 
 impl Meter {
@@ -59,11 +88,15 @@ impl Meter {
         }
     }
 
-    /// The fetch of a file ended, well or not.
-    pub(crate) fn ended(&self, digest: &FileDigest) {
+    /// The fetch of a file ended: all `whole` bytes of it are here, or it failed.
+    pub(crate) fn ended(&self, digest: &FileDigest, whole: Option<u64>) {
         let gauge = locked(&self.state).live.remove(digest);
         if let Some(gauge) = gauge {
             self.came(&gauge);
+            if let Some(whole) = whole {
+                // What nobody sent now was kept when an earlier fetch was broken off.
+                locked(&self.state).here += whole.saturating_sub(sent(&gauge.read()));
+            }
         }
     }
 
@@ -82,28 +115,38 @@ impl Meter {
     /// their short ids.
     pub(crate) fn from(&self) -> Vec<(String, u64)> {
         let state = locked(&self.state);
-        let mut sources = state.sources.clone();
-        for (source, bytes) in state.live.values().flat_map(|g| g.read().from) {
-            *sources.entry(source).or_default() += bytes;
+        let (mut sources, mut kept) = (state.sources.clone(), state.here);
+        for progress in state.live.values().map(Gauge::read) {
+            kept += progress.done.saturating_sub(sent(&progress));
+            for (source, bytes) in progress.from {
+                *sources.entry(source).or_default() += bytes;
+            }
         }
         let origin: u64 = sources.iter().filter(|(s, _)| s.is_origin()).map(|(_, bytes)| bytes).sum();
         let origin = (origin > 0).then(|| (ORIGIN.to_owned(), origin));
         let nodes = sources.into_iter().filter_map(|(s, bytes)| Some((s.node()?.short(), bytes)));
-        let here = (state.here > 0).then(|| (HERE.to_owned(), state.here));
+        let here = (kept > 0).then(|| (HERE.to_owned(), kept));
         here.into_iter().chain(origin).chain(nodes).collect()
     }
 
-    /// Tells how far it is now.
-    pub(crate) fn tell_bytes(&self) {
+    /// Tells how far it is now; for how long nothing has come, where a person should know.
+    pub(crate) fn tell_bytes(&self) -> Option<Duration> {
         let from = self.from();
         let mut state = locked(&self.state);
         let live: u64 = state.live.values().map(|g| g.read().done).sum();
         let came = from.iter().filter(|(name, _)| name != HERE).map(|(_, bytes)| bytes).sum();
         let rate = state.rate(Instant::now(), came);
         let done = state.done + live;
+        let quiet = state.quiet.look(done, Instant::now());
         drop(state);
         self.tell(Progress::Bytes { done, from, rate });
+        quiet
     }
+}
+
+/// Bytes that came of a file, from everyone together.
+fn sent(progress: &FetchProgress) -> u64 {
+    progress.from.iter().map(|(_, bytes)| bytes).sum()
 }
 
 impl State {
@@ -115,5 +158,21 @@ impl State {
         let Some((since, before)) = self.samples.front() else { return 0 };
         let millis = now.duration_since(*since).as_millis() as u64;
         (came.saturating_sub(*before) * 1000).checked_div(millis).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quiet_is_told_now_and_then() {
+        let (mut quiet, start) = (Quiet::default(), Instant::now());
+        let told: Vec<u64> =
+            (0..60).filter(|second| quiet.look(7, start + Duration::from_secs(*second)).is_some()).collect();
+        assert_eq!(told, [5, 10, 20, 40]);
+        let later = start + Duration::from_secs(60);
+        assert_eq!(quiet.look(8, later), None, "a byte came");
+        assert_eq!(quiet.look(8, later + QUIET), Some(QUIET));
     }
 }

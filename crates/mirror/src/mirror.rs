@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, RwLock};
 
+use hubless_limits::Limits;
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
@@ -11,11 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::absent::Absent;
 use crate::announce::Announcer;
 use crate::config::{MirrorConfig, MirrorParts};
 use crate::counted::Counted;
 use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
+use crate::limits::Steward;
 use crate::links::{Signed, Struck, Tables};
 use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
 use crate::obtain::Jobs;
@@ -37,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: MirrorConfig,
     pub(crate) net: Option<Net>,
+    /// Caps on what goes out and comes in.
+    pub(crate) limits: Limits,
     /// Upstreams, in the order in which they are asked.
     pub(crate) origins: Vec<Arc<dyn Origin>>,
     /// Room for bodies from them.
@@ -60,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) proofs: Flights<BlobHash>,
     /// Files that are being obtained.
     pub(crate) jobs: Jobs,
+    /// Files that nobody had a moment ago.
+    pub(crate) absent: Mutex<Absent>,
     /// Links that were found wrong, and who told them.
     pub(crate) struck: Mutex<Struck>,
     /// Which repositories blobs that are kept back came from.
@@ -77,15 +84,20 @@ pub(crate) struct Inner {
     pub(crate) publishing: Arc<tokio::sync::Mutex<()>>,
     announcer: Mutex<Option<Announcer>>,
     keeper: Mutex<Option<Keeper>>,
+    steward: Mutex<Option<Steward>>,
 }
 
 impl Mirror {
     /// Starts with a network. Call it inside a tokio runtime: the announcer and the keeper of pins run from here on.
     pub fn start(parts: MirrorParts) -> Self {
-        let MirrorParts { store, key, clock, config, discovery, peers, origins } = parts;
+        let MirrorParts { store, key, clock, config, discovery, peers, origins, limits } = parts;
         let node = key.id();
-        let fetch =
-            FetchConfig { seed: seed(node), origin_streams: config.origin_streams, ..FetchConfig::default() };
+        let fetch = FetchConfig {
+            seed: seed(node),
+            origin_streams: config.origin_streams,
+            limits: limits.clone(),
+            ..FetchConfig::default()
+        };
         let peers = Arc::new(Counted::new(peers));
         let net = Net {
             node,
@@ -94,7 +106,7 @@ impl Mirror {
             peers,
             lookup_timeout: config.lookup_timeout,
         };
-        let mirror = Self::with(store, key, clock, config, Some(net), origins);
+        let mirror = Self::with(store, key, clock, config, Some((net, limits)), origins);
         mirror.start_workers();
         mirror
     }
@@ -110,9 +122,10 @@ impl Mirror {
         key: NodeKey,
         clock: Arc<dyn Clock>,
         config: MirrorConfig,
-        net: Option<Net>,
+        net: Option<(Net, Limits)>,
         origins: Vec<Arc<dyn Origin>>,
     ) -> Self {
+        let (net, limits) = net.map_or((None, Limits::default()), |(net, limits)| (Some(net), limits));
         let inner = Inner {
             node: key.id(),
             store,
@@ -120,6 +133,7 @@ impl Mirror {
             clock,
             config,
             net,
+            limits,
             origins,
             origin_slots: upstream::slots(),
             lies: Lies::default(),
@@ -132,6 +146,7 @@ impl Mirror {
             manifests: Flights::default(),
             proofs: Flights::default(),
             jobs: Jobs::default(),
+            absent: Mutex::default(),
             struck: Mutex::default(),
             shown: Mutex::default(),
             tables: Mutex::default(),
@@ -141,17 +156,20 @@ impl Mirror {
             publishing: Arc::default(),
             announcer: Mutex::default(),
             keeper: Mutex::default(),
+            steward: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
     fn start_workers(&self) {
         let inner = &self.inner;
+        *locked(&inner.steward) = Some(Steward::start(inner));
         if let (Some(net), true) = (&inner.net, inner.config.announce) {
             let announcer = Announcer::start(
                 inner.store.clone(),
                 net.discovery.clone(),
                 inner.clock.clone(),
+                &inner.node,
                 inner.config.announce_interval,
                 inner.cancel.child_token(),
             );
@@ -187,15 +205,17 @@ impl Mirror {
         if let Some(keeper) = keeper {
             keeper.ended().await;
         }
+        let steward = locked(&self.inner.steward).take();
+        if let Some(steward) = steward {
+            steward.ended().await;
+        }
     }
 }
 
 impl Inner {
-    /// Has the announcer look at its queue now.
-    pub(crate) fn wake_announcer(&self) {
-        if let Some(announcer) = locked(&self.announcer).as_ref() {
-            announcer.wake();
-        }
+    /// Asks something of the announcer, if there is one.
+    pub(crate) fn with_announcer<T>(&self, ask: impl FnOnce(&Announcer) -> T) -> Option<T> {
+        locked(&self.announcer).as_ref().map(ask)
     }
 
     /// Has the keeper see that all that is pinned is here.
@@ -203,11 +223,6 @@ impl Inner {
         if let Some(keeper) = locked(&self.keeper).as_ref() {
             keeper.wake();
         }
-    }
-
-    /// What the announcer did since the start: made, failed.
-    pub(crate) fn announced(&self) -> (u64, u64) {
-        locked(&self.announcer).as_ref().map_or((0, 0), Announcer::counts)
     }
 }
 

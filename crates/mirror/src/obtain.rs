@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use futures::{Stream, StreamExt as _};
+use hubless_limits::Use;
 use hubless_store::{DigestKind, Draft, digest_bytes};
 use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX, Tick};
 use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, Provider, RepoId};
@@ -246,6 +247,7 @@ impl Inner {
             self.confirm(&remotes, repo, &link).await?;
             return Ok(proven(link));
         }
+        self.within_month(Use::Content)?;
         let closed = remotes.first().is_some_and(|remote| remote.errand().closed);
         let peers = async {
             // Peers have nothing of what is not open to everyone, and are not told who looks for it.
@@ -351,7 +353,12 @@ impl Inner {
             self.note_fetched(link)?;
         }
         let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
-        blocking(move || inner.share_what_comes(hash, size)).await?;
+        let digest = link.digest;
+        blocking(move || {
+            inner.share_what_comes(hash, size)?;
+            inner.announce_part(&digest, size)
+        })
+        .await?;
         let want = Want { hash: link.hash, size: link.size };
         let feed = net.feed(keys_of(commit, entry));
         Ok(net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?)

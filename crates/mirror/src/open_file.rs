@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use hubless_transfer::SMALL_FILE_MAX;
 use hubless_types::{Access, ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
+use tokio::time::Instant;
 
 use crate::body::{self, Begun, Rescue};
 use crate::links::Known;
@@ -73,11 +74,34 @@ impl Inner {
                 self.prove_if_unproven(link);
                 Ok(FileReader { entry, range, body: begun.stream() })
             }
-            (Known::Stream(link), _) if link.size > SMALL_FILE_MAX => {
+            (known, _) => self.open_absent(caller, repo, commit, entry, known, range).await,
+        }
+    }
+
+    /// Opens what is not here, unless nobody had it a moment ago.
+    async fn open_absent(
+        self: &Arc<Self>,
+        caller: &Caller,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: FileEntry,
+        known: Known,
+        range: ByteRange,
+    ) -> Result<FileReader, MirrorError> {
+        let digest = entry.digest();
+        if locked(&self.absent).is_known(&digest, Instant::now()) {
+            return Err(MirrorError::NoSource { what: format!("`{}` ({digest})", entry.path) });
+        }
+        let opened = match known {
+            Known::Stream(link) if link.size > SMALL_FILE_MAX => {
                 self.open_coming(caller, repo, commit, entry, link, range).await
             }
             _ => self.open_unproven(caller, repo, commit, entry, range).await,
+        };
+        if opened.as_ref().is_err_and(MirrorError::is_nowhere) {
+            locked(&self.absent).note(digest, Instant::now());
         }
+        opened
     }
 
     /// What is known of the file; and where it is held, its beginning: all of it in one go on one thread, since most

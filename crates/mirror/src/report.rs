@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use hubless_limits::LimitsReport;
 use hubless_origin::OriginStatus;
 use hubless_store::RefSource;
 use hubless_types::{
@@ -177,6 +178,16 @@ pub struct AnnounceStatus {
     pub made: u64,
     /// Announcements that failed since the start.
     pub failed: u64,
+    /// Walks over the DHT that they took.
+    pub walks: u64,
+    /// Messages with keys that were sent.
+    pub messages: u64,
+    /// Records that others refused, having no room.
+    pub refused: u64,
+    /// By how many seconds the longest due key is late.
+    pub late_secs: u64,
+    /// Why announcing falls behind, if it does: others then forget what this node holds.
+    pub behind: Option<String>,
 }
 
 /// How this node stands in the network.
@@ -186,6 +197,8 @@ pub struct DiscoverySummary {
     pub peers: u64,
     /// Nodes in the routing table.
     pub routing: u64,
+    /// Nodes that the network is taken to have.
+    pub network: u64,
     /// `server` or `client`.
     pub mode: String,
     /// Where it listens.
@@ -236,6 +249,8 @@ pub struct NodeStatus {
     pub fetches: Vec<FetchSummary>,
     /// The upstreams, in the order in which they are asked.
     pub origins: Vec<OriginSummary>,
+    /// Caps, and what is used of them.
+    pub limits: LimitsReport,
 }
 
 /// How an upstream is doing.

@@ -63,6 +63,9 @@ pub struct PullRequest {
     /// Whose word is taken.
     #[serde(default)]
     pub accept: Accept,
+    /// Whether other files that stand where files are written are replaced; else nothing is fetched where one does.
+    #[serde(default)]
+    pub overwrite: bool,
     /// Whether the commit is pinned as well.
     #[serde(default)]
     pub pin: bool,
@@ -81,6 +84,7 @@ impl PullRequest {
             exclude: Vec::new(),
             to: PullTo::Store,
             accept: Accept::default(),
+            overwrite: false,
             pin: false,
             token: None,
         }

@@ -9,13 +9,13 @@ use hubless_types::{CommitId, Manifest, RepoId, RepoKind, Revision};
 
 use crate::mirror::Inner;
 use crate::{
-    AnnounceStatus, DiscoverySummary, FetchSummary, ListRequest, ListSort, Mirror, MirrorError, NodeStatus,
-    OriginSummary, PeerSummary, RepoSummary,
+    DiscoverySummary, FetchSummary, ListRequest, ListSort, Mirror, MirrorError, NodeStatus, OriginSummary,
+    PeerSummary, RepoSummary,
 };
 
 /// Links that are looked up at once.
 const LINK_PAGE: usize = 4096;
-/// Keys, commits and due announcements are counted up to this.
+/// Commits are counted up to this.
 const COUNTED: usize = 100_000;
 
 impl Mirror {
@@ -37,13 +37,6 @@ impl Mirror {
         let inner = &self.inner;
         let catalogue = inner.store.catalogue();
         let usage = inner.store.blobs().usage()?;
-        let (made, failed) = inner.announced();
-        let announce = AnnounceStatus {
-            keys: catalogue.scheduled_count()?,
-            due: catalogue.due(inner.clock.now(), COUNTED)?.len() as u64,
-            made,
-            failed,
-        };
         Ok(NodeStatus {
             node: inner.node,
             online: inner.net.is_some(),
@@ -54,10 +47,11 @@ impl Mirror {
             owned_bytes: usage.owned_bytes,
             referenced_bytes: usage.referenced_bytes,
             partial_bytes: usage.partial_bytes,
-            announce,
+            announce: inner.announce_status()?,
             discovery: inner.net.as_ref().map(|net| summary(&net.discovery.status())),
             origins: inner.origins.iter().map(|origin| inner.origin_summary(origin.status())).collect(),
             fetches: inner.jobs.running().into_iter().map(fetch_summary).collect(),
+            limits: self.limits(),
         })
     }
 
@@ -81,6 +75,7 @@ fn summary(status: &hubless_discovery::DiscoveryStatus) -> DiscoverySummary {
             DhtMode::Client => "client".to_owned(),
         },
         listen: status.listen.iter().map(ToString::to_string).collect(),
+        network: status.network,
         external: status.external.iter().map(ToString::to_string).collect(),
     }
 }

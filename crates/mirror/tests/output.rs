@@ -30,10 +30,16 @@ async fn a_folder_arrives_as_it_was() -> TestResult {
     assert_ne!(out.join("run.sh").metadata()?.mode() & 0o100, 0);
     assert_eq!(out.join("w.bin").metadata()?.mode() & 0o111, 0);
 
-    // A file that is right is left alone, one that is not is replaced whole.
+    // A file that is right is left alone; one that is not is somebody's own, or replaced whole where that is asked for.
     let inode = out.join("w.bin").metadata()?.ino();
-    std::fs::write(out.join("run.sh"), b"#!/bin/XX\n")?;
-    b.pull_to(PullTo::Dir(out.clone()), a.id).await?;
+    for other in [&b"#!/bin/XX\n"[..], b"longer than what is to be there"] {
+        std::fs::write(out.join("run.sh"), other)?;
+        let error = b.pull_to(PullTo::Dir(out.clone()), a.id).await.expect_err("a file is in the way");
+        assert_eq!(error.kind(), ErrorKind::BadInput);
+        assert!(error.hint().is_some_and(|hint| hint.contains("--overwrite")), "{error}");
+        assert_eq!(std::fs::read(out.join("run.sh"))?, other);
+    }
+    b.pull_over(&out, a.id).await?;
     assert_eq!(out.join("w.bin").metadata()?.ino(), inode);
     assert_eq!(files_of(&out)?, files_of(&dir)?);
     Ok(())
@@ -52,7 +58,7 @@ async fn nothing_is_written_through_a_link() -> TestResult {
     assert_eq!(error.kind(), ErrorKind::BadInput);
     assert!(error.to_string().contains("is a symbolic link"), "{error}");
     std::fs::remove_file(out.join("sub"))?;
-    b.pull_to(PullTo::Dir(out.clone()), a.id).await?;
+    b.pull_over(&out, a.id).await?;
     assert_eq!(files_of(&outside)?, [("b".to_owned(), b"mine".to_vec())]);
     assert!(!out.join("b.txt").is_symlink());
     Ok(())

@@ -213,3 +213,41 @@ async fn a_slow_origin_means_come_back_later() -> TestResult {
     assert_eq!(node.read(commit, "w.bin", 0).await?, large);
     Ok(())
 }
+
+/// An origin that freezes is named to whoever waits for it; when it goes on, what had come is counted to nobody else.
+#[tokio::test]
+async fn who_waits_is_told_for_whom() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (origin, node, commit, large) = scene(&swarm, 8 * MIB)?;
+    let kept = 3 * MIB as u64;
+    origin.set_faults(OriginFaults { stall_after: Some(kept), ..OriginFaults::default() });
+    let (sink, mut progress) = tokio::sync::mpsc::channel(PROGRESS_QUEUE);
+    let told = async {
+        while let Some(step) = progress.recv().await {
+            if let Progress::Note { text } = step
+                && text.starts_with("nothing came for 5 s")
+            {
+                return text;
+            }
+        }
+        String::new()
+    };
+    let request = PullRequest::all(tiny(), commit.into());
+    let text = tokio::select! {
+        report = node.mirror.pull(request.clone(), sink) => anyhow::bail!("it ended: {report:?}"),
+        text = told => text,
+    };
+    assert!(text.contains("waiting for https://hub.test"), "{text}");
+
+    eventually("the fetch has no one left who wants it", async || {
+        node.mirror.status().is_ok_and(|status| status.partial_bytes >= kept - GROUP_BYTES)
+    })
+    .await?;
+    origin.set_faults(OriginFaults::default());
+    let report = node.mirror.pull(request, ignore()).await?;
+    let from: u64 = report.from.iter().map(|(_, bytes)| bytes).sum();
+    let here = report.from.iter().find(|(name, _)| name == "here").map_or(0, |(_, bytes)| *bytes);
+    assert_eq!(from, large.len() as u64, "{:?}", report.from);
+    assert!(here >= kept - GROUP_BYTES, "{:?}", report.from);
+    Ok(())
+}

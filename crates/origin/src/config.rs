@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hubless_limits::Limits;
 use url::Url;
 
 use crate::{GitOrigin, HubOrigin, Origin, OriginError};
@@ -57,6 +58,9 @@ pub struct OriginConfig {
     pub max_redirects: usize,
     /// How often one request is tried where it failed for a reason that may pass; 1 tries it once.
     pub attempts: u32,
+    /// Bytes of the largest file that a hub gives by one plain request. Larger ones are asked for by ranges only, and
+    /// through Xet where ranges are refused as well.
+    pub plain_up_to: u64,
 }
 
 impl OriginConfig {
@@ -64,6 +68,9 @@ impl OriginConfig {
     pub const MAX_REDIRECTS: usize = 5;
     /// Attempts that are made unless the config says otherwise.
     pub const ATTEMPTS: u32 = 3;
+
+    /// What the Hub's plain bridge gives whole, in bytes.
+    pub const PLAIN_UP_TO: u64 = 50_000_000_000;
 
     /// An origin at `url`, with the patience of [`Patience::default`].
     ///
@@ -88,6 +95,7 @@ impl OriginConfig {
             patience: Patience::default(),
             max_redirects: Self::MAX_REDIRECTS,
             attempts: Self::ATTEMPTS,
+            plain_up_to: Self::PLAIN_UP_TO,
         })
     }
 
@@ -97,15 +105,24 @@ impl OriginConfig {
     }
 }
 
-/// Makes the origin that `config` describes. Asks nothing of it yet.
+/// Makes the origin that `config` describes, without caps. Asks nothing of it yet.
+///
+/// # Errors
+/// As [`build_within`].
+pub fn build(config: &OriginConfig) -> Result<Arc<dyn Origin>, OriginError> {
+    build_within(config, &Limits::default())
+}
+
+/// Makes the origin that `config` describes; what it sends is taken from the caps on what comes in and from origins.
+/// Asks nothing of it yet.
 ///
 /// # Errors
 /// [`OriginError::Unusable`] if this machine cannot speak HTTP as asked (no TLS roots, a user agent that is no
 /// header).
-pub fn build(config: &OriginConfig) -> Result<Arc<dyn Origin>, OriginError> {
+pub fn build_within(config: &OriginConfig, limits: &Limits) -> Result<Arc<dyn Origin>, OriginError> {
     Ok(match config.kind {
-        OriginKind::Hub => Arc::new(HubOrigin::new(config)?),
-        OriginKind::Git => Arc::new(GitOrigin::new(config)?),
+        OriginKind::Hub => Arc::new(HubOrigin::new(config, limits)?),
+        OriginKind::Git => Arc::new(GitOrigin::new(config, limits)?),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hubless_limits::Spent;
 use hubless_proof::ProofError;
 
 /// Longest piece of an origin's own words that is kept, in characters.
@@ -62,6 +63,14 @@ pub enum OriginError {
         origin: String,
         /// How long.
         wait: Duration,
+    },
+    /// This node's bytes of the month are used up.
+    #[error("{origin} is not asked: {spent}")]
+    Spent {
+        /// Its address.
+        origin: String,
+        /// Which cap.
+        spent: Spent,
     },
     /// No connection, or it broke.
     #[error("{origin} cannot be reached: {why}")]
@@ -146,7 +155,8 @@ impl OriginError {
         match self {
             Self::Refused { kind, .. } => *kind,
             Self::Limited { .. } | Self::Resting { .. } => OriginErrorKind::Busy,
-            Self::Unreachable { .. }
+            Self::Spent { .. }
+            | Self::Unreachable { .. }
             | Self::Stalled { .. }
             | Self::Redirect { .. }
             | Self::BadUrl { .. }
@@ -178,6 +188,7 @@ impl OriginError {
             Self::BadUrl { .. } => {
                 return Some("in `[origin] urls`, write an address such as `https://huggingface.co`");
             }
+            Self::Spent { spent, .. } => return Some(spent.hint()),
             Self::Unusable { .. } => return Some("install the package `ca-certificates`"),
             _ => {}
         }

@@ -16,6 +16,7 @@ mod http;
 mod hub;
 mod pace;
 mod seen;
+pub mod xet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,13 +24,14 @@ use futures::stream::BoxStream;
 use hubless_proof::Bundle;
 use hubless_types::{ByteRange, CommitId, FileEntry, RepoId, Revision, Token};
 
-pub use config::{OriginConfig, OriginKind, Patience, build};
+pub use config::{OriginConfig, OriginKind, Patience, build, build_within};
 pub use error::{MAX_SAID_CHARS, OriginError, OriginErrorKind};
 pub use git::GitOrigin;
 pub use hub::HubOrigin;
 pub use seen::{Breaker, OriginStatus, Seen, SeenRef};
 
-/// Bytes as they arrive; nothing of them is checked yet but their number.
+/// Bytes as they arrive; nothing of them is checked yet but their number. An empty piece says that this node's own cap
+/// holds the next ones back: the origin is not slow.
 pub type OriginBody = BoxStream<'static, Result<Bytes, OriginError>>;
 
 /// One upstream. Clones of an `Arc` of it share its budget and its breaker.

@@ -5,7 +5,9 @@ mod memory_origin;
 mod swarm;
 
 // So that tests name faults without naming the crate beneath.
-pub use hub::{Budget, Hub, HubFaults, HubFile, PortOf, Recorded, Refusal, Scope, Who};
+pub use hub::{
+    Budget, Hub, HubFaults, HubFile, PortOf, Recorded, Refusal, Scope, Tamper, Who, XetMode, XetPacking,
+};
 pub use hubless_transfer::Faults;
 pub use memory_origin::{Asked, MemoryOrigin, OriginFaults, Question};
-pub use swarm::{START, Swarm, SwarmNode};
+pub use swarm::{START, Swarm, SwarmNode, origin_with_xet};

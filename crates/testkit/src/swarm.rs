@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hubless_discovery::MemorySwarm;
+use hubless_limits::Limits;
 use hubless_mirror::{AddReport, AddRequest, Mirror, MirrorConfig, MirrorParts};
-use hubless_origin::Origin;
+use hubless_origin::{Origin, OriginConfig, OriginKind};
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::{Faults, MemoryNet};
@@ -39,8 +40,10 @@ pub struct SwarmNode {
     pub mirror: Mirror,
     /// What it keeps.
     pub store: Store,
-    /// Who it is.
+    /// Who it is, and what it signs with.
     pub id: NodeId,
+    /// Its key.
+    pub key: NodeKey,
 }
 
 impl Swarm {
@@ -59,8 +62,8 @@ impl Swarm {
     pub fn lone_node(&self) -> Result<SwarmNode> {
         let (key, store, clock) = self.parts()?;
         let id = key.id();
-        let mirror = Mirror::offline(store.clone(), key, clock, MirrorConfig::default());
-        Ok(SwarmNode { mirror, store, id })
+        let mirror = Mirror::offline(store.clone(), key.clone(), clock, MirrorConfig::default());
+        Ok(SwarmNode { mirror, store, key, id })
     }
 
     /// A node with the usual settings, which believes nobody.
@@ -87,14 +90,51 @@ impl Swarm {
         origins: Vec<Arc<dyn Origin>>,
         change: impl FnOnce(&mut MirrorConfig),
     ) -> Result<SwarmNode> {
-        let (key, store, clock) = self.parts()?;
+        self.node_within(Limits::default(), origins, change)
+    }
+
+    /// A node with these caps and upstreams, which keep to the same caps where they can. Call it inside a tokio runtime.
+    pub fn node_within(
+        &self,
+        limits: Limits,
+        origins: Vec<Arc<dyn Origin>>,
+        change: impl FnOnce(&mut MirrorConfig),
+    ) -> Result<SwarmNode> {
+        let parts = self.parts()?;
+        self.node_of(parts, limits, origins, change)
+    }
+
+    /// Starts a node anew on the store of one that was shut down, as after a restart.
+    pub fn again(&self, node: SwarmNode, limits: Limits) -> Result<SwarmNode> {
+        let SwarmNode { mirror, store, key, .. } = node;
+        drop(mirror);
+        self.node_of((key, store, self.clock.clone()), limits, Vec::new(), |_| {})
+    }
+
+    fn node_of(
+        &self,
+        (key, store, clock): (NodeKey, Store, Arc<dyn Clock>),
+        limits: Limits,
+        origins: Vec<Arc<dyn Origin>>,
+        change: impl FnOnce(&mut MirrorConfig),
+    ) -> Result<SwarmNode> {
         let (id, [first, ..]) = (key.id(), key.secret_bytes());
         let discovery = Arc::new(self.discovery.node(id, SocketAddr::from(([127, 0, 0, first], 4001))));
-        let peers = self.net.join(id, store.clone());
+        let peers = self.net.join_within(id, store.clone(), limits.clone());
         let mut config = MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() };
         change(&mut config);
-        let parts = MirrorParts { store: store.clone(), key, clock, config, discovery, peers, origins };
-        Ok(SwarmNode { mirror: Mirror::start(parts), store, id })
+        let (store_of_it, key_of_it) = (store.clone(), key.clone());
+        let parts = MirrorParts {
+            store: store_of_it,
+            key: key_of_it,
+            clock,
+            config,
+            discovery,
+            peers,
+            origins,
+            limits,
+        };
+        Ok(SwarmNode { mirror: Mirror::start(parts), store, key, id })
     }
 
     fn parts(&self) -> Result<(NodeKey, Store, Arc<dyn Clock>)> {
@@ -126,6 +166,12 @@ impl Swarm {
         }
         Ok(dir)
     }
+}
+
+/// The hub at `url` as an origin that takes files above `plain_up_to` bytes for too large to be had plainly.
+pub fn origin_with_xet(url: &str, plain_up_to: u64) -> Result<Arc<dyn Origin>> {
+    let config = OriginConfig { plain_up_to, ..OriginConfig::new(url, OriginKind::Hub)? };
+    Ok(hubless_origin::build(&config)?)
 }
 
 impl SwarmNode {

@@ -31,7 +31,8 @@ pub struct Holding {
     pub have: GroupSet,
 }
 
-/// Told of bytes as they are verified and written; called from a blocking thread, must return at once.
+/// Told of bytes as they are verified and written; called from a blocking thread, must return at once. Told of 0 bytes, it
+/// hears that bytes have come and that this node's own cap holds the next ones back: whoever sends is not slow.
 pub type Tick = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// Asks other nodes. Nothing that comes back is trusted, except what [`PeerClient::segment`] has verified.
@@ -75,9 +76,11 @@ pub trait PeerClient: Send + Sync + 'static {
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError>;
 
     /// Fetches `groups` into `into`, each group checked before it is written. `tick` is told of bytes as they
-    /// are written. Dropping the future cancels; what was verified by then stays.
+    /// are written. Dropping the future cancels; what was verified by then stays. All bytes are taken from the cap on
+    /// what comes in.
     ///
     /// # Errors
+    /// [`TransferError::Spent`] where the month's bytes are used up;
     /// [`TransferError::Stalled`] after [`crate::STALL_TIMEOUT`] without a byte; [`TransferError::NotHeld`] if the
     /// peer lacks any of `groups`; [`TransferError::WrongBytes`] at the first group that fails its check.
     async fn segment(

@@ -39,6 +39,11 @@ impl Verified {
         pushed.map_err(|error| decode_error(self.node, error))
     }
 
+    /// Groups that are written.
+    pub(crate) fn groups_done(&self) -> u64 {
+        self.decoder.groups_done()
+    }
+
     /// Says that all has come.
     pub(crate) fn finish(self) -> Result<(), TransferError> {
         let node = self.node;

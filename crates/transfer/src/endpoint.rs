@@ -3,10 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hubless_limits::{Limits, Rate};
 use hubless_types::{NodeId, Provider};
-use iroh::endpoint::{
-    AckFrequencyConfig, BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets,
-};
+use iroh::endpoint::{BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
 
 use crate::limits::{KEEP_ALIVE, MAX_DIALLED_ADDRS, MAX_STREAMS, QUIC_IDLE};
@@ -24,14 +23,27 @@ pub struct TransferConfig {
     pub allow: Option<Vec<NodeId>>,
     /// Most connections that this node opens, and, counted apart, that others open with it.
     pub max_connections: usize,
+    /// Caps on what goes out and comes in.
+    pub limits: Limits,
     /// Segments that are sent at once.
     pub upload_slots: usize,
+    /// TCP port at which others fetch long segments, at the addresses of `listen`; 0 takes any free port, `None` serves and
+    /// fetches over QUIC alone.
+    pub bulk_port: Option<u16>,
 }
 
 impl TransferConfig {
-    /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads.
-    pub const fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
-        Self { secret, listen, allow: None, max_connections: 64, upload_slots: 16 }
+    /// Speaks with everybody, with the usual bounds: 64 connections each way, 16 uploads, no caps.
+    pub fn new(secret: [u8; 32], listen: Vec<SocketAddr>) -> Self {
+        Self {
+            secret,
+            listen,
+            allow: None,
+            max_connections: 64,
+            limits: Limits::default(),
+            upload_slots: 16,
+            bulk_port: Some(0),
+        }
     }
 }
 
@@ -42,6 +54,7 @@ impl std::fmt::Debug for TransferConfig {
             .field("allow", &self.allow)
             .field("max_connections", &self.max_connections)
             .field("upload_slots", &self.upload_slots)
+            .field("bulk_port", &self.bulk_port)
             .finish_non_exhaustive()
     }
 }
@@ -50,14 +63,14 @@ impl std::fmt::Debug for TransferConfig {
 /// gaps in stream buffer" in noq).
 const STREAM_WINDOW: u32 = 1_250_000;
 
+/// Least bytes of one connection that a peer may send ahead of what is read, whatever the cap: one group.
+const LEAST_WINDOW: u64 = 16 * 1024;
+
 /// Bytes that are kept of what a peer has not confirmed.
 const SEND_WINDOW: u64 = 2 * 1024 * 1024;
 
 /// Largest UDP payload that is tried: what an Ethernet frame takes over IPv4.
 const MAX_DATAGRAM: u16 = 1472;
-
-/// Packets that a peer may receive before it confirms them, as this node asks it to.
-const ACK_EVERY: u32 = 20;
 
 /// Network length by which a further address of the same family is told from the first.
 const fn prefix_len(ip: IpAddr) -> u8 {
@@ -75,7 +88,7 @@ pub(crate) async fn bind(config: &TransferConfig) -> Result<Endpoint, TransferEr
         .alpns(vec![get::ALPN.to_vec(), wire::ALPN.to_vec()])
         .relay_mode(RelayMode::Disabled)
         .net_report_config(iroh::NetReportConfig::minimal())
-        .transport_config(transport(first)?)
+        .transport_config(transport(None).map_err(|why| failed(first, why.to_owned()))?)
         .clear_ip_transports();
     // iroh takes no further address of a family once it has that family's default, so the defaults come last.
     let (defaults, others) = split_defaults(&config.listen);
@@ -104,21 +117,28 @@ fn cause(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-fn transport(first: SocketAddr) -> Result<QuicTransportConfig, TransferError> {
-    let idle =
-        QUIC_IDLE.try_into().map_err(|_| TransferError::Listen { addr: first, why: "bad timeout".into() })?;
+/// Bytes of one connection that a peer may send ahead of what is read, under a cap on what comes in: a quarter of a
+/// second's worth, so that the cap holds on the line and not only in the reading. Without a cap there is no such bound.
+pub(crate) fn window_under(rate: Rate) -> VarInt {
+    let Some(rate) = rate.bytes() else { return VarInt::MAX };
+    VarInt::from_u64((rate / 4).max(LEAST_WINDOW)).unwrap_or(VarInt::MAX)
+}
+
+/// How connections behave; `window` bounds one connection's unread bytes from its very beginning.
+pub(crate) fn transport(window: Option<VarInt>) -> Result<QuicTransportConfig, &'static str> {
+    let idle = QUIC_IDLE.try_into().map_err(|_| "bad timeout")?;
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_DATAGRAM);
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY));
+    // No `ack_frequency_config`: noq 1.4 writes its frame without looking whether it has room, and panics where a packet is
+    // full of others, as after many resets.
     Ok(QuicTransportConfig::builder()
+        .receive_window(window.unwrap_or(VarInt::MAX))
         .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .send_window(SEND_WINDOW)
         .send_fairness(false)
         .mtu_discovery_config(Some(mtu))
-        .ack_frequency_config(Some(acks))
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(KEEP_ALIVE)
         .default_path_keep_alive_interval(KEEP_ALIVE)

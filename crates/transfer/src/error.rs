@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hubless_limits::Spent;
 use hubless_store::StoreError;
 use hubless_types::NodeId;
 
@@ -91,6 +92,17 @@ pub enum TransferError {
         /// What the system said.
         why: String,
     },
+    /// This node's bytes of the month are used up.
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    /// The TCP port for bulk lines could not be bound.
+    #[error("cannot listen on {addr} (TCP, bulk): {why}")]
+    ListenBulk {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        why: String,
+    },
     /// This node is stopping.
     #[error("the node is stopping")]
     Stopping,
@@ -128,8 +140,12 @@ impl TransferError {
                 Some("check that its UDP port is open, with the same number as its TCP port")
             }
             Self::Refused { .. } => Some("both nodes must list each other where a swarm is closed"),
-            Self::TooManyConnections { .. } => Some("raise the number of connections in the configuration"),
+            Self::TooManyConnections { .. } => Some("raise `max_connections` in `[limits]`"),
+            Self::Spent(spent) => Some(spent.hint()),
             Self::Listen { .. } => Some("choose another `--listen` port, or stop the program that uses it"),
+            Self::ListenBulk { .. } => {
+                Some("choose another `transfer.bulk_port`, or 0 for any, or stop the program that uses it")
+            }
             _ => None,
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! Two protocols on one QUIC endpoint (iroh, with the node's own key, no relay, no name service):
 //! `/iroh-bytes/4` is iroh-blobs' own and carries segments of blobs with their proofs; `hubless/1` carries the rest:
-//! manifests, statements, links, small files, and who holds what.
+//! manifests, statements, links, small files, and who holds what. Long segments go over TCP beside them (`bulk`).
 //!
 //! **Invariants:** nothing is sent that the store has not verified; nothing is written that has not been checked;
 //! every queue, message and wait has a bound, named in [`mod@limits`].
 //! **Not here:** whom to ask for what (`mirror`), finding peers (`discovery`).
 
 mod answer;
+mod bulk;
 mod client;
 mod decode;
 mod endpoint;
@@ -17,6 +18,7 @@ mod get;
 mod holdings;
 pub mod limits;
 mod memory;
+mod overhead;
 mod pool;
 mod receive;
 mod refusal;
@@ -26,6 +28,9 @@ mod shape;
 mod stats;
 mod transfer;
 mod wire;
+
+#[cfg(fuzzing)]
+pub use bulk::strangers_bytes;
 
 pub use client::{Holding, ManifestReply, PeerClient, Tick};
 pub use endpoint::TransferConfig;

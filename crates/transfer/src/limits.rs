@@ -160,5 +160,63 @@ pub(crate) const BATCHES_READY: usize = 2;
 /// Peers whose bytes are counted apart; the one heard of longest ago makes room.
 pub(crate) const MAX_COUNTED_PEERS: usize = 1024;
 
+/// How often whoever waits for a segment hears that it is this node's own cap that holds its bytes back.
+pub(crate) const TELL_HELD: Duration = Duration::from_millis(500);
+
 /// Longest wait for tasks and connections to end at shutdown.
 pub(crate) const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Connections of strangers on the bulk port that have not shown a ticket yet; further ones are closed at once.
+pub(crate) const MAX_TICKETLESS: usize = 64;
+
+/// Longest wait for a ticket on the bulk port.
+pub(crate) const TICKET_WAIT: Duration = Duration::from_secs(3);
+
+/// How long a ticket may be used; longer than it takes to dial.
+pub(crate) const TICKET_LIFE: Duration = Duration::from_secs(5);
+
+/// Bulk lines of others that are open or promised at once, for each upload slot.
+pub(crate) const LINES_PER_SLOT: usize = 2;
+
+/// Most bulk lines of others, however many upload slots there are: each has a blocking thread, of which there are 512.
+pub(crate) const MAX_LINES_SERVED: usize = 256;
+
+/// Bulk lines that one node may have open or promised at once, over all its connections.
+pub(crate) const LINES_PER_NODE: usize = 4;
+
+/// Bulk lines that this node opens at once, over all peers; whoever comes later is asked over QUIC.
+pub(crate) const MAX_LINES: usize = 64;
+
+/// Segments that may wait on one bulk line, the one that is being sent included.
+pub(crate) const MAX_ASKED_PER_LINE: usize = 16;
+
+/// Shortest segment that is asked for on a bulk line, in groups: 1 MiB. A line answers one after the other, so what a
+/// reader waits for goes over QUIC, past it.
+pub(crate) const BULK_GROUPS: u64 = 64;
+
+/// Longest wait for a TCP connection with a bulk port.
+pub(crate) const LINE_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A bulk line on which nothing was asked for this long is closed by whoever opened it.
+pub(crate) const IDLE_LINE: Duration = Duration::from_secs(20);
+
+/// A peer with which no bulk line came about, or one broke, is asked over QUIC alone for so long; doubled each time.
+pub(crate) const FIRST_LINE_REST: Duration = Duration::from_secs(30);
+
+/// Longest such time.
+pub(crate) const MAX_LINE_REST: Duration = Duration::from_secs(30 * 60);
+
+/// Peers of which it is remembered whether bulk lines come about.
+pub(crate) const MAX_LINE_PEERS: usize = 1024;
+
+/// Lines to a peer that is farther than this are several: each carries what one TCP window holds a round trip.
+pub(crate) const FAR: Duration = Duration::from_millis(20);
+
+/// Most bytes in one sealed record: four groups, the parents above them, and the size.
+pub(crate) const MAX_RECORD: usize = 66 * 1024;
+
+/// Records that are sealed before they are written, and opened before they are checked.
+pub(crate) const RECORDS_AT_ONCE: usize = 4;
+
+/// Bytes that the system may hold of what is not sent yet: more only makes a cancelled segment end later.
+pub(crate) const UNSENT_BYTES: u32 = 512 * 1024;

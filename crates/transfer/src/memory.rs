@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_types::{BlobHash, NodeId};
 
@@ -96,6 +97,7 @@ struct Inner {
 struct Member {
     store: Store,
     line: Arc<Line>,
+    limits: Limits,
 }
 
 #[derive(Debug, Default)]
@@ -113,8 +115,14 @@ impl MemoryNet {
     /// Puts `node` on the network, serving from `store`, and returns the client by which it asks others.
     /// A node that joins again has no faults.
     pub fn join(&self, node: NodeId, store: Store) -> Arc<dyn PeerClient> {
-        lock(&self.inner.nodes).insert(node, Member { store, line: Arc::default() });
-        Arc::new(MemoryPeer::new(node, self.clone()))
+        self.join_within(node, store, Limits::default())
+    }
+
+    /// As [`MemoryNet::join`], within caps.
+    pub fn join_within(&self, node: NodeId, store: Store, limits: Limits) -> Arc<dyn PeerClient> {
+        let member = Member { store, line: Arc::default(), limits: limits.clone() };
+        lock(&self.inner.nodes).insert(node, member);
+        Arc::new(MemoryPeer::new(node, self.clone(), limits))
     }
 
     /// Takes `node` off the network: what it is sending breaks, and nobody can reach it.

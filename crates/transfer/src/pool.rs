@@ -6,13 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hubless_limits::Limits;
 use hubless_types::{NodeId, Provider};
 use iroh::Endpoint;
-use iroh::endpoint::{Connection, VarInt};
+use iroh::endpoint::{ConnectOptions, Connection, VarInt};
 use tokio::time::{Instant, timeout};
 
-use crate::endpoint::dial_addr;
+use crate::endpoint::{dial_addr, transport, window_under};
 use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION};
+use crate::overhead::Ledger;
 use crate::{TransferError, get, wire};
 
 /// What is spoken on a connection.
@@ -39,6 +41,8 @@ type Key = (NodeId, Protocol);
 pub(crate) struct Pool {
     endpoint: Endpoint,
     limit: usize,
+    limits: Limits,
+    ledger: Arc<Ledger>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
@@ -61,6 +65,8 @@ struct Attempt {
 struct Usage {
     users: usize,
     last: Instant,
+    /// Bytes that may come ahead of what is read.
+    window: VarInt,
     /// For closing it without waiting for `connection`.
     connection: Option<Connection>,
 }
@@ -87,7 +93,7 @@ impl Drop for Lease {
 
 impl Slot {
     fn new() -> Self {
-        let usage = Usage { users: 0, last: Instant::now(), connection: None };
+        let usage = Usage { users: 0, last: Instant::now(), window: VarInt::MAX, connection: None };
         Self { connection: tokio::sync::Mutex::default(), usage: Mutex::new(usage) }
     }
 
@@ -124,8 +130,18 @@ impl Drop for Claim {
 }
 
 impl Pool {
-    pub(crate) fn new(endpoint: Endpoint, limit: usize) -> Self {
-        Self { endpoint, limit: limit.max(1), slots: Mutex::default() }
+    pub(crate) fn new(endpoint: Endpoint, limit: usize, limits: Limits, ledger: Arc<Ledger>) -> Self {
+        Self { endpoint, limit: limit.max(1), limits, ledger, slots: Mutex::default() }
+    }
+
+    /// Has whoever sends on `lease` keep to the cap on what comes in that holds now.
+    pub(crate) fn hold_to_cap(&self, lease: &Lease) {
+        let window = window_under(self.limits.down().rate());
+        let mut usage = lease.slot.usage();
+        if usage.window != window {
+            usage.window = window;
+            lease.connection.set_receive_window(window);
+        }
     }
 
     /// A connection with `peer`: one that is open, or a new one.
@@ -144,10 +160,15 @@ impl Pool {
         {
             return Err(TransferError::Unreachable { node: peer.node, why: why.clone() });
         }
-        match self.dial(peer, protocol).await {
+        let window = window_under(self.limits.down().rate());
+        match self.dial(peer, protocol, window).await {
             Ok(connection) => {
+                self.ledger.watch(&connection);
                 *attempt = Attempt { connection: Some(connection.clone()), failed: None };
-                slot.usage().connection = Some(connection.clone());
+                {
+                    let mut usage = slot.usage();
+                    (usage.connection, usage.window) = (Some(connection.clone()), window);
+                }
                 drop(attempt);
                 claim.into_lease(connection).ok_or(TransferError::Stopping)
             }
@@ -162,16 +183,27 @@ impl Pool {
         }
     }
 
-    async fn dial(&self, peer: &Provider, protocol: Protocol) -> Result<Connection, TransferError> {
+    async fn dial(
+        &self,
+        peer: &Provider,
+        protocol: Protocol,
+        window: VarInt,
+    ) -> Result<Connection, TransferError> {
         let node = peer.node;
         let unreachable = |why: String| TransferError::Unreachable { node, why };
         let addr = dial_addr(peer).ok_or_else(|| unreachable("its key is none".into()))?;
         if addr.is_empty() {
             return Err(unreachable("no address of it is known".into()));
         }
-        match timeout(DIAL_TIMEOUT, self.endpoint.connect(addr, protocol.alpn())).await {
+        let transport = transport(Some(window)).map_err(|why| unreachable(why.into()))?;
+        let options = ConnectOptions::new().with_transport_config(transport);
+        let dialled = async {
+            let connecting = self.endpoint.connect_with_opts(addr, protocol.alpn(), options).await;
+            connecting.map_err(|e| e.to_string())?.await.map_err(|e| e.to_string())
+        };
+        match timeout(DIAL_TIMEOUT, dialled).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Ok(Err(error)) => Err(unreachable(error)),
             Err(_) => {
                 let addrs: Vec<String> = peer.addrs.iter().take(4).map(ToString::to_string).collect();
                 Err(unreachable(format!(

@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::{Use, Valve};
 use hubless_types::NodeId;
 use iroh::endpoint::{ConnectionError, ReadError, RecvStream, VarInt, WriteError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::TransferError;
+use crate::client::Tick;
 use crate::decode::{Verified, garbled};
-use crate::limits::{BATCH_BYTES, BATCH_LINGER, BATCHES_READY, STALL_TIMEOUT};
+use crate::limits::{BATCH_BYTES, BATCH_LINGER, BATCHES_READY, STALL_TIMEOUT, TELL_HELD};
 use crate::refusal::Refusal;
 use crate::stats::Counter;
 use crate::wire::{FRAME_HEAD, frame_len};
@@ -28,17 +30,25 @@ struct Batch {
     bytes: usize,
 }
 
-/// Receives the `expected` bytes of an answer into `verified`.
+/// What received bytes are counted by and taken from.
+pub(crate) struct Account<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) counter: &'a Counter,
+    pub(crate) valve: &'a Valve,
+}
+
+/// Receives the `expected` bytes of an answer into `verified`, as fast as the cap lets it; `tick` hears of 0 bytes
+/// while the cap holds it back.
 pub(crate) async fn receive_segment(
     recv: RecvStream,
     expected: u64,
     verified: Verified,
-    node: NodeId,
-    counter: &Counter,
+    account: Account<'_>,
+    tick: Tick,
 ) -> Result<(), TransferError> {
     let (batches, arriving) = mpsc::channel(BATCHES_READY);
     let verifier = tokio::task::spawn_blocking(move || verify(arriving, verified));
-    let gathered = gather(recv, expected, &batches, node, counter).await;
+    let gathered = gather(recv, expected, &batches, &account, &tick).await;
     drop(batches);
     // What the verifier found is the nearer cause: the gatherer stops when the verifier does.
     verifier.await.map_err(|_| TransferError::Stopping)??;
@@ -64,24 +74,50 @@ async fn gather(
     mut recv: RecvStream,
     expected: u64,
     batches: &mpsc::Sender<Batch>,
-    node: NodeId,
-    counter: &Counter,
+    account: &Account<'_>,
+    tick: &Tick,
 ) -> Result<(), TransferError> {
     let mut left = expected;
     while left > 0 {
+        // The plan hears of it a moment later; by then a fast line would have brought much more.
+        if let Some(spent) = account.valve.spent(Use::Content) {
+            return Err(spent.into());
+        }
+        // Under a low cap little is taken at once: what was read is what the peer may send anew.
+        let most = left.min(account.valve.piece(BATCH_BYTES) as u64);
         let batch = tokio::select! {
-            batch = next_batch(&mut recv, left, node) => batch?,
+            batch = next_batch(&mut recv, most, account.node) => batch?,
             // The verifier has found a fault: it says which.
             () = batches.closed() => return Ok(()),
         };
-        counter.received(batch.bytes);
-        left = left.saturating_sub(batch.bytes as u64);
+        let bytes = batch.bytes;
+        account.counter.received(bytes);
+        left = left.saturating_sub(bytes as u64);
         if batches.send(batch).await.is_err() {
             return Ok(());
         }
+        pay(account.valve, bytes, tick).await;
     }
     let _ = batches.send(Batch::default()).await;
     Ok(())
+}
+
+/// Takes `bytes` that came from the cap; says now and then that they came, and that it is the cap that holds the next.
+pub(crate) async fn pay(valve: &Valve, bytes: usize, tick: &Tick) {
+    let paid = valve.pay(bytes);
+    tokio::pin!(paid);
+    tokio::select! {
+        biased;
+        () = &mut paid => return,
+        () = std::future::ready(()) => tick(0),
+    }
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut paid => return,
+            () = tokio::time::sleep(TELL_HELD) => tick(0),
+        }
+    }
 }
 
 /// Waits for some bytes and then a moment for more, up to a full batch.
@@ -121,15 +157,16 @@ pub(crate) async fn read_frame(
     limit: usize,
     first_wait: Option<Duration>,
     node: NodeId,
+    valve: &Valve,
 ) -> Result<Option<Vec<u8>>, TransferError> {
     let mut head = Vec::with_capacity(FRAME_HEAD);
-    if !fill(recv, &mut head, FRAME_HEAD, first_wait, node).await? {
+    if !fill(recv, &mut head, FRAME_HEAD, first_wait, node, valve).await? {
         return Ok(None);
     }
     let head = head.first_chunk().copied().unwrap_or_default();
     let len = frame_len(head, limit).map_err(|e| garbled(node, &e))?;
     let mut body = Vec::new();
-    if !fill(recv, &mut body, len, Some(STALL_TIMEOUT), node).await? {
+    if !fill(recv, &mut body, len, Some(STALL_TIMEOUT), node, valve).await? {
         return Err(TransferError::Protocol { node, what: "a message is cut off".into() });
     }
     Ok(Some(body))
@@ -142,6 +179,7 @@ async fn fill(
     len: usize,
     first_wait: Option<Duration>,
     node: NodeId,
+    valve: &Valve,
 ) -> Result<bool, TransferError> {
     while out.len() < len {
         let wait = if out.is_empty() { first_wait } else { Some(STALL_TIMEOUT) };
@@ -153,7 +191,10 @@ async fn fill(
             None => read.await,
         };
         match read.map_err(|e| read_error(e, node))? {
-            Some(chunk) => out.extend_from_slice(&chunk),
+            Some(chunk) => {
+                out.extend_from_slice(&chunk);
+                valve.small(chunk.len()).await;
+            }
             None if out.is_empty() => return Ok(false),
             None => return Err(TransferError::Protocol { node, what: "a message is cut off".into() }),
         }

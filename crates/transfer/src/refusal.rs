@@ -12,7 +12,7 @@ use crate::TransferError;
 pub(crate) enum Refusal {
     /// The asker may not.
     Refused,
-    /// No slot is free.
+    /// No slot is free, or the month's bytes are used up.
     Busy,
     /// This node's disk or database failed, or a file changed underneath.
     Failed,

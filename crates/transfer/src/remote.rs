@@ -7,20 +7,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use hubless_limits::{Limits, Use};
 use hubless_store::PartialBlob;
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
 
+use crate::bulk::Broken;
 use crate::client::{Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::get::Get;
 use crate::limits::{
-    MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS,
-    MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
+    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED,
+    MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
 };
 use crate::pool::{Lease, Protocol};
-use crate::receive::{connection_error, read_frame, receive_segment, write_error};
+use crate::receive::{Account, connection_error, read_frame, receive_segment, write_error};
 use crate::transfer::Shared;
 use crate::wire::{self, Question, WireError};
 use crate::{TransferError, shape};
@@ -34,12 +36,14 @@ impl Remote {
         Self { shared }
     }
 
-    /// Opens a stream, sends `request` and ends the sending half.
+    /// Opens a stream, sends `request` and ends the sending half; `what` the answer is says whether it may still come
+    /// this month.
     async fn open(
         &self,
         peer: &Provider,
         protocol: Protocol,
         request: Vec<u8>,
+        what: Use,
     ) -> Result<(Lease, RecvStream), TransferError> {
         let node = peer.node;
         if self.shared.is_stopping() {
@@ -48,7 +52,12 @@ impl Remote {
         if !self.shared.allows(&node) {
             return Err(TransferError::Refused { node });
         }
+        let limits = &self.shared.limits;
+        if let Some(spent) = limits.down().spent(what) {
+            return Err(spent.into());
+        }
         let lease = self.shared.pool.connect(peer, protocol).await?;
+        self.shared.pool.hold_to_cap(&lease);
         let opened = async {
             let (mut send, recv) = lease.open_bi().await.map_err(|e| connection_error(e, node))?;
             send.write_chunk(request.into()).await.map_err(|e| write_error(e, node))?;
@@ -57,6 +66,35 @@ impl Remote {
         };
         let recv = timeout(STREAM_WAIT, opened).await.map_err(|_| TransferError::Busy { node })??;
         Ok((lease, recv))
+    }
+
+    /// Fetches `groups` on a bulk line, where there is one and it is worth it. Returns what is left to be fetched over QUIC.
+    async fn by_line(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: &Tick,
+    ) -> Result<Range<u64>, TransferError> {
+        let (node, shared) = (peer.node, &self.shared);
+        if shared.desk.is_none() || groups.end - groups.start < BULK_GROUPS || !shared.allows(&node) {
+            return Ok(groups);
+        }
+        let Some(line) = shared.lines.to(shared, peer) else { return Ok(groups) };
+        match line.segment(groups.clone(), into, tick.clone()).await {
+            Ok(()) => Ok(groups.end..groups.end),
+            Err(Broken::Line { groups: done, why }) => {
+                tracing::debug!(node = %node.short(), why, "a bulk line broke; going on over QUIC");
+                shared.lines.failed(node);
+                Ok(groups.start + done..groups.end)
+            }
+            Err(Broken::Answer(error)) => {
+                if error.blames_peer() {
+                    shared.lines.failed(node);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Asks a question and reads all frames of the answer.
@@ -69,14 +107,14 @@ impl Remote {
         let node = peer.node;
         let request = question.encode().map_err(|e| garbled(node, &e))?;
         let asked = async {
-            let (lease, mut recv) = self.open(peer, Protocol::Hubless, request).await?;
+            let (lease, mut recv) = self.open(peer, Protocol::Hubless, request, question.what()).await?;
             let counter = self.shared.counters.of(node);
             let mut frames = Vec::new();
             loop {
                 let limit = question.frame_limit(frames.len());
-                let Some(frame) = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node).await? else {
-                    break;
-                };
+                let valve = self.shared.limits.down();
+                let frame = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node, valve).await?;
+                let Some(frame) = frame else { break };
                 counter.received(frame.len());
                 if limit == 0 {
                     return Err(garbled(node, &WireError::TooMany));
@@ -139,8 +177,9 @@ impl PeerClient for Remote {
         let node = peer.node;
         let question = Question::Holdings(wanted.to_vec());
         let request = question.encode().map_err(|e| garbled(node, &e))?;
-        let (lease, recv) = self.open(peer, Protocol::Hubless, request).await?;
-        let subscription = Subscription { _lease: lease, recv, wanted: wanted.to_vec(), node };
+        let (lease, recv) = self.open(peer, Protocol::Hubless, request, Use::Words).await?;
+        let limits = self.shared.limits.clone();
+        let subscription = Subscription { _lease: lease, recv, wanted: wanted.to_vec(), node, limits };
         Ok(stream::try_unfold(subscription, Subscription::next).boxed())
     }
 
@@ -152,12 +191,17 @@ impl PeerClient for Remote {
         tick: Tick,
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
+        let groups = match self.by_line(peer, groups, into, &tick).await? {
+            groups if groups.is_empty() => return Ok(()),
+            rest => rest,
+        };
         let request = Get::groups(into.hash(), &groups).encode();
-        let (lease, recv) = self.open(peer, Protocol::Blobs, request).await?;
+        let (lease, recv) = self.open(peer, Protocol::Blobs, request, Use::Content).await?;
         let expected = shape::answer_len(into.size(), &groups);
-        let verified = Verified::new(into, groups, peer.node, tick);
+        let verified = Verified::new(into, groups, peer.node, tick.clone());
         let counter = self.shared.counters.of(peer.node);
-        let received = receive_segment(recv, expected, verified, peer.node, &counter).await;
+        let account = Account { node: peer.node, counter: &counter, valve: self.shared.limits.down() };
+        let received = receive_segment(recv, expected, verified, account, tick).await;
         drop(lease);
         received
     }
@@ -167,11 +211,13 @@ impl PeerClient for Remote {
         let mut tree = blocking(move || Tree::new(&blob, node)).await??;
         let Some(question) = tree.question(into) else { return Ok(()) };
         let request = question.encode().map_err(|e| garbled(node, &e))?;
-        let (lease, mut recv) = self.open(peer, Protocol::Hubless, request).await?;
+        let (lease, mut recv) = self.open(peer, Protocol::Hubless, request, Use::Content).await?;
         let counter = self.shared.counters.of(node);
         loop {
             let limit = question.frame_limit(0);
-            let Some(frame) = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node).await? else { break };
+            let valve = self.shared.limits.down();
+            let frame = read_frame(&mut recv, limit, Some(STALL_TIMEOUT), node, valve).await?;
+            let Some(frame) = frame else { break };
             counter.received(frame.len());
             let (pushed, more) = blocking(move || {
                 let more = tree.push(&frame);
@@ -194,14 +240,15 @@ struct Subscription {
     recv: RecvStream,
     wanted: Vec<BlobHash>,
     node: NodeId,
+    limits: Limits,
 }
 
 impl Subscription {
     async fn next(mut self) -> Result<Option<(Holding, Self)>, TransferError> {
         // A quiet subscription is a healthy one: QUIC's own keep-alive notices a peer that is gone.
-        let Some(frame) = read_frame(&mut self.recv, MAX_HOLDING_FRAME, None, self.node).await? else {
-            return Ok(None);
-        };
+        let valve = self.limits.down();
+        let frame = read_frame(&mut self.recv, MAX_HOLDING_FRAME, None, self.node, valve).await?;
+        let Some(frame) = frame else { return Ok(None) };
         let holding = wire::holding(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
         Ok(Some((holding, self)))
     }

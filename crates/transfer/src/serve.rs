@@ -6,10 +6,12 @@
 
 mod blobs;
 mod hubless;
+mod patience;
 mod pump;
 mod share;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hubless_types::NodeId;
 use iroh::Endpoint;
@@ -27,8 +29,9 @@ use crate::refusal::Refusal;
 use crate::stats::Counter;
 use crate::transfer::{Shared, close_code};
 
-pub(crate) use self::share::Seat;
-use self::share::{Guest, Share};
+pub(crate) use self::patience::Patience;
+use self::share::Guest;
+pub(crate) use self::share::{Seat, Share};
 
 /// Accepts until the node stops.
 pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
@@ -55,12 +58,14 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         connection.close(close_code(Refusal::Busy), b"too many connections");
         return;
     };
+    shared.ledger.watch(&connection);
     let peer = Arc::new(Peer {
         counter: shared.counters.of(node),
         uploads: Semaphore::new(MAX_UPLOADS_PER_CONNECTION),
         subscriptions: Semaphore::new(MAX_SUBSCRIPTIONS),
         share: guest.share(),
         node,
+        connection: connection.clone(),
         shared: shared.clone(),
     });
     match shared.cancel.run_until_cancelled(streams(&connection, peer)).await {
@@ -70,16 +75,25 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
 }
 
 /// Who asks, and what is shared by all its streams.
-struct Peer {
-    shared: Arc<Shared>,
-    node: NodeId,
-    counter: Arc<Counter>,
+pub(crate) struct Peer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) node: NodeId,
+    pub(crate) connection: Connection,
+    pub(crate) counter: Arc<Counter>,
     /// Places for segments on this connection.
     uploads: Semaphore,
     /// Places for subscriptions on this connection.
     subscriptions: Semaphore,
     /// What the node may have at once, over all its connections.
-    share: Arc<Share>,
+    pub(crate) share: Arc<Share>,
+}
+
+impl Peer {
+    /// How far away it is; nothing if that is not known.
+    pub(crate) fn round_trip(&self) -> Duration {
+        let paths = self.connection.paths();
+        paths.iter().find(|path| path.is_selected()).map_or(Duration::ZERO, |path| path.rtt())
+    }
 }
 
 /// Serves streams until the connection ends or is idle. Dropping this aborts all of them.

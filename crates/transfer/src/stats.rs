@@ -28,6 +28,10 @@ pub struct TransferStats {
     pub connections_out: usize,
     /// Connections that others opened and that are alive.
     pub connections_in: usize,
+    /// Bulk lines that this node opened and that are alive.
+    pub lines_out: usize,
+    /// Bytes that came over bulk lines; they are in the counts of `down` too.
+    pub by_lines: u64,
     /// Answers with segments that are being sent now.
     pub uploads: usize,
     /// Subscriptions of others that are open.

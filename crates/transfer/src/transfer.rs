@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_types::NodeId;
 use iroh::Endpoint;
@@ -14,9 +15,14 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::bulk::{self, Desk, Lines};
 use crate::client::PeerClient;
 use crate::endpoint::{TransferConfig, bind};
-use crate::limits::{IDLE_CONNECTION, MANIFEST_SLOTS, MAX_WATCHED, QUESTION_SLOTS, SHUTDOWN_TIMEOUT};
+use crate::limits::{
+    IDLE_CONNECTION, LINES_PER_SLOT, MANIFEST_SLOTS, MAX_LINES_SERVED, MAX_WATCHED, QUESTION_SLOTS,
+    SHUTDOWN_TIMEOUT,
+};
+use crate::overhead::{Ledger, audit};
 use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::serve::Seat;
@@ -28,12 +34,20 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) pool: Pool,
     pub(crate) counters: Counters,
+    pub(crate) limits: Limits,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) uploads: Semaphore,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
     /// Places for blobs that are watched for others.
     pub(crate) watched: Semaphore,
     pub(crate) inbound: Arc<Semaphore>,
+    /// The bulk port; `None` where bytes go over QUIC alone.
+    pub(crate) desk: Option<Arc<Desk>>,
+    /// Places for lines that others open.
+    pub(crate) lines_served: Arc<Semaphore>,
+    /// Lines that this node opened.
+    pub(crate) lines: Lines,
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
     /// The nodes that have connections open with this one; no more rows than `inbound` has places.
@@ -73,16 +87,29 @@ impl Transfer {
     /// [`TransferError::Listen`] if an address cannot be bound.
     pub async fn start(config: TransferConfig, store: Store) -> Result<Self, TransferError> {
         let endpoint = bind(&config).await?;
+        let bulk = match config.bulk_port {
+            Some(port) => Some(bulk::listen(&config.listen, port).await?),
+            None => None,
+        };
+        let (desk, listeners) = bulk.map_or((None, Vec::new()), |(desk, listeners)| (Some(desk), listeners));
         let cancel = CancellationToken::new();
+        let ledger = Arc::new(Ledger::default());
         let shared = Arc::new(Shared {
             store,
-            pool: Pool::new(endpoint.clone(), config.max_connections),
+            pool: Pool::new(endpoint.clone(), config.max_connections, config.limits.clone(), ledger.clone()),
             counters: Counters::default(),
+            limits: config.limits,
+            ledger,
             uploads: Semaphore::new(config.upload_slots),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),
             watched: Semaphore::new(MAX_WATCHED),
             inbound: Arc::new(Semaphore::new(config.max_connections)),
+            desk: desk.clone(),
+            lines_served: Arc::new(Semaphore::new(
+                (LINES_PER_SLOT * config.upload_slots).min(MAX_LINES_SERVED),
+            )),
+            lines: Lines::new(),
             cancel: cancel.clone(),
             tasks: TaskTracker::new(),
             guests: Mutex::default(),
@@ -93,6 +120,11 @@ impl Transfer {
         });
         shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));
         shared.tasks.spawn(sweep(shared.clone()));
+        shared.tasks.spawn(audit(shared.clone()));
+        for listener in listeners {
+            let Some(desk) = desk.clone() else { break };
+            shared.tasks.spawn(bulk::accept(listener, desk, shared.clone()));
+        }
         Ok(Self { shared, endpoint, _stop: cancel.drop_guard() })
     }
 
@@ -106,6 +138,11 @@ impl Transfer {
         self.endpoint.bound_sockets()
     }
 
+    /// The TCP port at which others fetch long segments, if there is one.
+    pub fn bulk_port(&self) -> Option<u16> {
+        self.shared.desk.as_ref().map(|desk| desk.port())
+    }
+
     /// What has gone over the network so far.
     pub fn stats(&self) -> TransferStats {
         let (total, peers) = self.shared.counters.read();
@@ -117,6 +154,8 @@ impl Transfer {
                 .shared
                 .max_connections
                 .saturating_sub(self.shared.inbound.available_permits()),
+            lines_out: self.shared.lines.open(),
+            by_lines: self.shared.lines.received(),
             uploads: self.shared.upload_slots.saturating_sub(self.shared.uploads.available_permits()),
             subscriptions: self.shared.subscriptions.load(Ordering::Relaxed),
         }

@@ -6,9 +6,12 @@
 //! **Invariant:** pure; nothing is allocated beyond the length of what was received.
 
 use bytes::Bytes;
+use hubless_limits::Use;
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, LinkTrust, RepoId, Revision, Statement};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::bulk::seal::Ciphers;
+use crate::bulk::words::MAX_OFFER_FRAME;
 use crate::client::{Holding, ManifestReply};
 use crate::limits::{
     MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
@@ -36,6 +39,8 @@ pub(crate) enum Question {
     Holdings(Vec<BlobHash>),
     /// The tree of a blob, from this parent on in pre-order.
     Tree(BlobHash, u64),
+    /// A bulk line; see `bulk`. The stream stays open both ways: wishes go one way, an offer comes the other.
+    Bulk(Ciphers),
 }
 
 /// What is wrong with a message.
@@ -64,6 +69,15 @@ impl Question {
             Self::SmallFiles(_) => 4,
             Self::Holdings(_) => 5,
             Self::Tree(..) => 6,
+            Self::Bulk(_) => 7,
+        }
+    }
+
+    /// What its answer is, where a month's bytes run out.
+    pub(crate) const fn what(&self) -> Use {
+        match self {
+            Self::Manifest(_) | Self::Statements(..) | Self::Links(_) | Self::Holdings(_) => Use::Words,
+            Self::SmallFiles(_) | Self::Tree(..) => Use::Content,
         }
     }
 
@@ -75,6 +89,7 @@ impl Question {
             Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
             Self::Holdings(hashes) => pack(hashes)?,
             Self::Tree(hash, from) => pack(&(hash, from))?,
+            Self::Bulk(ciphers) => pack(ciphers)?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
         let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
@@ -93,6 +108,7 @@ impl Question {
         }
         let limit = match kind {
             1 | 6 => 64,
+            7 => 16,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
             5 => 64 * MAX_HOLDINGS_ASKED,
@@ -118,6 +134,7 @@ impl Question {
                 let (hash, from) = unpack(body)?;
                 Self::Tree(hash, from)
             }
+            7 => Self::Bulk(unpack(body)?),
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -132,6 +149,7 @@ impl Question {
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
             (Self::Tree(..), _) => MAX_TREE_FRAME,
+            (Self::Bulk(_), 0) => MAX_OFFER_FRAME,
             _ => 0,
         }
     }
@@ -240,7 +258,7 @@ pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
 
-fn unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
+pub(crate) fn unpack<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(WireError::Garbled),
@@ -281,6 +299,7 @@ mod tests {
                 .prop_map(Question::Holdings),
             any::<([u8; 32], u64)>()
                 .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
+            any::<bool>().prop_map(|aes_is_fast| Question::Bulk(Ciphers { aes_is_fast })),
         ]
     }
 

@@ -30,7 +30,7 @@ pub use pin::Pin;
 pub use range::{ByteRange, GROUP_BYTES, GroupSet};
 pub use repo::{RepoId, RepoKind, Revision};
 pub use statement::{PublicSignature, Statement, StatementBody};
-pub use token::{MAX_TOKEN_BYTES, Token};
+pub use token::{Loan, MAX_TOKEN_BYTES, Token};
 
 /// Why a text is not the identifier it should be; names the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! **Invariant:** nothing here prints or serialises it; only the origin's client reads it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::ParseError;
 
@@ -30,6 +30,34 @@ impl Token {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// Marks what was got by this token, for the request that it came with.
+    pub fn loan(&self) -> Loan {
+        Loan(Arc::downgrade(&self.0))
+    }
+}
+
+/// What was got by a token is for the request that it came with: for copies of that very [`Token`], not for another
+/// one of the same text, and for nobody once all of them are gone.
+#[derive(Clone)]
+pub struct Loan(Weak<str>);
+
+impl Loan {
+    /// Whether `token` came with the same request.
+    pub fn is_of(&self, token: &Token) -> bool {
+        self.0.ptr_eq(&Arc::downgrade(&token.0))
+    }
+
+    /// Whether the request is over.
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loan(…)")
+    }
 }
 
 impl fmt::Debug for Token {
@@ -41,6 +69,16 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_token_got_is_for_its_own_request() {
+        let (token, same_text) = (Token::new("hf_secret").unwrap(), Token::new("hf_secret").unwrap());
+        let loan = token.loan();
+        assert!(loan.is_of(&token.clone()) && !loan.is_of(&same_text) && !loan.is_over());
+        drop(token);
+        assert!(loan.is_over() && !loan.is_of(&same_text));
+        assert_eq!(format!("{loan:?}"), "Loan(…)");
+    }
 
     #[test]
     fn a_token_is_never_printed() {

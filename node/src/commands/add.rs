@@ -14,7 +14,9 @@ use crate::output::report;
 /// Publish a folder as a repository: its files stay where they are
 ///
 /// Writes a git commit of the folder; a second add of a changed folder makes a child of the first.
-/// The files stay where they are and are read from there: do not change them, add them again.
+/// The files stay where they are and are read from there: do not change them, add them again. Large files become
+/// LFS files; nothing is put beside them. For `git clone` to fetch them at once, have a `.gitattributes` in the folder
+/// that gives them to LFS; without one a clone has pointers until `git lfs pull`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddArgs {
     /// The folder

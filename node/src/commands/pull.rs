@@ -33,9 +33,12 @@ pub(crate) struct PullArgs {
     /// No files that match; may be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Write the files into this folder as well
+    /// Write the files into this folder as well; another file of the same name there is an error
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Replace other files that stand in the folder under the same names
+    #[arg(long, requires = "to")]
+    overwrite: bool,
     /// Write them into a Hugging Face cache as well [default: your own, ~/.cache/huggingface/hub]
     #[arg(long, value_name = "CACHE", num_args = 0..=1, conflicts_with = "to")]
     to_hf_cache: Option<Option<PathBuf>>,
@@ -62,6 +65,7 @@ impl PullArgs {
             "exclude": self.exclude,
             "to": to,
             "accept_from": self.accept_from,
+            "overwrite": self.overwrite,
             "pin": self.pin,
         });
         let mut node = AdminClient::reach(&context.data).await?;

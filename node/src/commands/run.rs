@@ -9,11 +9,11 @@ use crate::cli::Context;
 use crate::config::{Config, ConfigError, OriginUrl};
 use crate::error::NodeError;
 use crate::exit::Exit;
-use crate::run;
+use crate::run::{self, ConfigFile};
 
 /// Run a node
 ///
-/// Serves Hub clients and other nodes until SIGTERM or Ctrl-C. With `--json`, the first line on standard output
+/// Serves Hub clients and other nodes until SIGTERM or Ctrl-C. SIGHUP has it read its config again, as `hubless reload`. With `--json`, the first line on standard output
 /// is printed when it serves: {"http":…,"node":…,"bootstrap":…,"socket":…}
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
@@ -43,12 +43,16 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, NodeError> {
-        let (config, path) = Config::find(self.config.as_deref(), &context.data)?;
-        if let Some(path) = path {
+        let written = Config::find_written(self.config.as_deref(), &context.data)?;
+        if let Some(path) = &written.path {
             tracing::info!(config = %path.display(), "read the config");
         }
-        let config = self.over(config)?;
-        run::serve(&context.data, config, context.out)
+        let explicit = self.config.as_ref().map(std::path::absolute).transpose();
+        let explicit =
+            explicit.map_err(|source| NodeError::Io { doing: "find the config".into(), source })?;
+        let config = self.over(written.config.clone())?;
+        let file = ConfigFile { explicit, data: context.data.clone(), written };
+        run::serve(&context.data, config, file, context.out)
     }
 
     fn over(self, mut config: Config) -> Result<Config, NodeError> {

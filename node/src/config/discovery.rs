@@ -14,12 +14,8 @@ const DEFAULT_PORT: u16 = 4001;
 const MAX_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// More often than this only burdens others.
 const MIN_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// Records live 48 h: a later sweep would let them lapse.
-const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(40 * 3600);
-/// A lookup needs some connections at once, and room for those who ask this node.
-const MIN_CONNECTIONS: u32 = 8;
-/// Most connections that may be allowed.
-const MAX_CONNECTIONS: u32 = 10_000;
+/// Records live 48 h, and two announcements of one may be one and a half intervals apart.
+const MAX_ANNOUNCE_INTERVAL: Duration = Duration::from_secs(30 * 3600);
 
 /// `[discovery]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -36,8 +32,6 @@ pub(crate) struct DiscoveryConfig {
     /// Longest wait for providers.
     #[serde(with = "humantime_serde")]
     pub(crate) lookup_timeout: Duration,
-    /// Most DHT connections at once.
-    pub(crate) max_connections: u32,
     /// Whether to tell the DHT what this node holds.
     pub(crate) announce: bool,
     /// How often each record is renewed.
@@ -53,7 +47,6 @@ impl Default for DiscoveryConfig {
             external: Vec::new(),
             mdns: true,
             lookup_timeout: Duration::from_secs(10),
-            max_connections: 50,
             announce: true,
             announce_interval: Duration::from_secs(22 * 3600),
         }
@@ -64,9 +57,6 @@ impl DiscoveryConfig {
     pub(super) fn validate(&self) -> Result<(), Unfit> {
         if self.lookup_timeout.is_zero() || self.lookup_timeout > MAX_LOOKUP_TIMEOUT {
             return Err(Unfit::new("discovery.lookup_timeout", format!("{:?}", self.lookup_timeout)));
-        }
-        if !(MIN_CONNECTIONS..=MAX_CONNECTIONS).contains(&self.max_connections) {
-            return Err(Unfit::new("discovery.max_connections", self.max_connections.to_string()));
         }
         if let Some(addr) = self.external.iter().find(|a| a.port() == 0 || a.ip().is_unspecified()) {
             return Err(Unfit::new("discovery.external", addr.to_string()));

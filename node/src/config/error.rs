@@ -49,7 +49,9 @@ impl ConfigError {
         let Some(place) = find_place(document.get_ref(), &span, "") else {
             return Self::Syntax { path, line, message: one_line(error.message()) };
         };
-        let unknown = error.message().starts_with("unknown field");
+        // Of a key that is known, the unknown one stands within its value.
+        let inner = keys::find(&place.key).is_some();
+        let unknown = error.message().starts_with("unknown field") && !inner;
         match (unknown, place.key.rsplit_once('.')) {
             (true, Some((section, _))) => {
                 let known = keys::of_section(section).join(", ");
@@ -62,7 +64,12 @@ impl ConfigError {
                 let known = keys::find(&place.key).map_or("a section of keys", |key| key.must_be);
                 // Of a list, the words' own parsers say which element is wrong; `toml` says only where the list is.
                 let must_be = match error.message() {
-                    why if why.starts_with('`') => format!("{known} ({})", one_line(why)),
+                    why if why.starts_with('`')
+                        || why.starts_with("unknown field")
+                        || why.starts_with("missing field") =>
+                    {
+                        format!("{known} ({})", one_line(why))
+                    }
                     _ => known.to_owned(),
                 };
                 let value = shown(text, span);
@@ -73,7 +80,7 @@ impl ConfigError {
 
     /// Says what validation found once the arguments had overridden the config.
     pub(crate) fn of_arguments(unfit: &Unfit) -> Self {
-        let must_be = must_be(unfit.key);
+        let must_be = must_be_of(unfit);
         Self::Arguments { key: unfit.key.to_owned(), value: unfit.value.clone(), must_be }
     }
 
@@ -81,15 +88,16 @@ impl ConfigError {
     pub(super) fn of_unfit(path: &Path, text: &str, unfit: Unfit) -> Self {
         let document = DeTable::parse(text).ok();
         let span = document.as_ref().and_then(|table| span_of(table.get_ref(), unfit.key));
+        let must_be = must_be_of(&unfit);
         let value = span.clone().map_or(unfit.value, |span| shown(text, span));
-        let must_be = must_be(unfit.key);
         let line = span.map_or(1, |span| line_of(text, span.start));
         Self::Value { path: path.to_owned(), line, key: unfit.key.to_owned(), value, must_be }
     }
 }
 
-fn must_be(key: &str) -> String {
-    keys::find(key).map_or("something else", |key| key.must_be).to_owned()
+fn must_be_of(unfit: &Unfit) -> String {
+    let known = keys::find(unfit.key).map_or("something else", |key| key.must_be);
+    unfit.why.as_ref().map_or_else(|| known.to_owned(), |why| format!("{known} ({why})"))
 }
 
 struct Place {

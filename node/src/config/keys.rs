@@ -16,6 +16,10 @@ pub(crate) struct Key {
 
 const NODE_IDS: &str = "a list of node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them";
 
+const RATE: &str = "a rate of at least 10 kB/s, like `20 MB/s` or `50 Mbit/s`, or `unlimited`";
+const VOLUME: &str = "a size of at least 1 MB, like `500 GB`, or `unlimited`";
+const UNLIMITED: &str = "\"unlimited\"";
+
 /// In the order of the sections.
 pub(crate) const KEYS: &[Key] = &[
     Key {
@@ -27,7 +31,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key { path: "origin.enabled", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "origin.urls",
-        must_be: "a list of at most 16 addresses, like `[\"https://huggingface.co\"]`, without user, password and \
+        must_be: "a list of at most 16 different addresses, like `[\"https://huggingface.co\"]`, without user, password and \
                   query; of a git host with LFS: `{ url = \"https://git.example.org\", kind = \"git\" }`",
         example: "[\"https://huggingface.co\", { url = \"https://git.example.org\", kind = \"git\" }]",
         default: "[] (none)",
@@ -48,7 +52,7 @@ pub(crate) const KEYS: &[Key] = &[
     },
     Key {
         path: "names.threshold",
-        must_be: "a number, 1 to as many as there are `names.witnesses`",
+        must_be: "a number, 1 to as many as there are `names.witnesses`; name more of them, or leave it out",
         example: "2",
         default: "left out (more than half)",
     },
@@ -65,6 +69,21 @@ pub(crate) const KEYS: &[Key] = &[
         example: "[\"12D3KooWJ9dRkzZ6QUqbBVmbEj7EKG6SWhPzLA6VMRo6R9vxmxPk\"]",
         default: "left out (everyone)",
     },
+    Key { path: "limits.up", must_be: RATE, example: "\"2 MB/s\"", default: UNLIMITED },
+    Key { path: "limits.down", must_be: RATE, example: "\"50 Mbit/s\"", default: UNLIMITED },
+    Key { path: "limits.origin", must_be: RATE, example: "\"unlimited\"", default: UNLIMITED },
+    Key { path: "limits.up_month", must_be: VOLUME, example: "\"500 GB\"", default: UNLIMITED },
+    Key { path: "limits.down_month", must_be: VOLUME, example: "\"1.5 TB\"", default: UNLIMITED },
+    Key { path: "limits.origin_month", must_be: VOLUME, example: "\"200 GiB\"", default: UNLIMITED },
+    Key {
+        path: "limits.hours",
+        must_be: "a list of at most 64 entries that do not overlap, like `{ when = \"mon-fri 08:00-18:00\", up = \
+                  \"500 kB/s\" }`, with any of `up`, `down` and `origin`",
+        example: "[{ when = \"mon-fri 08:00-18:00\", up = \"500 kB/s\" }, { when = \"daily 23:00-07:00\", down = \
+                  \"unlimited\" }]",
+        default: "[] (the same rates at all hours)",
+    },
+    Key { path: "limits.max_connections", must_be: "a number, 16 to 20000", example: "200", default: "50" },
     Key {
         path: "discovery.listen",
         must_be: "an address and port, like `0.0.0.0:4001`; port 0 takes any free one",
@@ -90,16 +109,21 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"3s\"",
         default: "\"10s\"",
     },
-    Key { path: "discovery.max_connections", must_be: "a number, 8 to 10000", example: "200", default: "50" },
     Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "discovery.announce_interval",
-        must_be: "from `10m` to `40h` (records live 48 h), like `22h`",
+        must_be: "from `10m` to `30h` (records live 48 h), like `22h`",
         example: "\"12h\"",
         default: "\"22h\"",
     },
-    Key { path: "transfer.max_connections", must_be: "a number, 1 to 10000", example: "100", default: "64" },
     Key { path: "transfer.upload_slots", must_be: "a number, 1 to 1000", example: "4", default: "16" },
+    Key { path: "transfer.bulk", must_be: "`true` or `false`", example: "false", default: "true" },
+    Key {
+        path: "transfer.bulk_port",
+        must_be: "a port, 0 to 65535, other than that of `discovery.listen`; 0 takes any free one",
+        example: "4002",
+        default: "0",
+    },
     Key {
         path: "gateway.listen",
         must_be: "an address and port, like `127.0.0.1:8090`; port 0 takes any free one",
@@ -118,9 +142,10 @@ pub(crate) fn of_section(section: &str) -> Vec<&'static str> {
     KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.')).collect()
 }
 
-/// The names of all sections, in order.
+/// The names of all sections.
 pub(crate) fn sections() -> Vec<&'static str> {
     let mut names: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.split_once('.')?.0)).collect();
+    names.sort_unstable();
     names.dedup();
     names
 }

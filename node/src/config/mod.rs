@@ -7,6 +7,7 @@ mod discovery;
 mod error;
 mod gateway;
 mod keys;
+mod limits;
 mod names;
 mod origin;
 mod swarm;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 pub(crate) use discovery::DiscoveryConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use gateway::GatewayConfig;
+pub(crate) use limits::LimitsSection;
 pub(crate) use names::NamesConfig;
 pub(crate) use origin::{OriginSection, OriginUrl};
 pub(crate) use swarm::SwarmConfig;
@@ -40,12 +42,36 @@ pub(crate) struct Config {
     pub(crate) origin: OriginSection,
     /// Which swarm this node is part of.
     pub(crate) swarm: SwarmConfig,
+    /// How much goes out and comes in.
+    pub(crate) limits: LimitsSection,
     /// How this node finds others.
     pub(crate) discovery: DiscoveryConfig,
     /// How bytes are passed between nodes.
     pub(crate) transfer: TransferSection,
     /// The door for Hub clients.
     pub(crate) gateway: GatewayConfig,
+}
+
+/// A config with what was written, by which two are compared key by key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Written {
+    /// What it means.
+    pub(crate) config: Config,
+    table: toml::Table,
+    /// Where it stands; `None` where there is none.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Written {
+    /// The keys that another config writes otherwise.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let value = |table: &toml::Table, path: &str| {
+            let (section, name) = path.split_once('.')?;
+            table.get(section)?.get(name).cloned()
+        };
+        let differs = |key: &&keys::Key| value(&self.table, key.path) != value(&other.table, key.path);
+        keys::KEYS.iter().filter(differs).map(|key| key.path).collect()
+    }
 }
 
 /// A value that has the right type and is still no use.
@@ -55,11 +81,18 @@ pub(crate) struct Unfit {
     pub(crate) key: &'static str,
     /// The value as it would be written.
     pub(crate) value: String,
+    /// What is wrong with it, where that does not follow from what it must be.
+    pub(crate) why: Option<String>,
 }
 
 impl Unfit {
     pub(crate) fn new(key: &'static str, value: impl Into<String>) -> Self {
-        Self { key, value: value.into() }
+        Self { key, value: value.into(), why: None }
+    }
+
+    /// A value whose parts do not fit one another.
+    pub(crate) fn because(key: &'static str, why: String) -> Self {
+        Self { key, value: "a list".to_owned(), why: Some(why) }
     }
 }
 
@@ -69,22 +102,27 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names file, line, key, value and what the value must be.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&Self::read(path)?, path)
+    }
+
+    fn read(path: &Path) -> Result<String, ConfigError> {
         let fail = |source| ConfigError::Read { path: path.to_owned(), source };
         if std::fs::metadata(path).map_err(fail)?.len() > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLong { path: path.to_owned(), limit: MAX_CONFIG_BYTES });
         }
-        let text = std::fs::read_to_string(path).map_err(fail)?;
-        Self::parse(&text, path)
+        std::fs::read_to_string(path).map_err(fail)
     }
 
     /// Reads `explicit`, else `config.toml` in the data folder, else takes the defaults.
-    pub(crate) fn find(explicit: Option<&Path>, data: &Path) -> Result<(Self, Option<PathBuf>), ConfigError> {
+    pub(crate) fn find_written(explicit: Option<&Path>, data: &Path) -> Result<Written, ConfigError> {
         let usual = data.join(CONFIG_FILE);
-        match explicit {
-            Some(path) => Ok((Self::load(path)?, Some(path.to_owned()))),
-            None if usual.exists() => Ok((Self::load(&usual)?, Some(usual))),
-            None => Ok((Self::default(), None)),
-        }
+        let path = explicit.map(Path::to_owned).or_else(|| usual.exists().then_some(usual));
+        let Some(path) = path else { return Ok(Written::default()) };
+        let text = Self::read(&path)?;
+        let config = Self::parse(&text, &path)?;
+        // It was parsed a moment ago.
+        let table = text.parse().unwrap_or_default();
+        Ok(Written { config, table, path: Some(path) })
     }
 
     /// Takes a config's text; `path` is only named in errors.
@@ -105,8 +143,13 @@ impl Config {
                 format!("a list without the bootstrap node {}", stranger.node),
             ));
         }
+        self.limits.validate()?;
         self.discovery.validate()?;
         self.transfer.validate()?;
+        let port = self.transfer.bulk_port;
+        if port != 0 && port == self.discovery.listen.port() {
+            return Err(Unfit::new("transfer.bulk_port", port.to_string()));
+        }
         self.origin.validate()?;
         self.names.validate()
     }
@@ -142,8 +185,35 @@ mod tests {
             ("[swarm]\nallow = []", ["line 2", "`swarm.allow` is `[]`", "at least one"]),
             ("[swarm]\nnetwork = \"a b\"", ["line 2", "`swarm.network` is `\"a b\"`", "letters"]),
             ("[discovery]\nmdns = \"yes\"", ["line 2", "`discovery.mdns` is `\"yes\"`", "`true` or `false`"]),
-            ("[transfer]\nmax_connections = 0", ["line 2", "`transfer.max_connections` is `0`", "1 to"]),
-            ("[transfer]\nmax_connections = -3", ["line 2", "`transfer.max_connections` is `-3`", "1 to"]),
+            ("[limits]\nmax_connections = 0", ["line 2", "`limits.max_connections` is `0`", "16 to"]),
+            ("[limits]\nmax_connections = -3", ["line 2", "`limits.max_connections` is `-3`", "16 to"]),
+            ("[transfer]\nupload_slots = 0", ["line 2", "`transfer.upload_slots` is `0`", "1 to"]),
+            (
+                "[limits]\nup = \"20 Mb/s\"",
+                ["line 2", "`limits.up` is `\"20 Mb/s\"`", "may mean bits or bytes"],
+            ),
+            ("[limits]\ndown = 5", ["line 2", "`limits.down` is `5`", "`50 Mbit/s`"]),
+            ("[limits]\nup_month = \"lots\"", ["line 2", "`limits.up_month` is `\"lots\"`", "`500 GB`"]),
+            (
+                "[limits]\nhours = [{ when = \"mon 8-9\", up = \"1 MB/s\" }]",
+                ["line 2", "`limits.hours` is", "`mon 8-9` is no time of the week"],
+            ),
+            (
+                "[limits]\nhours = [{ when = \"mon 08:00-09:00\", upp = \"1 MB/s\" }]",
+                ["line 2", "`limits.hours` is", "unknown field `upp`"],
+            ),
+            (
+                "[limits]\nhours = [{ when = \"mon 08:00-09:00\" }]",
+                ["line 2", "`limits.hours` is", "sets none of"],
+            ),
+            (
+                "[limits]\nhours = [{ when = \"mon 08:00-09:00\", up = \"1 MB/s\" }, { when = \"daily 08:30-10:00\", up = \"2 MB/s\" }]",
+                ["line 2", "`limits.hours` is", "overlap"],
+            ),
+            (
+                "[transfer]\nbulk_port = 4001",
+                ["line 2", "`transfer.bulk_port` is `4001`", "other than that of"],
+            ),
             (
                 "[origin]\nurls = [\"ftp://h\"]",
                 ["line 2", "`origin.urls` is `[\"ftp://h\"]`", "huggingface.co"],

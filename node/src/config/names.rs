@@ -44,9 +44,8 @@ impl NamesConfig {
         }
         match self.threshold {
             Some(0) => Err(Unfit::new("names.threshold", "0")),
-            Some(n) if witnesses > 0 && n > witnesses => {
-                Err(Unfit::new("names.threshold", format!("{n} of {witnesses}")))
-            }
+            // With none of them too: whoever writes a threshold relies on it.
+            Some(n) if n > witnesses => Err(Unfit::new("names.threshold", format!("{n} of {witnesses}"))),
             _ => Ok(()),
         }
     }
@@ -71,6 +70,8 @@ mod tests {
     fn a_threshold_can_be_reached() {
         assert!(config(&[1, 2, 3], Some(3)).validate().is_ok());
         assert!(config(&[1, 2, 3], Some(4)).validate().is_err());
+        assert!(config(&[], Some(3)).validate().is_err(), "nobody could ever reach it");
+        assert!(config(&[], None).validate().is_ok());
         assert!(config(&[1, 2], Some(0)).validate().is_err());
         assert!(config(&[1, 1], None).validate().is_err(), "one node is one voice");
     }

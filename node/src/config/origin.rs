@@ -1,5 +1,6 @@
 //! `[origin]`: where files come from that no node has.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use hubless_origin::{OriginConfig, OriginKind};
@@ -47,6 +48,10 @@ impl OriginSection {
     pub(super) fn validate(&self) -> Result<(), Unfit> {
         if self.urls.len() > MAX_ORIGINS {
             return Err(Unfit::new("origin.urls", format!("{} origins", self.urls.len())));
+        }
+        let names: HashSet<_> = self.urls.iter().map(|origin| origin.0.name()).collect();
+        if names.len() < self.urls.len() {
+            return Err(Unfit::new("origin.urls", "a list that names an origin twice"));
         }
         if self.answer_within.is_zero() || self.answer_within > MAX_ANSWER_WITHIN {
             return Err(Unfit::new("origin.answer_within", format!("{:?}", self.answer_within)));
@@ -130,6 +135,18 @@ mod tests {
         assert_eq!(kinds(urls), [OriginKind::Hub, OriginKind::Git, OriginKind::Git]);
         assert!(kinds(&format!("enabled = false\n{urls}")).is_empty());
         assert!(kinds("").is_empty(), "nobody is asked whom nobody named");
+    }
+
+    #[test]
+    fn an_origin_is_named_once() {
+        let section = |text: &str| toml::from_str::<OriginSection>(text).unwrap();
+        assert!(section(r#"urls = ["https://a.test", "https://b.test"]"#).validate().is_ok());
+        for twice in
+            [r#"["https://a.test", "https://a.test/"]"#, r#"["https://a.test", "git+https://A.test:443"]"#]
+        {
+            let unfit = section(&format!("urls = {twice}")).validate().unwrap_err();
+            assert_eq!(unfit.key, "origin.urls", "{twice}");
+        }
     }
 
     #[test]

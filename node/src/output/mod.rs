@@ -4,10 +4,12 @@
 //! **Not here:** the log (`logging`).
 
 mod human;
+pub(crate) mod limits;
 pub(crate) mod names;
 mod progress;
 pub(crate) mod proof;
 pub(crate) mod report;
+pub(crate) mod trace;
 
 use std::io::{self, Write};
 

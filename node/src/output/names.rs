@@ -15,14 +15,20 @@ pub(crate) fn shown(report: &Value) -> String {
     let mut lines = vec![head(report)];
     for name in rows(report, "names") {
         lines.push(String::new());
-        lines.push(meaning(name));
-        lines.extend(name["resolved"]["fork"].as_object().map(|_| fork(&name["resolved"]["fork"])));
-        lines.extend(rows(name, "said").iter().map(word));
-        lines.extend(rows(name, "moves").iter().take(MOVES_SHOWN).map(moved));
+        lines.push(one(name));
     }
     if number(report, "left_out") > 0 {
         lines.push(format!("and {} more names", number(report, "left_out")));
     }
+    lines.join("\n")
+}
+
+/// What is known of one name.
+pub(crate) fn one(name: &Value) -> String {
+    let mut lines = vec![meaning(name)];
+    lines.extend(name["resolved"]["fork"].as_object().map(|_| fork(&name["resolved"]["fork"])));
+    lines.extend(rows(name, "said").iter().map(word));
+    lines.extend(rows(name, "moves").iter().take(MOVES_SHOWN).map(moved));
     lines.join("\n")
 }
 

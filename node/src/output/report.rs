@@ -125,6 +125,10 @@ pub(crate) fn status(status: &Value) -> String {
         count(number(announce, "keys"), "key"),
         number(announce, "due")
     ));
+    if let Some(why) = announce["behind"].as_str() {
+        let late = hubless_mirror::age_text(number(announce, "late_secs"));
+        lines.push(format!("BEHIND     the oldest key is {late} late: {why}"));
+    }
     let discovery = &status["discovery"];
     if discovery.is_object() {
         lines.push(format!(
@@ -141,6 +145,7 @@ pub(crate) fn status(status: &Value) -> String {
         );
     }
     lines.extend(rows(status, "origins").iter().map(origin_line));
+    lines.extend(super::limits::status_lines(&status["limits"]));
     lines.extend(rows(status, "fetches").iter().map(fetch_line));
     lines.join("\n")
 }

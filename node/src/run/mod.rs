@@ -3,7 +3,9 @@
 //! **Invariant:** the data folder's lock is held from before the first socket to after the last task.
 //! **Not here:** arguments (`commands::run`), decisions (`mirror`).
 
+mod known_peers;
 mod ports;
+mod reload;
 mod services;
 mod stop;
 mod table;
@@ -18,8 +20,9 @@ use crate::error::NodeError;
 use crate::exit::Exit;
 use crate::output::Output;
 
+pub(crate) use reload::ConfigFile;
 use services::Services;
-use stop::{Signals, Watchdog};
+use stop::{Asked, Signals, Watchdog};
 
 /// What is printed when the node serves. The order and the names of these fields are relied on.
 #[derive(Debug, Serialize)]
@@ -38,24 +41,34 @@ struct Serving {
 ///
 /// # Errors
 /// If it cannot start, or a part of it fails while it serves.
-pub(crate) fn serve(data: &Path, config: Config, out: Output) -> Result<Exit, NodeError> {
+pub(crate) fn serve(data: &Path, config: Config, file: ConfigFile, out: Output) -> Result<Exit, NodeError> {
     let runtime = cli::runtime()?;
-    let ended = runtime.block_on(serve_until_told(data, config, out));
+    let ended = runtime.block_on(serve_until_told(data, config, file, out));
     // Blocking work that goes on is cut by the process's end: what it wrote is found again at the next start.
     runtime.shutdown_timeout(stop::RUNTIME_BUDGET);
     ended
 }
 
-async fn serve_until_told(data: &Path, config: Config, out: Output) -> Result<Exit, NodeError> {
+async fn serve_until_told(
+    data: &Path,
+    config: Config,
+    file: ConfigFile,
+    out: Output,
+) -> Result<Exit, NodeError> {
     let mut signals = Signals::listen()?;
     let mut services = tokio::select! {
-        started = Services::start(data, config) => started?,
-        () = signals.next() => return Ok(Exit::Ok),
+        started = Services::start(data, config, file) => started?,
+        () = signals.stop() => return Ok(Exit::Ok),
     };
     greet(&services.serving(), out)?;
-    let failed = tokio::select! {
-        error = services.failure() => Some(error),
-        () = signals.next() => None,
+    let failed = loop {
+        tokio::select! {
+            error = services.failure() => break Some(error),
+            asked = signals.next() => match asked {
+                Asked::Stop => break None,
+                Asked::Reload => services.reload().await,
+            },
+        }
     };
     match &failed {
         Some(error) => tracing::error!(%error, "stopping: a part of the node failed"),
@@ -63,7 +76,7 @@ async fn serve_until_told(data: &Path, config: Config, out: Output) -> Result<Ex
     }
     let watchdog = Watchdog::start(services.socket_path());
     let again = async {
-        signals.next().await;
+        signals.stop().await;
         tracing::warn!("stopped at once, as a second signal asked");
     };
     let late = tokio::select! {

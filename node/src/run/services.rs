@@ -10,21 +10,24 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use hubless_discovery::{Dht, DhtConfig, Discovery};
-use hubless_gateway::GatewayError;
+use hubless_gateway::{GatewayError, Reload as _};
+use hubless_limits::Limits;
 use hubless_mirror::{Mirror, MirrorConfig, MirrorParts};
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_transfer::{Transfer, TransferConfig};
 use hubless_types::{Clock, PeerAddr, SystemClock};
+use jiff::tz::TimeZone;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::reload::{ConfigFile, Reloader};
 use super::stop::{GATEWAY_BUDGET, MIRROR_BUDGET, NETWORK_BUDGET, within};
 use super::table::CatalogueTable;
-use super::{Serving, ports};
+use super::{Serving, known_peers, ports};
 use crate::admin::ListeningSocket;
-use crate::config::Config;
+use crate::config::{Config, OriginUrl};
 use crate::error::NodeError;
 use crate::key;
 
@@ -47,6 +50,10 @@ pub(super) struct Services {
     mirror: Mirror,
     transfer: Transfer,
     discovery: Arc<Dht>,
+    data: PathBuf,
+    // Writes down who is known; ends when it is dropped.
+    _remembering: JoinSet<()>,
+    reloader: Arc<Reloader>,
     // Last: its lock is let go when everything else is gone.
     _store: Store,
 }
@@ -56,7 +63,7 @@ impl Services {
     ///
     /// # Errors
     /// Whatever keeps a part from starting: a folder in use, a port in use, a malformed key.
-    pub(super) async fn start(data: &Path, config: Config) -> Result<Self, NodeError> {
+    pub(super) async fn start(data: &Path, config: Config, file: ConfigFile) -> Result<Self, NodeError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let key = key::load_or_create(data)?;
         let store = Store::open(data, key.id(), clock.clone())?;
@@ -64,29 +71,52 @@ impl Services {
         let http = door
             .local_addr()
             .map_err(|source| NodeError::Io { doing: "read the port of Hub clients".into(), source })?;
-        let network = Network::start(&config, &key, &store, &clock).await?;
+        let limits = Limits::new(config.limits.settings(), TimeZone::system());
+        let network = Network::start(data, &config, &key, &store, &clock, &limits).await?;
         let bootstrap = PeerAddr::new(key.id(), ports::for_others(network.listen));
         let mirror = Mirror::start(MirrorParts {
             store: store.clone(),
             key,
-            clock,
+            clock: clock.clone(),
             config: mirror_config(&config),
             discovery: network.discovery.clone(),
             peers: network.transfer.client(),
-            origins: origins(&config)?,
+            origins: origins(&config, &limits)?,
+            limits: limits.clone(),
         });
+        let reloader = Arc::new(Reloader::new(file, limits, clock));
         let (socket, admin) = ListeningSocket::bind(data)?;
         let admin = tokio::net::UnixListener::from_std(admin)
             .map_err(|source| NodeError::Io { doing: "use the admin socket".into(), source })?;
         let (cancel, mut doors) = (CancellationToken::new(), JoinSet::new());
         let settings = hubless_gateway::GatewayConfig::default();
         doors.spawn(hubless_gateway::serve_http(door, mirror.clone(), settings, cancel.clone()));
-        doors.spawn(hubless_gateway::serve_admin(admin, mirror.clone(), cancel.clone()));
+        doors.spawn(hubless_gateway::serve_admin(
+            admin,
+            mirror.clone(),
+            Some(reloader.clone()),
+            cancel.clone(),
+        ));
         let Network { transfer, discovery, .. } = network;
         if !config.discovery.bootstrap.is_empty() {
             joined(&discovery).await;
         }
-        Ok(Self { bootstrap, http, socket, doors, cancel, mirror, transfer, discovery, _store: store })
+        let mut remembering = JoinSet::new();
+        remembering.spawn(known_peers::keep(data.to_owned(), discovery.clone()));
+        Ok(Self {
+            bootstrap,
+            http,
+            socket,
+            doors,
+            cancel,
+            mirror,
+            transfer,
+            discovery,
+            data: data.to_owned(),
+            _remembering: remembering,
+            reloader,
+            _store: store,
+        })
     }
 
     /// What is told to whoever started this.
@@ -102,6 +132,15 @@ impl Services {
     /// Where the admin socket is.
     pub(super) fn socket_path(&self) -> PathBuf {
         self.socket.path().to_owned()
+    }
+
+    /// Reads the config again, as the admin API does, and logs what came of it.
+    pub(super) async fn reload(&self) {
+        let reloader = Arc::clone(&self.reloader);
+        let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        if let Err(error) = reloaded {
+            tracing::error!(%error, "the config was not read again");
+        }
     }
 
     /// Waits until a part ends that should not.
@@ -130,8 +169,13 @@ impl Services {
         self.doors.abort_all();
         drop(self.socket);
         note(within(MIRROR_BUDGET, self.mirror.shutdown()).await, "the mirror");
+        known_peers::save(&self.data, &self.discovery.known());
         let network = futures::future::join(self.transfer.shutdown(), self.discovery.shutdown());
         note(within(NETWORK_BUDGET, network.map(drop)).await, "the network");
+        // What was sent while the others stopped counts too.
+        if let Err(error) = self.mirror.keep_counts().await {
+            tracing::warn!(%error, "the month's bytes cannot be written down");
+        }
         late
     }
 }
@@ -158,15 +202,17 @@ struct Network {
 impl Network {
     /// Starts both, again with another port if the free one that was found is taken meanwhile.
     async fn start(
+        data: &Path,
         config: &Config,
         key: &NodeKey,
         store: &Store,
         clock: &Arc<dyn Clock>,
+        limits: &Limits,
     ) -> Result<Self, NodeError> {
         let mut tries = 1;
         loop {
             let listen = ports::for_nodes(config.discovery.listen)?;
-            match Self::start_at(listen, config, key, store, clock).await {
+            match Self::start_at(listen, data, config, key, store, clock, limits).await {
                 Err(error) if config.discovery.listen.port() == 0 && tries < PORT_TRIES => {
                     tracing::debug!(%error, %listen, "trying another port");
                     tries += 1;
@@ -178,14 +224,20 @@ impl Network {
 
     async fn start_at(
         listen: SocketAddr,
+        data: &Path,
         config: &Config,
         key: &NodeKey,
         store: &Store,
         clock: &Arc<dyn Clock>,
+        limits: &Limits,
     ) -> Result<Self, NodeError> {
-        let transfer = Transfer::start(transfer_config(listen, config, key), store.clone()).await?;
+        let mut transfer = transfer_config(listen, config, key);
+        transfer.limits = limits.clone();
+        let transfer = Transfer::start(transfer, store.clone()).await?;
         let table = Arc::new(CatalogueTable::open(key.id(), store.catalogue().clone())?);
-        match Dht::start(dht_config(listen, config, key), table, clock.clone()).await {
+        let mut settings = dht_config(listen, config, key);
+        settings.known = known_peers::load(data);
+        match Dht::start(settings, table, clock.clone()).await {
             Ok(dht) => Ok(Self { listen, transfer, discovery: Arc::new(dht) }),
             Err(error) => {
                 transfer.shutdown().await;
@@ -198,8 +250,9 @@ impl Network {
 fn transfer_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> TransferConfig {
     let mut transfer = TransferConfig::new(key.secret_bytes(), vec![listen]);
     transfer.allow = config.swarm.allow.clone();
-    transfer.max_connections = config.transfer.max_connections;
+    transfer.max_connections = config.limits.shares().bytes_each_way;
     transfer.upload_slots = config.transfer.upload_slots;
+    transfer.bulk_port = config.transfer.bulk.then_some(config.transfer.bulk_port);
     transfer
 }
 
@@ -211,15 +264,16 @@ fn dht_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> DhtConfig {
     dht.bootstrap.retain(|peer| peer.node != key.id());
     dht.mdns = discovery.mdns;
     dht.lookup_timeout = discovery.lookup_timeout;
-    dht.max_connections = discovery.max_connections;
+    dht.max_connections = config.limits.shares().dht;
     dht.allow = swarm.allow.clone();
     dht.external = discovery.external.clone();
     dht.network = swarm.network.clone();
     dht
 }
 
-fn origins(config: &Config) -> Result<Vec<Arc<dyn Origin>>, NodeError> {
-    config.origin.used().iter().map(|origin| Ok(hubless_origin::build(&origin.0)?)).collect()
+fn origins(config: &Config, limits: &Limits) -> Result<Vec<Arc<dyn Origin>>, NodeError> {
+    let build = |origin: &OriginUrl| Ok(hubless_origin::build_within(&origin.0, limits)?);
+    config.origin.used().iter().map(build).collect()
 }
 
 fn mirror_config(config: &Config) -> MirrorConfig {

@@ -1,11 +1,13 @@
 //! Stopping: the signals that ask for it, the time each part has, and what happens when that is not enough.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::error::NodeError;
 use crate::exit::Exit;
@@ -22,11 +24,24 @@ pub(super) const RUNTIME_BUDGET: Duration = Duration::from_millis(500);
 /// When the process ends whatever happens. More than all of the above together, less than the 10 s promised.
 const LAST_RESORT: Duration = Duration::from_millis(9500);
 
-/// The signals that ask the node to stop.
+/// The signals that ask the node to stop, or to read its config again.
 pub(super) struct Signals {
+    stop: Stop,
+    hang_up: HangUp,
+}
+
+struct Stop {
     terminate: Signal,
     interrupt: Signal,
-    hang_up: Signal,
+    /// A terminal that is closed, as [`HangUp`] finds out.
+    closed: Arc<Notify>,
+}
+
+/// SIGHUP has the config read again, except where it says that the terminal is gone from which the node was started.
+struct HangUp {
+    signal: Signal,
+    had_terminal: bool,
+    closed: Arc<Notify>,
 }
 
 impl Signals {
@@ -34,19 +49,63 @@ impl Signals {
         let on = |kind| {
             signal(kind).map_err(|source| NodeError::Io { doing: "listen for signals".into(), source })
         };
+        let closed = Arc::new(Notify::new());
         Ok(Self {
-            terminate: on(SignalKind::terminate())?,
-            interrupt: on(SignalKind::interrupt())?,
-            hang_up: on(SignalKind::hangup())?,
+            stop: Stop {
+                terminate: on(SignalKind::terminate())?,
+                interrupt: on(SignalKind::interrupt())?,
+                closed: closed.clone(),
+            },
+            hang_up: HangUp {
+                signal: on(SignalKind::hangup())?,
+                had_terminal: std::io::stdin().is_terminal(),
+                closed,
+            },
         })
     }
 
-    /// Waits for the next of them.
-    pub(super) async fn next(&mut self) {
+    /// Waits for the next, and says what it asks for.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            () = self.stop.next() => Asked::Stop,
+            () = self.hang_up.next() => Asked::Reload,
+        }
+    }
+
+    /// Waits for the next that asks the node to stop.
+    pub(super) async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// To stop.
+    Stop,
+    /// To read the config again.
+    Reload,
+}
+
+impl Stop {
+    async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.hang_up.recv() => {}
+            () = self.closed.notified() => {}
+        }
+    }
+}
+
+impl HangUp {
+    /// Waits for one that is no closed terminal.
+    async fn next(&mut self) {
+        loop {
+            let _ = self.signal.recv().await;
+            if !self.had_terminal || std::io::stdin().is_terminal() {
+                return;
+            }
+            self.closed.notify_one();
         }
     }
 }

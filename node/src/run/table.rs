@@ -38,6 +38,15 @@ fn count_own(catalogue: &Catalogue) -> Result<u64, StoreError> {
     }
 }
 
+const fn verdict(verdict: DhtVerdict) -> TableVerdict {
+    match verdict {
+        DhtVerdict::Added | DhtVerdict::Renewed | DhtVerdict::Replaced => TableVerdict::Stored,
+        DhtVerdict::PeerFull => TableVerdict::PeerFull,
+        DhtVerdict::KeyFull | DhtVerdict::TableFull => TableVerdict::TableFull,
+        DhtVerdict::BadKey => TableVerdict::BadKey,
+    }
+}
+
 impl ProviderTable for CatalogueTable {
     fn add(&self, key: &[u8], row: ProviderRow) -> Result<TableVerdict, TableError> {
         let own = row.own;
@@ -46,12 +55,26 @@ impl ProviderTable for CatalogueTable {
         if own && verdict == DhtVerdict::Added {
             self.own.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(match verdict {
-            DhtVerdict::Added | DhtVerdict::Renewed | DhtVerdict::Replaced => TableVerdict::Stored,
-            DhtVerdict::PeerFull => TableVerdict::PeerFull,
-            DhtVerdict::KeyFull | DhtVerdict::TableFull => TableVerdict::TableFull,
-            DhtVerdict::BadKey => TableVerdict::BadKey,
-        })
+        Ok(self::verdict(verdict))
+    }
+
+    fn add_many(&self, keys: &[Vec<u8>], row: &ProviderRow) -> Result<Vec<TableVerdict>, TableError> {
+        let row =
+            DhtRow { provider: row.provider, addrs: row.addrs.clone(), expires: row.expires, own: row.own };
+        let verdicts = self.catalogue.dht_add_many(keys, &row)?;
+        if row.own {
+            let added = verdicts.iter().filter(|verdict| **verdict == DhtVerdict::Added).count();
+            self.own.fetch_add(added as u64, Ordering::Relaxed);
+        }
+        Ok(verdicts.into_iter().map(verdict).collect())
+    }
+
+    fn remove_many(&self, keys: &[Vec<u8>], provider: &NodeId) -> Result<usize, TableError> {
+        let gone = self.catalogue.dht_remove_many(keys, provider)?;
+        if *provider == self.node {
+            self.own.fetch_sub(gone, Ordering::Relaxed);
+        }
+        Ok(keys.len())
     }
 
     fn providers(&self, key: &[u8], now: Timestamp) -> Result<Vec<ProviderRow>, TableError> {

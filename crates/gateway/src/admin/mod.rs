@@ -3,6 +3,7 @@
 //! **Invariant:** a request that is given up ends the waiting for it; fetches that others share go on.
 //! **Not here:** who may use it (the socket's permission), what commands print (`node`).
 
+mod reload;
 mod requests;
 mod stream;
 
@@ -11,7 +12,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -19,14 +22,15 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::FutureExt;
-use hubless_mirror::{AddRequest, Caller, ErrorKind, ListRequest, Mirror, MirrorError};
+use hubless_mirror::{AddRequest, Caller, ErrorKind, LimitsRequest, ListRequest, Mirror, MirrorError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 
 use crate::answer::json;
 use crate::error::GatewayError;
-use requests::{Adopt, Gc, Named, Nothing, Pull};
+pub use reload::{Reload, ReloadRefused, Reloaded};
+use requests::{Adopt, Gc, Named, Nothing, Pull, Traced};
 
 /// Longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -58,8 +62,8 @@ pub(crate) fn narrow_socket(listener: &UnixListener) -> io::Result<()> {
     }
 }
 
-/// The admin API as one service.
-pub fn admin_router(mirror: Mirror) -> Router {
+/// The admin API as one service; `reload` reads the config again, where there is one.
+pub fn admin_router(mirror: Mirror, reload: Option<Arc<dyn Reload>>) -> Router {
     Router::new()
         .route("/v1/add", post(add))
         .route("/v1/adopt", post(adopt))
@@ -70,11 +74,15 @@ pub fn admin_router(mirror: Mirror) -> Router {
         .route("/v1/gc", post(gc))
         .route("/v1/names", post(names))
         .route("/v1/prove", post(prove))
+        .route("/v1/trace", post(trace))
         .route("/v1/list", post(list))
         .route("/v1/status", get(status))
         .route("/v1/peers", get(peers))
+        .route("/v1/limits", get(limits).post(set_limits))
+        .route("/v1/reload", post(reload::again))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(Extension(reload))
         .with_state(mirror)
 }
 
@@ -123,6 +131,11 @@ async fn names(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, Ba
     Ok(once(async { mirror.names(&repo, &Caller::taking(accept_from)).await }).await)
 }
 
+async fn trace(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let Traced { target, accept_from } = parse(&body)?;
+    Ok(once(async { mirror.trace(target, &Caller::taking(accept_from)).await }).await)
+}
+
 /// The one answer that is no JSON: an encoded proof file.
 async fn prove(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
     let Named { repo, revision, accept_from } = parse(&body)?;
@@ -146,6 +159,15 @@ async fn list(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, Bad
 
 async fn status(State(mirror): State<Mirror>) -> Response {
     once(blocking(move || mirror.status())).await
+}
+
+async fn limits(State(mirror): State<Mirror>) -> Response {
+    once(blocking(move || Ok(mirror.limits()))).await
+}
+
+async fn set_limits(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let request: LimitsRequest = parse(&body)?;
+    Ok(once(blocking(move || Ok(mirror.set_limits(&request)))).await)
 }
 
 async fn peers(State(mirror): State<Mirror>) -> Response {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hubless_mirror::{Accept, AdoptRequest, PullRequest, PullTo};
+use hubless_mirror::{Accept, AdoptRequest, PullRequest, PullTo, TraceTarget};
 use hubless_types::{NodeId, RepoId, Revision};
 use serde::Deserialize;
 
@@ -39,6 +39,8 @@ pub(super) struct Pull {
     #[serde(default)]
     accept_from: Vec<NodeId>,
     #[serde(default)]
+    overwrite: bool,
+    #[serde(default)]
     pin: bool,
 }
 
@@ -48,8 +50,9 @@ const fn to_store() -> PullTo {
 
 impl From<Pull> for PullRequest {
     fn from(asked: Pull) -> Self {
-        let Pull { repo, revision, include, exclude, to, accept_from, pin } = asked;
-        Self { repo, revision, include, exclude, to, accept: Accept { from: accept_from }, pin, token: None }
+        let Pull { repo, revision, include, exclude, to, accept_from, overwrite, pin } = asked;
+        let accept = Accept { from: accept_from };
+        Self { repo, revision, include, exclude, to, accept, overwrite, pin, token: None }
     }
 }
 
@@ -60,6 +63,15 @@ pub(super) struct Named {
     pub(super) repo: RepoId,
     #[serde(default = "Revision::main")]
     pub(super) revision: Revision,
+    #[serde(default)]
+    pub(super) accept_from: Vec<NodeId>,
+}
+
+/// `/v1/trace`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Traced {
+    pub(super) target: TraceTarget,
     #[serde(default)]
     pub(super) accept_from: Vec<NodeId>,
 }

@@ -1,12 +1,17 @@
 //! `GET /api/{models,datasets,spaces}/{id}[/revision/{rev}]`: a repository at a revision, with its files.
 
+use std::io;
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use bytes::Bytes;
+use futures::StreamExt as _;
 use hubless_types::{FileEntry, Manifest, RepoFacts, RepoId, RepoPath};
 use serde::Serialize;
 
-use crate::answer::{Fault, json_bytes};
+use crate::answer::{Fault, JSON, json_bytes};
 use crate::app::{App, Ask};
 use crate::routes::manifest_at;
 use crate::routes::summary::{Expand, Summary};
@@ -19,7 +24,6 @@ struct Info<'a> {
     used_storage: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     security_repo_status: Option<SecurityStatus>,
-    siblings: Vec<Sibling<'a>>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +70,10 @@ impl<'a> Sibling<'a> {
     }
 }
 
+/// Files that are written at a time. The list of a large repository is megabytes, and many may ask for it: it is
+/// written as it is taken, never as a whole.
+const FILES_AT_ONCE: usize = 1000;
+
 /// Which parts of the whole are asked for.
 struct Wanted {
     blobs: bool,
@@ -85,18 +93,24 @@ pub(crate) async fn info(app: &App, ask: &Ask, repo: &RepoId, revision: &str) ->
     let (mirror, repo, manifest) = (app.mirror.clone(), repo.clone(), Arc::clone(&manifest));
     let written = tokio::task::spawn_blocking(move || {
         let facts = mirror.facts(&repo, Some(&manifest))?;
-        write(&repo, &facts, &manifest, &wanted)
+        let about = about(&repo, &facts, &manifest, &wanted)?;
+        let listed = !wanted.expand.is_used() || wanted.expand.has("siblings");
+        Ok((about, listed.then_some(Listing { manifest, blobs: wanted.blobs })))
     });
-    written.await.unwrap_or_else(|_| Err(Fault::internal())).map(json_bytes)
+    let (about, listing) = written.await.unwrap_or_else(|_| Err(Fault::internal()))?;
+    Ok(match listing {
+        None => json_bytes(about),
+        Some(listing) => listing.answer(about),
+    })
 }
 
-fn write(repo: &RepoId, facts: &RepoFacts, manifest: &Manifest, wanted: &Wanted) -> Result<Vec<u8>, Fault> {
+/// All but the files: an object.
+fn about(repo: &RepoId, facts: &RepoFacts, manifest: &Manifest, wanted: &Wanted) -> Result<Vec<u8>, Fault> {
     let status = SecurityStatus { scans_done: false, files_with_issues: [] };
     let info = Info {
         summary: Summary::new(repo, facts, Some(manifest.commit()), Some(manifest.info().time), true),
         used_storage: manifest.total_bytes(),
         security_repo_status: wanted.security.then_some(status),
-        siblings: siblings(manifest, wanted.blobs),
     };
     let written = match wanted.expand.is_used() {
         false => serde_json::to_vec(&info),
@@ -109,6 +123,45 @@ fn write(repo: &RepoId, facts: &RepoFacts, manifest: &Manifest, wanted: &Wanted)
         tracing::error!(%error, "an answer could not be written as JSON");
         Fault::internal()
     })
+}
+
+/// The files of a commit, on their way out.
+struct Listing {
+    manifest: Arc<Manifest>,
+    blobs: bool,
+}
+
+impl Listing {
+    /// `about` with the files as its last field: in one piece where they are few, else as they are taken.
+    fn answer(self, mut about: Vec<u8>) -> Response {
+        about.pop(); // the brace: every object here has an id, so that a comma follows
+        about.extend_from_slice(b",\"siblings\":[");
+        if self.manifest.entries().len() <= FILES_AT_ONCE {
+            about.extend_from_slice(&self.piece(0));
+            about.extend_from_slice(b"]}");
+            return json_bytes(about);
+        }
+        let starts = (0..self.manifest.entries().len()).step_by(FILES_AT_ONCE);
+        let pieces = futures::stream::iter(starts).map(move |from| Bytes::from(self.piece(from)));
+        let ends = |bytes: Bytes| futures::stream::iter([bytes]);
+        let all = ends(about.into()).chain(pieces).chain(ends(Bytes::from_static(b"]}")));
+        let mut answer = Response::new(Body::from_stream(all.map(Ok::<_, io::Error>)));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+        answer
+    }
+
+    /// The files from `from` on, with a comma before them unless they are the first.
+    fn piece(&self, from: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (n, entry) in self.manifest.entries().iter().enumerate().skip(from).take(FILES_AT_ONCE) {
+            if n > 0 {
+                out.push(b',');
+            }
+            // Writing to memory what is numbers and text does not fail.
+            let _ = serde_json::to_writer(&mut out, &Sibling::new(entry, self.blobs));
+        }
+        out
+    }
 }
 
 /// The files of a commit.

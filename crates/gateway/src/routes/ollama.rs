@@ -206,13 +206,17 @@ async fn search(
 ) -> Result<Option<Arc<Model>>, Fault> {
     let commit = commit_for(app, ask, repo, "main").await?;
     let files = manifest_of(app, ask, repo, commit).await?;
+    let mut unread = None;
     for weights in quant::all(files.entries()).take(MAX_SEARCHED) {
-        let model = model(app, ask, repo, &files, weights).await?;
-        if is_it(&model) {
-            return Ok(Some(model));
+        match model(app, ask, repo, &files, weights).await {
+            Ok(model) if is_it(&model) => return Ok(Some(model)),
+            Ok(_) => {}
+            // One that can never be a layer hides none of the others; one that is not here yet may be it.
+            Err(fault) if fault.is_for_good() => {}
+            Err(fault) => unread = Some(fault),
         }
     }
-    Ok(None)
+    unread.map_or(Ok(None), Err)
 }
 
 /// The layers of the model whose weights these are.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
+use hubless_limits::{Spent, Use};
 use hubless_store::StoreError;
 use hubless_transfer::{Holding, PeerClient};
 use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
@@ -80,6 +81,8 @@ pub(super) struct Driver {
     sources: Sources,
     segments: Segments,
     trees: Trees,
+    /// The cap that the plan was told of last, in bytes a second.
+    cap: Option<u64>,
 }
 
 impl Driver {
@@ -111,6 +114,7 @@ impl Driver {
             feeds: SelectAll::new(),
             segments: Segments::default(),
             trees: Trees::default(),
+            cap: None,
         }
     }
 
@@ -152,6 +156,11 @@ impl Driver {
                 return;
             }
         }
+        if let Some(spent) = self.config.limits.down().spent(Use::Content) {
+            self.running.entry(hash).or_insert_with(|| Run::new(job));
+            return self.finish(&hash, State::Failed(FetchError::Spent { hash, spent }));
+        }
+        self.tell_cap();
         let begins = !self.running.contains_key(&hash);
         let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
         if run.feeds < MAX_FEEDS {
@@ -292,7 +301,7 @@ impl Driver {
 
     /// Tells the plan of bytes that came.
     fn step(&mut self, step: &Step) {
-        let Step { request, holder, file, first, more, bytes } = *step;
+        let Step { request, holder, file, first, held, more, bytes } = *step;
         if let Some(run) = self.running.get_mut(&file)
             && (run.from.len() < MAX_COUNTED || run.from.contains_key(&holder))
         {
@@ -301,10 +310,18 @@ impl Driver {
         if let Some(after) = first {
             self.tell(Event::SegmentStarted { request, after });
         }
+        if held {
+            self.tell(Event::SegmentHeld { request });
+        }
         self.tell(Event::SegmentProgress { request, bytes });
     }
 
     fn tick(&mut self) {
+        let limits = &self.config.limits;
+        if let Some(spent) = limits.down().spent(Use::Content) {
+            return self.stop_all(spent);
+        }
+        self.tell_cap();
         for step in self.segments.steps() {
             self.step(&step);
         }
@@ -314,6 +331,23 @@ impl Driver {
         self.running.values_mut().for_each(Run::show);
         self.end_unused();
         self.end_starved();
+    }
+
+    /// Tells the plan of the cap on what comes in, if it is another.
+    fn tell_cap(&mut self) {
+        let rate = self.config.limits.down().rate().bytes();
+        if rate != self.cap {
+            self.cap = rate;
+            self.tell(Event::Capped { rate });
+        }
+    }
+
+    /// Ends every fetch: what is verified stays, and whoever asks again is told why nothing more comes.
+    fn stop_all(&mut self, spent: Spent) {
+        let running: Vec<BlobHash> = self.running.keys().copied().collect();
+        for hash in running {
+            self.finish(&hash, State::Failed(FetchError::Spent { hash, spent }));
+        }
     }
 
     /// Tells the plan where the readers are.
@@ -399,7 +433,13 @@ impl Driver {
             .collect();
         for (hash, looked) in starved {
             let patience = looked.min(self.config.patience);
-            self.finish(&hash, State::Failed(FetchError::NoSource { hash, patience }));
+            let spent = self.config.limits.origin_spent(Use::Content);
+            let upstream = self.running.get(&hash).is_some_and(|run| !run.remotes.is_empty());
+            let why = match spent.filter(|_| upstream) {
+                Some(spent) => FetchError::Spent { hash, spent },
+                None => FetchError::NoSource { hash, patience },
+            };
+            self.finish(&hash, State::Failed(why));
         }
     }
 

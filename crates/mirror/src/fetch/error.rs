@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hubless_limits::Spent;
 use hubless_store::StoreError;
 use hubless_types::BlobHash;
 
@@ -36,6 +37,14 @@ pub enum FetchError {
         /// One past the last byte asked for.
         end: u64,
     },
+    /// This node's bytes of the month are used up.
+    #[error("the rest of {hash} is not fetched: {spent}")]
+    Spent {
+        /// What was wanted.
+        hash: BlobHash,
+        /// Which cap.
+        spent: Spent,
+    },
     /// As many fetches run as may.
     #[error("{limit} fetches run at once, and no more are taken")]
     TooMany {
@@ -60,6 +69,7 @@ impl FetchError {
             Self::Disk { .. } => {
                 Some("see that the data folder can be written and has room; what is verified is kept")
             }
+            Self::Spent { spent, .. } => Some(spent.hint()),
             Self::TooMany { .. } => Some("try again when some have ended"),
             Self::OutOfRange { .. } | Self::Stopped { .. } => None,
         }

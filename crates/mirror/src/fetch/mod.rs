@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
+use hubless_limits::Limits;
 use hubless_store::Store;
 use hubless_transfer::PeerClient;
 use hubless_types::{BlobHash, Provider};
@@ -57,17 +58,26 @@ pub struct Want {
 pub struct FetchConfig {
     /// Where this node begins among parts that are equally rare: take it from the node's id, so that nodes differ.
     pub seed: u64,
-    /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`].
+    /// How long a fetch may be without any usable provider before it fails with [`FetchError::NoSource`]; shorter
+    /// than clients of the door wait, so that they hear it.
     pub patience: Duration,
     /// Most requests that one origin has in flight.
     pub origin_streams: usize,
     /// How long a fetch goes on after the last handle to it was dropped.
     pub linger: Duration,
+    /// Caps on what comes in; the peers and origins that are asked keep to them.
+    pub limits: Limits,
 }
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { seed: 0, patience: Duration::from_secs(10), origin_streams: 4, linger: Duration::from_secs(2) }
+        Self {
+            seed: 0,
+            patience: Duration::from_secs(7),
+            origin_streams: 4,
+            linger: Duration::from_secs(2),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -126,7 +136,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError::Disk`] if the store can make no place for it, [`FetchError::TooMany`] if [`MAX_JOBS`] run,
-    /// [`FetchError::Stopped`] after [`Fetcher::shutdown`].
+    /// [`FetchError::Stopped`] after [`Fetcher::shutdown`]. Where the month's bytes are used up, the handle soon says so.
     pub async fn fetch(
         &self,
         want: Want,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ struct Meter {
     sent: Instant,
     bytes: AtomicU64,
     first: OnceLock<Duration>,
+    /// Set while this node's own cap holds its bytes back.
+    held: AtomicBool,
 }
 
 /// One segment in flight.
@@ -41,6 +43,8 @@ pub(super) struct Step {
     pub(super) file: BlobHash,
     /// When its first byte came, told once.
     pub(super) first: Option<Duration>,
+    /// Whether this node's own cap held it back since the last look.
+    pub(super) held: bool,
     /// Bytes since the last look, and in all.
     pub(super) more: u64,
     pub(super) bytes: u64,
@@ -67,12 +71,19 @@ pub(super) struct Segments {
 
 impl Segments {
     pub(super) fn start(&mut self, request: RequestId, from: From, groups: Range<u64>, into: PartialBlob) {
-        let meter =
-            Arc::new(Meter { sent: Instant::now(), bytes: AtomicU64::new(0), first: OnceLock::new() });
+        let meter = Arc::new(Meter {
+            sent: Instant::now(),
+            bytes: AtomicU64::new(0),
+            first: OnceLock::new(),
+            held: AtomicBool::new(false),
+        });
         let (counted, asked) = (meter.clone(), groups.clone());
         let (holder, file) = (from.source(), into.hash());
         let task = self.tasks.spawn(async move {
             let tick: Tick = Arc::new(move |bytes: u64| {
+                if bytes == 0 {
+                    return counted.held.store(true, Ordering::Relaxed);
+                }
                 counted.first.get_or_init(|| counted.sent.elapsed());
                 counted.bytes.fetch_add(bytes, Ordering::Relaxed);
             });
@@ -91,7 +102,7 @@ impl Segments {
     /// What every segment did since the last look.
     pub(super) fn steps(&mut self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.live.iter_mut().map(|(request, live)| live.step(*request)).collect();
-        steps.retain(|step| step.more > 0 || step.first.is_some());
+        steps.retain(|step| step.more > 0 || step.first.is_some() || step.held);
         steps.sort_unstable_by_key(|step| step.request);
         steps
     }
@@ -128,7 +139,8 @@ impl Live {
         self.told = bytes;
         let first = if self.told_first { None } else { self.meter.first.get().copied() };
         self.told_first |= first.is_some();
-        Step { request, holder: self.holder, file: self.file, first, more, bytes }
+        let held = self.meter.held.swap(false, Ordering::Relaxed);
+        Step { request, holder: self.holder, file: self.file, first, held, more, bytes }
     }
 }
 

@@ -86,10 +86,11 @@ impl Plan {
             return Some(first.end.min((first.start / PIECE_GROUPS + 1) * PIECE_GROUPS));
         };
         let holder = self.holders.get(&id)?;
-        if holder.outstanding >= holder.urgent_limit(URGENT_EXTRA) {
+        if holder.outstanding >= holder.urgent_limit(URGENT_EXTRA) || !self.has_room() {
             return None;
         }
-        let most = (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment());
+        let most =
+            (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment()).min(self.most_capped());
         let groups = first_in_both(todo, holder.has.get(&reader.file)?, first, most)?;
         let end = groups.end;
         self.request(id, reader.file, groups);
@@ -119,10 +120,10 @@ impl Plan {
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
     fn give_next(&mut self, id: &Source) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
-        if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() {
+        if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
             return false;
         }
-        let most = holder.segment();
+        let most = holder.segment().min(self.most_capped());
         let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most)) else {
             let changes = self.changes;
             if let Some(holder) = self.holders.get_mut(id) {

@@ -91,7 +91,7 @@ impl Plan {
         let holder = self.holders.get(&late.holder)?;
         let slow = holder.rate().is_some_and(|rate| rate < FIRST_SEGMENT * GROUP_BYTES);
         let silent = self.now.saturating_sub(late.sent).min(holder.silent_for(self.now)) >= RESCUE_AFTER;
-        if !(slow || silent) || self.copies(late) >= MAX_COPIES {
+        if !(slow || silent) || self.copies(late) >= MAX_COPIES || !self.has_room() {
             return None;
         }
         let (guess, rest) = (self.guess(), head..late.rest().end.min(head + FIRST_SEGMENT));
@@ -108,6 +108,10 @@ impl Plan {
 
     /// Gives holders that have nothing left to do a copy of what others are late with.
     pub(super) fn endgame(&mut self) {
+        // Under a full cap a copy comes at the cost of something that is not here yet.
+        if !self.has_room() {
+            return;
+        }
         if self.requests.is_empty() {
             return;
         }

@@ -168,6 +168,12 @@ impl Holder {
         self.meter.add(now, bytes);
     }
 
+    /// What it sent waits for this node's own cap: it is not silent, and no faster for that.
+    pub(super) fn held_back(&mut self, now: Duration) {
+        self.heard = now;
+        self.ever_sent = true;
+    }
+
     pub(super) fn answered(&mut self, after: Duration) {
         self.round_trip = Some(self.round_trip.map_or(after, |known| known.min(after)));
     }

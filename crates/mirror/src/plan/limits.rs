@@ -113,5 +113,15 @@ pub(super) const ENDGAME_GAIN_TENTHS: u64 = 15;
 /// And by at least this much earlier.
 pub(super) const ENDGAME_MARGIN: Duration = Duration::from_millis(250);
 
+/// Under a cap of this node's own, each request is to have at least this many bytes a second: a peer gives up whoever
+/// takes less than 16 KiB a second of an answer.
+pub(super) const CAPPED_SHARE: u64 = 32 * 1024;
+
+/// Fewest requests in flight under a cap: one being sent, one to follow it without a pause.
+pub(super) const CAPPED_LEAST: usize = 2;
+
+/// For so long after bytes waited for a cap, nobody is taken to be slow: twice as long as until it is told again.
+pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
+
 /// Longest stretch that is fetched in order before another rare one is looked for, in groups: 64 MiB.
 pub(super) const MAX_STRETCH: u64 = 64 * PIECE_GROUPS;

@@ -73,6 +73,10 @@ pub struct Plan {
     lan_alone: bool,
     /// Whether what peers have is left to them by the origins.
     peers_alone: bool,
+    /// What this node's own cap lets all holders together send, in bytes a second.
+    cap: Option<u64>,
+    /// When that cap last held bytes back.
+    held_at: Option<Duration>,
     actions: Vec<Action>,
 }
 
@@ -102,6 +106,8 @@ impl Plan {
             changes: 0,
             lan_alone: false,
             peers_alone: false,
+            cap: None,
+            held_at: None,
             actions: Vec::new(),
         }
     }
@@ -120,7 +126,10 @@ impl Plan {
         let mut fill = false;
         for event in events {
             // What only adds to numbers gives nobody anything new to do.
-            fill |= !matches!(event, Event::SegmentProgress { .. } | Event::SegmentStarted { .. });
+            fill |= !matches!(
+                event,
+                Event::SegmentProgress { .. } | Event::SegmentStarted { .. } | Event::SegmentHeld { .. }
+            );
             self.apply(event);
         }
         if fill {
@@ -148,6 +157,8 @@ impl Plan {
             Event::HolderGone { holder } => self.remove_holder(&holder),
             Event::SegmentStarted { request, after } => self.started(request, after),
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
+            Event::SegmentHeld { request } => self.held_back(request),
+            Event::Capped { rate } => self.cap = rate,
             Event::SegmentDone { request } => self.finished(request),
             Event::SegmentFailed { request, kind } => self.failed(request, kind),
             Event::Verified { file, groups } => {
@@ -323,9 +334,12 @@ impl Plan {
             .collect();
         silent.iter().for_each(|id| self.stalled(id));
         self.weigh_lan();
-        self.reclaim_slow();
-        self.rescue_readers();
-        self.endgame();
+        // What waits for this node's own cap comes no sooner from anybody else.
+        if !self.is_held_back() {
+            self.reclaim_slow();
+            self.rescue_readers();
+            self.endgame();
+        }
         self.look_for_starving();
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::Plan;
-use super::limits::STALL_AFTER;
+use super::limits::{CAPPED_LEAST, CAPPED_SHARE, HELD_FOR, SLOW_SEGMENT, STALL_AFTER};
 use super::words::{Action, Failure, RequestId, Source};
 
 /// A request in flight.
@@ -62,6 +62,30 @@ impl Plan {
         if let Some(holder) = self.holders.get_mut(&request.holder) {
             holder.answered(after);
         }
+    }
+
+    pub(super) fn held_back(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(&id) else { return };
+        if let Some(holder) = self.holders.get_mut(&request.holder) {
+            holder.held_back(self.now);
+            self.held_at = Some(self.now);
+        }
+    }
+
+    /// Whether this node's own cap held bytes back a moment ago.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_at.is_some_and(|at| self.now.saturating_sub(at) < HELD_FOR)
+    }
+
+    /// Whether one more request leaves each its part of this node's own cap.
+    pub(super) fn has_room(&self) -> bool {
+        let most = |cap: u64| usize::try_from(cap / CAPPED_SHARE).unwrap_or(usize::MAX).max(CAPPED_LEAST);
+        self.cap.is_none_or(|cap| self.requests.len() < most(cap))
+    }
+
+    /// The longest segment under this node's own cap, in groups: half a second's worth of it.
+    pub(super) fn most_capped(&self) -> u64 {
+        self.cap.map_or(u64::MAX, |cap| (cap / 2 / GROUP_BYTES).max(SLOW_SEGMENT))
     }
 
     pub(super) fn progressed(&mut self, id: RequestId, bytes: u64) {

@@ -107,6 +107,16 @@ pub enum Event {
         /// File bytes verified since the request began, in order from its first group.
         bytes: u64,
     },
+    /// Bytes of a request came, and it is this node's own cap that holds the next ones back: its holder is not silent.
+    SegmentHeld {
+        /// Which request.
+        request: RequestId,
+    },
+    /// All holders together may send so many bytes a second from now on, by this node's own cap.
+    Capped {
+        /// Bytes a second; `None` without a cap.
+        rate: Option<u64>,
+    },
     /// Every group of a request is verified and written.
     SegmentDone {
         /// Which request.

@@ -20,7 +20,7 @@ use crate::obtain::{Gauge, SMALL_AT_ONCE};
 use crate::sources::Net;
 use crate::upstream::HEAD_START;
 use crate::util::{blocking, locked};
-use crate::{Caller, MirrorError};
+use crate::{Caller, MirrorError, Progress};
 
 /// Peers that small files are asked of.
 const SMALL_SOURCES: usize = 8;
@@ -83,11 +83,13 @@ impl Inner {
                     None => break,
                     Some(done) => done?,
                 },
-                _ = ticks.tick() => meter.tell_bytes(),
+                _ = ticks.tick() => if let Some(quiet) = meter.tell_bytes() {
+                    meter.tell(Progress::Note { text: self.waited_for(quiet) });
+                },
                 () = self.cancel.cancelled() => return Err(MirrorError::Stopped),
             }
         }
-        meter.tell_bytes();
+        let _ = meter.tell_bytes();
         Ok(())
     }
 
@@ -206,7 +208,7 @@ impl Run<'_> {
         let digest = entry.digest();
         self.meter.begins(digest, gauge);
         let done = self.inner.obtained(self.caller, self.repo, self.commit, entry, job).await;
-        self.meter.ended(&digest);
+        self.meter.ended(&digest, done.is_ok().then_some(entry.size));
         self.deliver(group, done.map_err(MirrorError::Shared)?, here).await
     }
 
@@ -230,7 +232,7 @@ impl Run<'_> {
             // Peers bring nothing: the file is got here by whoever has it.
             () = self.inner.until_stalled(&gauge), if !remotes.is_empty() => false,
         };
-        self.meter.ended(&digest);
+        self.meter.ended(&digest, fetched.then_some(entry.size));
         if !fetched {
             return Ok(None);
         }

@@ -13,23 +13,53 @@ use hubless_types::{ByteRange, FileMode, Link, RepoPath};
 
 use crate::MirrorError;
 
+/// Whether another file that stands where one is to be written is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// It is somebody's own.
+    Keep,
+    /// It is.
+    Replace,
+}
+
 /// Writes the blob of `link` to `path` beneath `root`, unless the right content is there already. Blocks.
 pub(super) fn write_file(
     store: &Store,
     link: &Link,
     root: &Path,
-    path: &RepoPath,
-    mode: FileMode,
+    (path, mode): (&RepoPath, FileMode),
+    others: Others,
 ) -> Result<(), MirrorError> {
     let target = path.under(root);
     let folder = make_folders(root, path)?;
     let blob = store.blobs().open(&link.hash)?.ok_or(StoreError::NotHere { hash: link.hash })?;
     if !is_same(&blob, &target)? {
+        if others == Others::Keep && fs::symlink_metadata(&target).is_ok() {
+            return Err(in_the_way(&target));
+        }
         let temp = Temp::in_folder(&folder)?;
         copy(&blob, &temp)?;
         temp.rename_to(&target)?;
     }
     if mode == FileMode::Executable { make_executable(&target) } else { Ok(()) }
+}
+
+/// That `target` is free, or holds a file of `size` bytes, which may be the one that is to be there.
+pub(super) fn nothing_else_at(target: &Path, size: u64) -> Result<(), MirrorError> {
+    match fs::symlink_metadata(target) {
+        // Folders have an error of their own.
+        Ok(meta) if meta.is_dir() || (meta.is_file() && meta.len() == size) => Ok(()),
+        Ok(_) => Err(in_the_way(target)),
+        Err(_) => Ok(()),
+    }
+}
+
+fn in_the_way(target: &Path) -> MirrorError {
+    MirrorError::BadFile {
+        path: target.to_owned(),
+        why: "is another file than the one that is to be written".into(),
+        hint: "pull to another folder, move it away, or let it be replaced with `--overwrite`",
+    }
 }
 
 /// Creates the folders that `path` lies in beneath `root`, and returns the innermost.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use hubless_store::Store;
 use hubless_types::{CommitId, FileEntry, FileMode, Link, RepoId, RepoPath, Revision};
 
-use super::folder::{Temp, disk, make_folders, temp_path, write_file};
+use super::folder::{Others, Temp, disk, make_folders, temp_path, write_file};
 use super::output::ready_folder;
 use crate::MirrorError;
 
@@ -51,7 +51,7 @@ impl HfCache {
     pub(super) fn put(&self, store: &Store, entry: &FileEntry, link: &Link) -> Result<(), MirrorError> {
         let etag = entry.digest().hex();
         let name: RepoPath = etag.parse()?;
-        write_file(store, link, &self.repo.join("blobs"), &name, FileMode::Regular)?;
+        write_file(store, link, &self.repo.join("blobs"), (&name, FileMode::Regular), Others::Replace)?;
         let snapshot = self.snapshot();
         let folder = make_folders(&snapshot, &entry.path)?;
         // From the file's folder up to `snapshots/<commit>`, and from there to the repository.

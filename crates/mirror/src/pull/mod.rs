@@ -73,6 +73,7 @@ impl Inner {
             });
         }
         let output = Output::new(&request, resolved.commit).await?;
+        output.check(&entries).await?;
         let (files, bytes) = (entries.len() as u64, entries.iter().map(|e| e.size).sum());
         meter.tell(Progress::Total { files, bytes });
         self.get_files(&caller, &request.repo, resolved.commit, entries, &output, meter).await?;

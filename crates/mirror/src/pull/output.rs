@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hubless_store::Store;
 use hubless_types::{CommitId, FileEntry, Link, Revision};
 
-use super::folder::write_file;
+use super::folder::{Others, nothing_else_at, write_file};
 use super::hf_cache::HfCache;
 use crate::util::blocking;
 use crate::{MirrorError, PullRequest, PullTo};
@@ -14,7 +14,7 @@ use crate::{MirrorError, PullRequest, PullTo};
 #[derive(Clone)]
 pub(super) enum Output {
     Store,
-    Dir(PathBuf),
+    Dir { root: PathBuf, others: Others },
     HfCache(HfCache),
 }
 
@@ -22,9 +22,10 @@ impl Output {
     /// Makes the folder ready.
     pub(super) async fn new(request: &PullRequest, commit: CommitId) -> Result<Self, MirrorError> {
         let (to, repo) = (request.to.clone(), request.repo.clone());
+        let others = if request.overwrite { Others::Replace } else { Others::Keep };
         blocking(move || match to {
             PullTo::Store => Ok(Self::Store),
-            PullTo::Dir(dir) => Ok(Self::Dir(ready_folder(&dir)?)),
+            PullTo::Dir(dir) => Ok(Self::Dir { root: ready_folder(&dir)?, others }),
             PullTo::HfCache(cache) => Ok(Self::HfCache(HfCache::new(&cache, &repo, commit)?)),
         })
         .await
@@ -35,6 +36,14 @@ impl Output {
         matches!(self, Self::Store)
     }
 
+    /// That nothing which is seen at a glance stands in the way of `entries`; before anything is fetched. A file of the
+    /// right length is looked into when it is to be written.
+    pub(super) async fn check(&self, entries: &[FileEntry]) -> Result<(), MirrorError> {
+        let Self::Dir { root, others: Others::Keep } = self else { return Ok(()) };
+        let places: Vec<_> = entries.iter().map(|entry| (entry.path.under(root), entry.size)).collect();
+        blocking(move || places.iter().try_for_each(|(place, size)| nothing_else_at(place, *size))).await
+    }
+
     /// Writes one file, which is here and proven.
     pub(super) async fn put(&self, store: &Store, entry: &FileEntry, link: &Link) -> Result<(), MirrorError> {
         if self.is_store() {
@@ -43,7 +52,7 @@ impl Output {
         let (output, store, entry, link) = (self.clone(), store.clone(), entry.clone(), *link);
         blocking(move || match output {
             Self::Store => Ok(()),
-            Self::Dir(dir) => write_file(&store, &link, &dir, &entry.path, entry.mode),
+            Self::Dir { root, others } => write_file(&store, &link, &root, (&entry.path, entry.mode), others),
             Self::HfCache(cache) => cache.put(&store, &entry, &link),
         })
         .await
@@ -53,7 +62,7 @@ impl Output {
     pub(super) fn finish(&self, revision: &Revision) -> Result<Option<PathBuf>, MirrorError> {
         match self {
             Self::Store => Ok(None),
-            Self::Dir(dir) => Ok(Some(dir.clone())),
+            Self::Dir { root, .. } => Ok(Some(root.clone())),
             Self::HfCache(cache) => cache.finish(revision).map(Some),
         }
     }

@@ -75,6 +75,11 @@ struct Checked {
 
 impl Sink for Checked {
     fn take(&mut self, bytes: &[u8]) -> Result<(), FillError> {
+        if bytes.is_empty() {
+            // This node's own cap holds the origin back.
+            (self.tick)(0);
+            return Ok(());
+        }
         let pushed = self.filler.push(bytes);
         let groups = self.range.groups();
         let here = groups.start..(groups.start + self.filler.groups_done()).min(groups.end);
@@ -120,6 +125,9 @@ struct Unchecked {
 
 impl Sink for Unchecked {
     fn take(&mut self, bytes: &[u8]) -> Result<(), FillError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.writer.push(bytes)?;
         (self.tick)(bytes.len() as u64);
         Ok(())

@@ -181,5 +181,10 @@ fn stalled(origin: &str) -> OriginError {
 
 /// Whether asking the same origin again may help.
 pub(super) fn may_pass(error: &OriginError) -> bool {
-    matches!(error.kind(), OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
+    let spent = matches!(error, OriginError::Spent { .. });
+    !spent
+        && matches!(
+            error.kind(),
+            OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong
+        )
 }

@@ -30,6 +30,8 @@ pub trait Deeds {
     async fn pull_from(&self, from: &[NodeId]) -> Result<PullReport, MirrorError>;
     async fn pull_commit(&self, commit: CommitId) -> Result<PullReport, MirrorError>;
     async fn pull_to(&self, to: PullTo, from: NodeId) -> Result<PullReport, MirrorError>;
+    /// The same into a folder, over what stands there.
+    async fn pull_over(&self, dir: &Path, from: NodeId) -> Result<PullReport, MirrorError>;
     async fn resolve(&self, from: &[NodeId]) -> Result<Resolved, MirrorError>;
     /// Reads a file's bytes from `start` on.
     async fn read(&self, commit: CommitId, path: &str, start: u64) -> Result<Vec<u8>, MirrorError>;
@@ -55,6 +57,16 @@ impl Deeds for Node {
     async fn pull_to(&self, to: PullTo, from: NodeId) -> Result<PullReport, MirrorError> {
         let request = PullRequest {
             to,
+            accept: Accept { from: vec![from] },
+            ..PullRequest::all(tiny(), Revision::main())
+        };
+        self.mirror.pull(request, ignore()).await
+    }
+
+    async fn pull_over(&self, dir: &Path, from: NodeId) -> Result<PullReport, MirrorError> {
+        let request = PullRequest {
+            to: PullTo::Dir(dir.to_owned()),
+            overwrite: true,
             accept: Accept { from: vec![from] },
             ..PullRequest::all(tiny(), Revision::main())
         };

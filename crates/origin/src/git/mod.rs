@@ -11,6 +11,7 @@ mod upload_pack;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use hubless_limits::Limits;
 use hubless_proof::{
     Bundle, GitRef, GitServer, LsRefs, PackFilter, ProofError, RefsAnswer, parse_ls_refs, write_ls_refs,
 };
@@ -58,8 +59,8 @@ impl GitOrigin {
     ///
     /// # Errors
     /// As [`build`](crate::build).
-    pub fn new(config: &OriginConfig) -> Result<Self, OriginError> {
-        Ok(Self { http: Http::new(config)?, bundles: Semaphore::new(BUNDLES_AT_ONCE) })
+    pub fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
+        Ok(Self { http: Http::new(config, limits)?, bundles: Semaphore::new(BUNDLES_AT_ONCE) })
     }
 
     /// `{base}/{owner}/{name}.git/…`.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::Use;
 use hubless_types::ByteRange;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LINK};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, HeaderMap, LINK};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -21,11 +22,18 @@ pub(crate) struct Answer {
     response: Response,
     gauge: Arc<Gauge>,
     patience: Patience,
+    what: Use,
 }
 
 impl Answer {
-    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, patience: Patience) -> Self {
-        Self { response, gauge, patience }
+    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, patience: Patience, what: Use) -> Self {
+        Self { response, gauge, patience, what }
+    }
+
+    /// When it was given, by the clock of whoever gave it.
+    pub(crate) fn date(&self) -> Option<jiff::Timestamp> {
+        let date = text(self.response.headers(), DATE.as_str())?;
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
     }
 
     /// The query of the next page, as `Link` gives it. Where it leads otherwise is of no account.
@@ -79,13 +87,25 @@ impl Answer {
     /// [`OriginError::Length`] or [`OriginError::Malformed`] if they do not; [`OriginError::Unsupported`] if the
     /// origin sends the whole file where a part was asked for.
     pub(crate) fn file(self, range: ByteRange, size: u64) -> Result<OriginBody, OriginError> {
+        self.extent(range, Some(size))
+    }
+
+    /// The body as `range` of something of whatever size.
+    ///
+    /// # Errors
+    /// As [`Answer::file`].
+    pub(crate) fn part(self, range: ByteRange) -> Result<OriginBody, OriginError> {
+        self.extent(range, None)
+    }
+
+    fn extent(self, range: ByteRange, size: Option<u64>) -> Result<OriginBody, OriginError> {
         self.check_encoding()?;
         let headers = self.response.headers();
         let origin = || self.gauge.name().to_owned();
         match self.response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let found = text(headers, CONTENT_RANGE.as_str()).and_then(content_range);
-                if found != Some((range, size)) {
+                if !found.is_some_and(|(part, of)| part == range && (size.is_none() || of == size)) {
                     let why = "its Content-Range is not what was asked for".to_owned();
                     return Err(self.noted(OriginError::Malformed {
                         origin: origin(),
@@ -94,7 +114,7 @@ impl Answer {
                     }));
                 }
             }
-            StatusCode::OK if range == ByteRange::whole(size) => {}
+            StatusCode::OK if size.is_some_and(|size| range == ByteRange::whole(size)) => {}
             StatusCode::OK => {
                 return Err(OriginError::Unsupported { origin: origin(), what: "send parts of files" });
             }
@@ -116,7 +136,7 @@ impl Answer {
     }
 
     fn into_pieces(self) -> Pieces {
-        Pieces::new(self.response, self.gauge, self.patience.stall)
+        Pieces::new(self.response, self.gauge, self.patience.stall, self.what)
     }
 
     fn check_encoding(&self) -> Result<(), OriginError> {
@@ -159,7 +179,11 @@ impl Limited {
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
         let next = match self.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, self.pieces.next()).await,
+            // What this node's own cap takes is not the origin's fault.
+            Some(deadline) => {
+                let deadline = deadline + self.pieces.held();
+                tokio::time::timeout_at(deadline, self.pieces.next()).await
+            }
             None => Ok(self.pieces.next().await),
         };
         let origin = || self.gauge.name().to_owned();
@@ -188,12 +212,16 @@ pub(super) async fn front(mut response: Response, limit: usize, time: Duration) 
     out
 }
 
-/// Reads `bytes 0-9/100`.
-fn content_range(header: &str) -> Option<(ByteRange, u64)> {
+/// Reads `bytes 0-9/100`; the size may be `*`.
+fn content_range(header: &str) -> Option<(ByteRange, Option<u64>)> {
     let (span, size) = header.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = span.split_once('-')?;
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse::<u64>().ok()?);
-    Some((ByteRange::new(first, last.checked_add(1)?), size.trim().parse().ok()?))
+    let size = match size.trim() {
+        "*" => None,
+        size => Some(size.parse().ok()?),
+    };
+    Some((ByteRange::new(first, last.checked_add(1)?), size))
 }
 
 fn next_query(headers: &HeaderMap) -> Option<String> {
@@ -210,11 +238,12 @@ mod tests {
 
     #[test]
     fn a_content_range_is_read_half_open() {
-        assert_eq!(content_range("bytes 0-9/100"), Some((ByteRange::new(0, 10), 100)));
+        assert_eq!(content_range("bytes 0-9/100"), Some((ByteRange::new(0, 10), Some(100))));
+        assert_eq!(content_range("bytes 0-9/*"), Some((ByteRange::new(0, 10), None)));
         for bad in [
             "",
             "bytes */100",
-            "bytes 0-9/*",
+            "bytes 0-9/x",
             "bytes 0-18446744073709551615/1",
             "lines 0-9/10",
             "bytes -9/10",

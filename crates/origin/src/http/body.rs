@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use hubless_limits::{OriginDebt, Use};
 use reqwest::Response;
 use tokio::time::Instant;
 
@@ -16,6 +17,9 @@ use crate::{OriginBody, OriginError};
 /// Fewest bytes that must come while the stall's time is waited: drops do not keep a connection alive.
 const LEAST_BYTES: usize = 4096;
 
+/// How often whoever waits for a body hears that it is this node's own cap that holds it back.
+const TELL_HELD: Duration = Duration::from_millis(500);
+
 /// The pieces of a body.
 pub(super) struct Pieces {
     response: Response,
@@ -25,6 +29,12 @@ pub(super) struct Pieces {
     /// that takes its time is no stall.
     waited: Duration,
     came: usize,
+    what: Use,
+    /// What came and the caps have not had yet: it is settled before the next piece is read, so that the connection's own
+    /// window holds the origin back.
+    debt: OriginDebt,
+    /// How long the caps held it back.
+    held: Duration,
 }
 
 impl fmt::Debug for Pieces {
@@ -34,12 +44,29 @@ impl fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, stall: Duration) -> Self {
-        Self { response, gauge, stall, waited: Duration::ZERO, came: 0 }
+    pub(super) fn new(response: Response, gauge: Arc<Gauge>, stall: Duration, what: Use) -> Self {
+        let (waited, held) = (Duration::ZERO, Duration::ZERO);
+        Self { response, gauge, stall, waited, came: 0, what, debt: OriginDebt::default(), held }
     }
 
-    /// The next piece; `None` at the end.
+    /// How long this node's own caps held it back.
+    pub(super) const fn held(&self) -> Duration {
+        self.held
+    }
+
+    /// The next piece, an empty one where a cap holds the next back; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        let begun = Instant::now();
+        let settled = tokio::time::timeout(TELL_HELD, self.gauge.settle(&mut self.debt)).await;
+        self.held += begun.elapsed();
+        if settled.is_err() {
+            return Ok(Some(Bytes::new()));
+        }
+        self.gauge.within_month(self.what)?;
+        self.read().await
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, OriginError> {
         let begun = Instant::now();
         let left = self.stall.saturating_sub(self.waited);
         let result = match tokio::time::timeout(left, self.response.chunk()).await {
@@ -48,7 +75,7 @@ impl Pieces {
             Err(_) => Err(OriginError::Stalled { origin: self.gauge.name().to_owned(), after: self.stall }),
         };
         if let Ok(Some(piece)) = &result {
-            self.gauge.count_bytes(piece.len());
+            self.gauge.count_bytes(piece.len(), &mut self.debt);
             self.waited += begun.elapsed();
             self.came += piece.len();
             if self.came >= LEAST_BYTES {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubless_limits::{Limits, Use};
 use hubless_types::Token;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, Response, StatusCode};
@@ -25,6 +26,7 @@ pub(crate) use refusal::words;
 use self::guard::{Guard, GuardedResolver, Shut};
 use self::refusal::Refusal;
 use crate::pace::{Gauge, Lane, LaneKind, pause, roll};
+use crate::xet::XetId;
 use crate::{OriginConfig, OriginError, OriginErrorKind, OriginStatus};
 
 /// Longest wait that a request sits out by itself; longer ones are the caller's to decide.
@@ -108,6 +110,28 @@ struct Trust {
     first: bool,
 }
 
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: OriginError,
+    /// How Xet calls the file, where the plain way to it is refused and the origin told of this other one.
+    pub(crate) by_xet: Option<XetId>,
+}
+
+impl From<OriginError> for Failure {
+    fn from(error: OriginError) -> Self {
+        Self { error, by_xet: None }
+    }
+}
+
+/// The answer at the end of the redirects.
+struct Arrival {
+    response: Response,
+    trust: Trust,
+    /// What the origin itself said on the way.
+    xet: Option<XetId>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -123,7 +147,7 @@ impl Http {
     ///
     /// # Errors
     /// [`OriginError::Unusable`].
-    pub(crate) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+    pub(crate) fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
         // An error says that one is installed already, which serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Arc::new(Guard::new(&config.url));
@@ -142,7 +166,7 @@ impl Http {
             .dns_resolver(GuardedResolver(Arc::clone(&guard)))
             .build()
             .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
-        let gauge = Arc::new(Gauge::new(config.name()));
+        let gauge = Arc::new(Gauge::new(config.name(), limits.clone()));
         Ok(Self { base: config.url.clone(), client, guard, gauge, config: config.clone() })
     }
 
@@ -185,64 +209,80 @@ impl Http {
         OriginError::Malformed { origin: self.name().to_owned(), what, why: why.into() }
     }
 
+    /// Notes what was wrong with an answer's content.
+    pub(crate) fn noted(&self, error: OriginError) -> OriginError {
+        self.gauge.note(&error);
+        error
+    }
+
     /// Sends `ask`, again where the failure may pass, and gives the answer if it is a success.
     pub(crate) async fn send(&self, ask: &Ask<'_>) -> Result<Answer, OriginError> {
+        self.send_or_tell(ask).await.map_err(|failure| failure.error)
+    }
+
+    /// As [`Http::send`]; a refusal says whether there is the other way.
+    pub(crate) async fn send_or_tell(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         for attempt in 1.. {
-            let error = match self.once(ask).await {
+            let failure = match self.once(ask).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
+                Err(failure) => failure,
             };
-            let pause = match &error {
+            let pause = match &failure.error {
                 OriginError::Limited { wait, .. } => wait.saturating_add(pause(1, roll())),
                 OriginError::Unreachable { .. } => pause(attempt, roll()),
                 OriginError::Refused { status: 500.. | 408, .. } => pause(attempt, roll()),
-                _ => return Err(error),
+                _ => return Err(failure),
             };
             if attempt >= self.config.attempts || pause > LONGEST_SAT_OUT {
-                return Err(error);
+                return Err(failure);
             }
             tokio::time::sleep(pause).await;
         }
-        Err(self.cannot("be asked no times"))
+        Err(self.cannot("be asked no times").into())
     }
 
-    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, OriginError> {
+    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let what = match ask.kind {
+            LaneKind::Api => Use::Words,
+            LaneKind::Files | LaneKind::Elsewhere => Use::Content,
+        };
+        self.gauge.within_month(what)?;
         let permit = self.gauge.admit(ask.lane())?;
-        match self.follow(ask).await {
-            Ok((response, _)) if response.status().is_success() => {
+        let failure = match self.follow(ask).await {
+            Ok(Arrival { response, .. }) if response.status().is_success() => {
                 permit.answered();
-                Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience))
+                return Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience, what));
             }
-            Ok((response, trust)) => {
+            Ok(Arrival { response, trust, xet }) => {
                 let error = self.refused(ask, response, trust).await;
-                permit.failed(&error);
-                Err(error)
+                let by_xet = xet.filter(|_| refuses_the_way(&error));
+                Failure { error, by_xet }
             }
-            Err(error) => {
-                permit.failed(&error);
-                Err(error)
-            }
-        }
+            Err(error) => error.into(),
+        };
+        permit.failed(&failure.error);
+        Err(failure)
     }
 
     /// Sends the request along its redirects, and says how far from home the answer was given.
-    async fn follow(&self, ask: &Ask<'_>) -> Result<(Response, Trust), OriginError> {
+    async fn follow(&self, ask: &Ask<'_>) -> Result<Arrival, OriginError> {
         let astray = |why| OriginError::Redirect { origin: self.name().to_owned(), why };
         let mut url = ask.url.clone();
         hop::check(&self.base, &url, &self.guard).map_err(astray)?;
-        let mut trust = Trust { own: true, first: true };
+        let (mut trust, mut xet) = (Trust { own: true, first: true }, None);
         for _ in 0..=self.config.max_redirects {
             // Dropped for good: what left the origin's host may lead back with somebody else's words.
             trust.own &= self.is_own(&url);
             trust.first &= hop::same_host(&ask.url, &url);
             let response = self.execute(self.request(ask, &url, trust)?).await?;
-            if trust.own
-                && let Some(header) = text(response.headers(), "ratelimit")
-            {
-                self.gauge.learn(ask.lane(), header);
+            if trust.own {
+                xet = XetId::told(response.headers()).or(xet);
+                if let Some(header) = text(response.headers(), "ratelimit") {
+                    self.gauge.learn(ask.lane(), header);
+                }
             }
             if !is_redirect(response.status(), ask.body.is_some()) {
-                return Ok((response, trust));
+                return Ok(Arrival { response, trust, xet });
             }
             let next = hop::next(&url, response.headers(), &self.guard).map_err(astray)?;
             if ask.body.is_some() && !hop::same_host(&url, &next) {
@@ -309,6 +349,13 @@ impl Http {
     pub(crate) fn pretend_public(&self) {
         self.guard.pretend_public();
     }
+}
+
+/// Whether a refusal is one of the way to a file, rather than of whoever asks or of the file: the Hub's plain bridge
+/// answers 400 for what is too large for it. The address was made a moment ago, so a 403 does not mean its age.
+const fn refuses_the_way(error: &OriginError) -> bool {
+    use OriginErrorKind::{Unavailable, Wrong};
+    matches!(error, OriginError::Refused { status: 400 | 403 | 413 | 416, kind: Unavailable | Wrong, .. })
 }
 
 /// A redirect that is followed; a POST keeps its method and body or is not followed.

@@ -38,14 +38,14 @@ async fn a_public_origin_cannot_make_this_node_connect_to_itself() {
             format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let (outer, _) = serve(head, &mut tasks).await;
         let config = OriginConfig::new(&format!("http://127.0.0.1:{outer}"), OriginKind::Hub).unwrap();
-        let http = Http::new(&config).unwrap();
+        let http = Http::new(&config, &Limits::default()).unwrap();
         let ask = Ask::get(http.url(["x"]), Auth::Bearer(None), LaneKind::Api, OriginErrorKind::RepoNotFound);
         // A private origin may: it is the operator's own network.
         if host == "127.0.0.1" || host == "localhost" {
             assert_eq!(http.send(&ask).await.unwrap().bytes(9, "x").await.unwrap(), "ok", "{host}");
         }
         let before = reached.load(Ordering::SeqCst);
-        let http = Http::new(&config).unwrap();
+        let http = Http::new(&config, &Limits::default()).unwrap();
         http.pretend_public();
         let error = http.send(&ask).await.unwrap_err();
         assert!(matches!(error, OriginError::Redirect { .. }), "{host}: {error}");
@@ -72,7 +72,7 @@ async fn drip(piece: Vec<u8>, pause: Duration, pieces: usize, tasks: &mut JoinSe
     });
     let mut config = OriginConfig::new(&format!("http://127.0.0.1:{port}"), OriginKind::Hub).unwrap();
     config.patience.stall = Duration::from_millis(300);
-    Http::new(&config).unwrap()
+    Http::new(&config, &Limits::default()).unwrap()
 }
 
 async fn open(http: &Http, size: u64) -> crate::OriginBody {

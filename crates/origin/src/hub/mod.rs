@@ -6,24 +6,28 @@
 mod info;
 mod tree;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use hubless_limits::Limits;
 use hubless_proof::{Bundle, PackFilter, PackObject, ProofError};
 use hubless_types::{
     BlobId, ByteRange, CommitId, FileEntry, POINTER_MAX_BYTES, RepoId, RepoPath, Revision, Token,
 };
 use reqwest::header::{HeaderValue, RANGE};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 
 use self::info::{Info, Refs};
 use crate::assemble::Assembly;
 use crate::git::{ABOVE_POINTERS, UploadPack};
-use crate::http::{Ask, Auth, Http};
+use crate::http::{Ask, Auth, Failure, Http};
 use crate::pace::LaneKind;
+use crate::xet::{Refusers, Wanted, Xet, XetId};
 use crate::{Origin, OriginBody, OriginConfig, OriginError, OriginErrorKind, OriginStatus, Seen, SeenRef};
 
 /// Longest answer about a repository, in bytes: it may list every file, to a hub that knows no `expand`.
@@ -38,13 +42,16 @@ const BUNDLES_AT_ONCE: usize = 2;
 const MAX_RAW_BLOBS: usize = 5000;
 /// Of these, at once.
 const RAW_AT_ONCE: usize = 8;
-/// Files above this are asked for by ranges only: the Hub's plain bridge refuses them whole.
-const MAX_WHOLE_BYTES: u64 = 50_000_000_000;
 
 /// An origin that speaks the Hub's protocol.
 #[derive(Debug)]
 pub struct HubOrigin {
-    http: Http,
+    http: Arc<Http>,
+    xet: Arc<Xet>,
+    /// Files that only Xet gives.
+    refusers: Refusers,
+    /// The largest file that is asked for whole, in bytes.
+    plain_up_to: u64,
     bundles: Semaphore,
     /// It takes `expand`, as far as is known.
     expands: AtomicBool,
@@ -59,9 +66,13 @@ impl HubOrigin {
     ///
     /// # Errors
     /// As [`build`](crate::build).
-    pub fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+    pub fn new(config: &OriginConfig, limits: &Limits) -> Result<Self, OriginError> {
+        let http = Arc::new(Http::new(config, limits)?);
         Ok(Self {
-            http: Http::new(config)?,
+            xet: Arc::new(Xet::new(Arc::clone(&http))),
+            http,
+            refusers: Refusers::default(),
+            plain_up_to: config.plain_up_to,
             bundles: Semaphore::new(BUNDLES_AT_ONCE),
             expands: AtomicBool::new(true),
             filters: AtomicBool::new(true),
@@ -161,6 +172,26 @@ impl HubOrigin {
         Ok(answer.bytes(POINTER_MAX_BYTES as usize, "a small file").await?.into())
     }
 
+    async fn open_by_xet(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+        range: ByteRange,
+        token: Option<&Token>,
+        id: XetId,
+    ) -> Result<OriginBody, OriginError> {
+        let leave = self.api(repo, &["xet-read-token", &commit.to_string()]);
+        let wanted = Wanted { repo: repo.clone(), commit, id, leave };
+        let opened = Arc::clone(&self.xet).open(wanted, range, token).await;
+        if let Err(error) = &opened
+            && matches!(error.kind(), OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
+        {
+            self.refusers.forget(repo, &entry.digest());
+        }
+        opened
+    }
+
     fn proof(&self, source: ProofError) -> OriginError {
         OriginError::Proof { origin: self.http.name().to_owned(), source }
     }
@@ -255,12 +286,26 @@ impl Origin for HubOrigin {
         if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
+        // What the plain bridge gives is never asked for otherwise.
+        let too_large = entry.size > self.plain_up_to;
+        let refused = || self.refusers.get(repo, &entry.digest(), Instant::now());
+        if let Some(id) = Some(()).filter(|()| too_large).and_then(|()| refused()) {
+            return self.open_by_xet(repo, commit, entry, range, token, id).await;
+        }
         let url = self.file(repo, "resolve", commit, &entry.path);
         let mut ask = Ask::get(url, Auth::Bearer(token), LaneKind::Files, OriginErrorKind::EntryNotFound);
-        if range != ByteRange::whole(entry.size) || entry.size > MAX_WHOLE_BYTES {
+        if too_large || range != ByteRange::whole(entry.size) {
             ask = ask.header(RANGE, range_header(range));
         }
-        self.http.send(&ask).await?.file(range, entry.size)
+        match self.http.send_or_tell(&ask).await {
+            Ok(answer) => answer.file(range, entry.size),
+            Err(Failure { error, by_xet: Some(id) }) if too_large => {
+                tracing::debug!(path = %entry.path, %error, "a file is asked for by Xet");
+                self.refusers.remember(repo, entry.digest(), &id, Instant::now());
+                self.open_by_xet(repo, commit, entry, range, token, id).await
+            }
+            Err(failure) => Err(failure.error),
+        }
     }
 
     async fn may_read(&self, repo: &RepoId, token: Option<&Token>) -> Result<(), OriginError> {

@@ -21,7 +21,12 @@ pub(crate) enum LaneKind {
     Api,
     /// Content.
     Files,
+    /// What another service gives out in the origin's name and does not count for it: Xet's store.
+    Elsewhere,
 }
+
+/// Kinds of lanes, with a token and without.
+const LANES: usize = 6;
 
 /// Who pays: origins count those who send a token apart from those who do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +37,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     const fn index(self) -> usize {
-        matches!(self.kind, LaneKind::Files) as usize * 2 + self.token as usize
+        self.kind as usize * 2 + self.token as usize
     }
 }
 
@@ -57,8 +62,8 @@ struct Policy {
 pub(crate) struct Budget {
     policies: Vec<Policy>,
     /// Which policy counts a lane, as far as answers told.
-    lanes: [Option<usize>; 4],
-    blocked: [Option<Instant>; 4],
+    lanes: [Option<usize>; LANES],
+    blocked: [Option<Instant>; LANES],
 }
 
 impl Budget {

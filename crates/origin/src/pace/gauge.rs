@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hubless_limits::{Limits, OriginDebt, Use};
 use tokio::time::Instant;
 
 use super::{Budget, Lane, Switch, roll};
@@ -17,6 +18,7 @@ const LET_DOWN_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     name: String,
+    limits: Limits,
     inner: Mutex<Inner>,
     requests: AtomicU64,
     failures: AtomicU64,
@@ -32,8 +34,8 @@ struct Inner {
 
 impl Gauge {
     /// Of the origin that is called `name`.
-    pub(crate) fn new(name: String) -> Self {
-        Self { name, ..Self::default() }
+    pub(crate) fn new(name: String, limits: Limits) -> Self {
+        Self { name, limits, ..Self::default() }
     }
 
     /// The origin's name.
@@ -69,9 +71,26 @@ impl Gauge {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Bytes of a body came.
-    pub(crate) fn count_bytes(&self, bytes: usize) {
+    /// Bytes of a body came; the caps have them from `debt`.
+    pub(crate) fn count_bytes(&self, bytes: usize, debt: &mut OriginDebt) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.limits.owe_origin(bytes, debt);
+    }
+
+    /// Waits until the caps allow the next bytes. Cancel safe.
+    pub(crate) async fn settle(&self, debt: &mut OriginDebt) {
+        self.limits.settle(debt).await;
+    }
+
+    /// Fails where the month's bytes are used up.
+    ///
+    /// # Errors
+    /// [`OriginError::Spent`].
+    pub(crate) fn within_month(&self, what: Use) -> Result<(), OriginError> {
+        match self.limits.origin_spent(what) {
+            Some(spent) => Err(OriginError::Spent { origin: self.name.clone(), spent }),
+            None => Ok(()),
+        }
     }
 
     /// What an answer says of the budget.
@@ -184,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_origin_that_fails_is_left_alone() {
-        let gauge = Gauge::new("o".into());
+        let gauge = Gauge::new("o".into(), Limits::default());
         while let Ok(permit) = gauge.admit(LANE) {
             permit.failed(&broken());
         }
@@ -196,14 +215,14 @@ mod tests {
 
     #[test]
     fn a_request_that_is_given_up_lets_the_next_one_try() {
-        let gauge = Gauge::new("o".into());
+        let gauge = Gauge::new("o".into(), Limits::default());
         drop(Permit { gauge: &gauge, probe: true, open: true, since: Instant::now() });
         assert_eq!(gauge.admit(LANE).map(|permit| permit.probe).ok(), Some(false));
     }
 
     #[test]
     fn an_origin_that_nobody_can_wait_for_is_left_alone() {
-        let gauge = Gauge::new("o".into());
+        let gauge = Gauge::new("o".into(), Limits::default());
         let Some(since) = Instant::now().checked_sub(LET_DOWN_AFTER) else { return };
         for _ in 0..5 {
             drop(Permit { gauge: &gauge, probe: false, open: true, since });
@@ -214,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_no_reason_to_leave_it_alone() {
-        let gauge = Gauge::new("o".into());
+        let gauge = Gauge::new("o".into(), Limits::default());
         for _ in 0..20 {
             let error = OriginError::Length { origin: "o".into(), got: 1, expected: 2 };
             gauge.admit(LANE).unwrap().failed(&error);

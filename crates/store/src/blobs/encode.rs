@@ -14,10 +14,10 @@ use super::file::{BlobFile, TreeWindow, read_exact_at};
 use super::tree::{Cv, Node, PARENT_BYTES, split_pair};
 use crate::error::StoreError;
 
-/// Leaves that are read and checked in one go.
-const BATCH_LEAVES: usize = 16;
+/// Bytes of a piece: 16 leaves and the parents between them.
+const PIECE_BYTES: usize = 16 * GROUP_BYTES as usize + 4096;
 
-/// An answer in pieces of about 256 KiB. It ends after the first error.
+/// An answer in pieces of about 256 KiB, or into buffers of the caller's. It ends after the first error.
 pub struct Encoder {
     blob: Arc<BlobFile>,
     wanted: GroupSet,
@@ -27,12 +27,24 @@ pub struct Encoder {
     window: TreeWindow,
 }
 
-enum Item {
-    Parent([u8; PARENT_BYTES]),
-    Leaf(Node, Cv),
+/// A leaf that has its place in the caller's buffer, to be read and checked.
+struct Leaf<'a> {
+    node: Node,
+    hash: Cv,
+    place: &'a mut [u8],
+}
+
+/// Cuts the first `len` bytes off `rest`; `None` if it is shorter.
+fn cut<'a>(rest: &mut &'a mut [u8], len: usize) -> Option<&'a mut [u8]> {
+    let (first, after) = std::mem::take(rest).split_at_mut_checked(len)?;
+    *rest = after;
+    Some(first)
 }
 
 impl Encoder {
+    /// Room for any one item: a buffer of [`Encoder::fill`] is at least this long.
+    pub const MIN_ROOM: usize = GROUP_BYTES as usize;
+
     pub(super) fn new(blob: Arc<BlobFile>, wanted: GroupSet) -> Self {
         let size = blob.size();
         let root = (Node::root(size), *blob.hash().as_bytes());
@@ -45,18 +57,44 @@ impl Encoder {
         }
     }
 
-    /// Walks on until a batch of leaves is found; parents are read and checked on the way.
-    fn next_items(&mut self) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::with_capacity(3 * BATCH_LEAVES);
-        let mut leaves = 0;
-        while leaves < BATCH_LEAVES {
-            let Some((node, hash)) = self.stack.pop() else { break };
-            if !self.is_wanted(&node) {
+    /// Writes the next whole items of the answer into `out`, as many as have room, each checked. Says how many bytes
+    /// they take; 0 at the end. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if the file is no longer what was hashed; others of reading. Nothing of `out` is to be used
+    /// then, and the answer is over.
+    pub fn fill(&mut self, out: &mut [u8]) -> Result<usize, StoreError> {
+        let filled = self.fill_checked(out);
+        if filled.is_err() {
+            self.stack.clear();
+            self.header = None;
+        }
+        filled
+    }
+
+    fn fill_checked(&mut self, out: &mut [u8]) -> Result<usize, StoreError> {
+        let room = out.len();
+        let mut rest = out;
+        if let Some(header) = self.header.take()
+            && let Some(place) = cut(&mut rest, header.len())
+        {
+            place.copy_from_slice(&header);
+        }
+        let mut leaves = Vec::with_capacity(room / GROUP_BYTES as usize);
+        // Parents are read and checked on the way to the leaves.
+        while let Some((node, hash)) = self.stack.pop() {
+            if !self.wanted.overlaps(node.start..node.end()) {
                 continue;
             }
+            let leaf_len = node.leaf_bytes(self.blob.size()).len() as usize;
+            let len = if node.is_leaf() { leaf_len } else { PARENT_BYTES };
+            if len > rest.len() {
+                self.stack.push((node, hash));
+                break;
+            }
+            let Some(place) = cut(&mut rest, len) else { break };
             if node.is_leaf() {
-                leaves += 1;
-                items.push(Item::Leaf(node, hash));
+                leaves.push(Leaf { node, hash, place });
                 continue;
             }
             let pair = self.blob.parent(&node, &mut self.window)?;
@@ -66,57 +104,38 @@ impl Encoder {
             let ((left, right), (left_hash, right_hash)) = (node.children(), split_pair(&pair));
             self.stack.push((right, right_hash));
             self.stack.push((left, left_hash));
-            items.push(Item::Parent(pair));
+            place.copy_from_slice(&pair);
         }
-        Ok(items)
+        let filled = room - rest.len();
+        self.read_leaves(&mut leaves)?;
+        while self.stack.last().is_some_and(|(node, _)| !self.wanted.overlaps(node.start..node.end())) {
+            self.stack.pop();
+        }
+        Ok(filled)
     }
 
-    fn is_wanted(&self, node: &Node) -> bool {
-        self.wanted.overlaps(node.start..node.end())
+    /// Whether anything is left of the answer, after the first call of [`Encoder::fill`].
+    pub fn has_more(&self) -> bool {
+        !self.stack.is_empty()
     }
 
     fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let header = self.header.take();
-        let items = self.next_items()?;
-        if items.is_empty() && header.is_none() {
-            return Ok(None);
-        }
-        let size = self.blob.size();
-        let item_len = |item: &Item| match item {
-            Item::Parent(_) => PARENT_BYTES,
-            Item::Leaf(node, _) => node.leaf_bytes(size).len() as usize,
-        };
-        let header_len = header.map_or(0, |h| h.len());
-        let mut out = vec![0_u8; header_len + items.iter().map(item_len).sum::<usize>()];
-        let (head, mut rest) = out.split_at_mut(header_len);
-        head.copy_from_slice(&header.unwrap_or_default()[..header_len]);
-        let mut leaves = Vec::with_capacity(BATCH_LEAVES);
-        for item in &items {
-            let (place, after) = rest.split_at_mut(item_len(item));
-            rest = after;
-            match item {
-                Item::Parent(pair) => place.copy_from_slice(pair),
-                Item::Leaf(node, hash) => leaves.push((*node, *hash, place)),
-            }
-        }
-        self.read_leaves(&mut leaves)?;
-        Ok(Some(out.into()))
+        let mut out = vec![0; PIECE_BYTES];
+        let filled = self.fill(&mut out)?;
+        out.truncate(filled);
+        Ok((filled > 0).then(|| out.into()))
     }
 
     /// Reads leaves in as few calls as their neighbourhood allows, then checks each.
-    fn read_leaves(&self, leaves: &mut [(Node, Cv, &mut [u8])]) -> Result<(), StoreError> {
-        let mut done = 0;
-        while done < leaves.len() {
-            let first = leaves[done].0.start;
-            let run = leaves[done..].iter().zip(first..).take_while(|(leaf, at)| leaf.0.start == *at).count();
-            let mut slices: Vec<_> =
-                leaves[done..done + run].iter_mut().map(|leaf| IoSliceMut::new(leaf.2)).collect();
+    fn read_leaves(&self, leaves: &mut [Leaf<'_>]) -> Result<(), StoreError> {
+        for run in leaves.chunk_by_mut(|a, b| a.node.start + 1 == b.node.start) {
+            let first = run.first().map_or(0, |leaf| leaf.node.start);
+            let mut slices: Vec<_> = run.iter_mut().map(|leaf| IoSliceMut::new(leaf.place)).collect();
             read_vectored_exact(self.blob.data(), &mut slices, first * GROUP_BYTES)
                 .map_err(|e| self.blob.read_error(e))?;
-            done += run;
         }
-        match leaves.iter().find(|(node, hash, data)| node.hash_leaf(data) != *hash) {
-            Some((node, ..)) => Err(self.blob.mismatch(node.start * GROUP_BYTES)),
+        match leaves.iter().find(|leaf| leaf.node.hash_leaf(leaf.place) != leaf.hash) {
+            Some(leaf) => Err(self.blob.mismatch(leaf.node.start * GROUP_BYTES)),
             None => Ok(()),
         }
     }
@@ -144,12 +163,7 @@ impl Iterator for Encoder {
     type Item = Result<Bytes, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let piece = self.next_piece();
-        if piece.is_err() {
-            self.stack.clear();
-            self.header = None;
-        }
-        piece.transpose()
+        self.next_piece().transpose()
     }
 }
 

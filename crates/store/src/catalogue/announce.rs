@@ -2,16 +2,13 @@
 
 use hubless_types::Timestamp;
 
-use super::Catalogue;
 use super::db::Cf;
 use super::txn::Txn;
+use super::{Catalogue, MAX_KEY_BYTES, codec};
 use crate::error::{Result, StoreError};
 
 /// Most keys that wait to be announced.
 pub const ANNOUNCE_QUEUE_MAX: u64 = 8_000_000;
-
-/// Longest key of the queue, in bytes: a repository's name fits.
-pub const ANNOUNCE_KEY_MAX_BYTES: usize = 128;
 
 /// Counts the keys in the queue.
 const COUNTER: &[u8] = b"announce";
@@ -20,7 +17,7 @@ impl Catalogue {
     /// Puts a key into the queue, or moves it to another time.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`] if the key is longer than [`ANNOUNCE_KEY_MAX_BYTES`] or the queue holds
+    /// [`StoreError::TooLarge`] if the key is longer than [`MAX_KEY_BYTES`] or the queue holds
     /// [`ANNOUNCE_QUEUE_MAX`] keys; else as [`Catalogue::set_ref`].
     pub fn schedule(&self, key: &[u8], due: Timestamp) -> Result<()> {
         self.change(|txn| schedule(txn, key, due))
@@ -51,6 +48,33 @@ impl Catalogue {
             Ok(due <= now && rows.len() < limit)
         })?;
         Ok(rows)
+    }
+
+    /// The keys from `first` to `last`, both of them included and compared by as many bytes as they have, that are due
+    /// at `until`; in the order of the keys, those after the key `after`; at most `limit`. They stay in the queue.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn scheduled_between(
+        &self,
+        first: &[u8],
+        last: &[u8],
+        after: Option<&[u8]>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::new();
+        let from = after.map_or_else(|| first.to_vec(), super::keys::next);
+        self.db().scan(Cf::AnnounceKeys, &[], &from, |key, due| {
+            if key.len() >= last.len() && key[..last.len()] > *last {
+                return Ok(false);
+            }
+            if codec::decode::<u64>(due)? <= until.0 {
+                keys.push(key.to_vec());
+            }
+            Ok(keys.len() < limit)
+        })?;
+        Ok(keys)
     }
 
     /// When the next key is due; `None` if the queue is empty.
@@ -91,8 +115,8 @@ fn read_due_key(bytes: &[u8]) -> Result<(Timestamp, &[u8])> {
 
 pub(super) fn schedule(txn: &mut Txn<'_>, key: &[u8], due: Timestamp) -> Result<()> {
     let too_large = |what, size, limit| Err(StoreError::TooLarge { what, size, limit });
-    if key.len() > ANNOUNCE_KEY_MAX_BYTES {
-        return too_large("the key", key.len() as u64, ANNOUNCE_KEY_MAX_BYTES as u64);
+    if key.len() > MAX_KEY_BYTES {
+        return too_large("the key", key.len() as u64, MAX_KEY_BYTES as u64);
     }
     match txn.get::<u64>(Cf::AnnounceKeys, key)? {
         Some(old) => txn.delete(Cf::AnnounceDue, due_key(old, key)),

@@ -32,6 +32,7 @@ mod shelf;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod txn;
 
 use std::path::Path;
@@ -39,9 +40,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hubless_types::NodeId;
 
-pub use self::announce::{ANNOUNCE_KEY_MAX_BYTES, ANNOUNCE_QUEUE_MAX};
+pub use self::announce::ANNOUNCE_QUEUE_MAX;
 pub use self::batch::Batch;
-pub use self::dht::{DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_TOTAL};
+pub use self::dht::{
+    DHT_MAX_ADDRS, DHT_MAX_PER_KEY, DHT_MAX_PER_PEER, DHT_MAX_PER_SUBNET, DHT_MAX_TOTAL, DHT_SEATS,
+};
 pub(crate) use self::drafts::DraftRecord;
 pub use self::facts::{CARD_MAX_BYTES, TAG_MAX_BYTES, TAGS_MAX};
 pub use self::manifests::ManifestHead;
@@ -50,6 +53,7 @@ pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
 pub use self::shelf::HEARD_MAX;
 pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
+pub use self::traffic::TrafficRecord;
 
 use self::db::Db;
 use self::dht::DhtLimits;

@@ -11,7 +11,7 @@ use super::entries::Entry;
 use super::file::revision;
 use super::record::Who;
 use super::state::Shown;
-use super::{Shared, access, commits, info};
+use super::{Shared, access, commits, info, xet};
 
 /// Entries on a page of a tree.
 const PAGE: usize = 1000;
@@ -49,6 +49,11 @@ pub(crate) async fn handle(
         "commits" => {
             let (commit, used) = revision(shared, &repo, &about.rest).await?;
             commits::list(shared, &repo, &about.rest[..used].join("/"), commit, query).await
+        }
+        "xet-read-token" => {
+            revision(shared, &repo, &about.rest).await?;
+            access::check_read(&repo, &shown, who)?;
+            xet::leave(shared)
         }
         "auth-check" => {
             access::check_read(&repo, &shown, who)?;

@@ -12,7 +12,7 @@ use super::address::{About, escaped, escaped_query};
 use super::answer::{Handled, Refused, redirect, set, whole};
 use super::body::{Body, Content};
 use super::entries::Entry;
-use super::{Shared, access};
+use super::{Shared, access, xet};
 use crate::hub::record::Who;
 
 /// Where in its file an answer's body begins; for the faults that are about a file's bytes.
@@ -68,10 +68,10 @@ fn describe(shared: &Shared, response: &mut Response<Body>, repo: &RepoId, commi
     set(response, "etag", &format!("\"{etag}\""));
     set(response, "x-linked-etag", &format!("\"{etag}\""));
     set(response, "x-linked-size", &entry.size().to_string());
-    if entry.pointer.is_some() && shared.state.claims_xet() {
+    if entry.pointer.is_some() && (shared.state.claims_xet() || shared.xet.mode().is_some()) {
         let kind = repo.kind().plural();
         let token = format!("{}/api/{kind}/{}/xet-read-token/{commit}", shared.url, repo.name());
-        set(response, "x-xet-hash", &etag);
+        set(response, "x-xet-hash", &xet::id_of(&etag));
         set(
             response,
             "link",
@@ -126,6 +126,9 @@ impl Shared {
 
 /// The content network: no tokens, only signed addresses.
 pub(crate) async fn network(shared: &Shared, target: &str, who: &Who, headers: &HeaderMap) -> Handled {
+    if let Some(handled) = xet::network(shared, target, who, headers).await {
+        return handled;
+    }
     if *who != Who::Nobody {
         // What a real one answers, and what shows that a token went where it must not.
         return Err(Refused::bad_request("only one way to authenticate may be used"));
@@ -135,6 +138,9 @@ pub(crate) async fn network(shared: &Shared, target: &str, who: &Who, headers: &
     let plain = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
     if !plain || !query.contains(&format!("Signature={}", shared.signature(sha256))) {
         return Err(Refused::new(403, None, "the signature is missing, wrong or expired"));
+    }
+    if let Some(status) = shared.xet.mode().and_then(|mode| mode.bridge) {
+        return Err(Refused::new(status, None, "Bad Request"));
     }
     let path = shared.git.lfs_path(sha256);
     let len = tokio::fs::metadata(&path).await.context("no such object").map(|found| found.len())?;

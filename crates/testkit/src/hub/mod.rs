@@ -5,7 +5,7 @@
 //! Everything that is asked is recorded with its headers; everything can go wrong on demand.
 //!
 //! **Invariant:** a request is recorded before it is answered.
-//! **Not here:** Xet (its headers can be sent, to see that nobody follows them), writing over HTTP.
+//! **Not here:** writing over HTTP.
 
 mod access;
 mod address;
@@ -23,6 +23,7 @@ mod record;
 mod repo;
 mod server;
 mod state;
+mod xet;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,11 +35,13 @@ use tempfile::TempDir;
 pub use faults::{Budget, HubFaults, Refusal, Scope};
 pub use record::{PortOf, Recorded, Who};
 pub use repo::HubFile;
+pub use xet::{Tamper, XetMode, XetPacking};
 
 use record::Records;
 use repo::Git;
 use server::Doors;
 use state::State;
+use xet::XetDoor;
 
 /// A hub that listens on this machine. Its folders and its ports go with it.
 pub struct Hub {
@@ -52,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) git: Git,
     pub(crate) state: State,
     pub(crate) records: Records,
+    pub(crate) xet: XetDoor,
     /// `http://127.0.0.1:PORT` of the hub itself.
     pub(crate) url: String,
     /// The same of the content network.
@@ -71,6 +75,7 @@ impl Hub {
             git: Git::new(dir.path())?,
             state: State::default(),
             records: Records::default(),
+            xet: XetDoor::default(),
             url: format!("http://{}", hub.local_addr()?),
             content_url: format!("http://{}", content.local_addr()?),
         });
@@ -230,7 +235,17 @@ impl Hub {
         self.shared.state.set_budget(budget);
     }
 
-    /// Whether it tells clients that large files are in Xet too, as the Hub does. They are not.
+    /// Keeps LFS files in Xet from now on, which is said of each; `None` is the default.
+    pub fn keep_in_xet(&self, mode: Option<XetMode>) {
+        self.shared.xet.set(mode);
+    }
+
+    /// Takes back every leave to ask the Xet store that was given.
+    pub fn end_xet_passes(&self) {
+        self.shared.xet.end_passes();
+    }
+
+    /// Whether it tells clients that large files are in Xet too, as the Hub does, though they are not.
     pub fn claim_xet(&self, claims: bool) {
         self.shared.state.claim_xet(claims);
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use hubless_limits::{Limits, Use};
 use hubless_store::PartialBlob;
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use crate::decode::{self, Tree, Verified};
 use crate::limits::{
     MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
 };
+use crate::receive::pay;
 use crate::refusal::Refusal;
 use crate::wire::{self, Question};
 use crate::{TransferError, holdings, shape};
@@ -25,16 +27,20 @@ use crate::{TransferError, holdings, shape};
 pub(super) struct MemoryPeer {
     me: NodeId,
     net: MemoryNet,
+    limits: Limits,
 }
 
 impl MemoryPeer {
-    pub(super) const fn new(me: NodeId, net: MemoryNet) -> Self {
-        Self { me, net }
+    pub(super) const fn new(me: NodeId, net: MemoryNet, limits: Limits) -> Self {
+        Self { me, net, limits }
     }
 
-    /// A connection with `peer`, as far as its faults let one come about.
-    fn connect(&self, peer: &Provider, what: Delivered) -> Result<Call, TransferError> {
+    /// A connection with `peer`, as far as its faults, and what is left of both nodes' months, let one come about.
+    fn connect(&self, peer: &Provider, what: Delivered, kind: Use) -> Result<Call, TransferError> {
         let node = peer.node;
+        if let Some(spent) = self.limits.down().spent(kind) {
+            return Err(spent.into());
+        }
         let unreachable = |why: &str| TransferError::Unreachable { node, why: why.into() };
         let member = self.net.member(node).ok_or_else(|| unreachable("nobody is there"))?;
         let faults = member.line.faults();
@@ -43,6 +49,9 @@ impl MemoryPeer {
         }
         if faults.refuses {
             return Err(TransferError::Refused { node });
+        }
+        if member.limits.up().spent(kind).is_some() {
+            return Err(TransferError::Busy { node });
         }
         let cuts = member.line.cuts();
         let delivery = Delivery { from: node, to: self.me, what, bytes: 0 };
@@ -56,7 +65,7 @@ impl MemoryPeer {
         question: Question,
         what: Delivered,
     ) -> Result<Vec<Vec<u8>>, TransferError> {
-        let mut call = self.connect(peer, what)?;
+        let mut call = self.connect(peer, what, question.what())?;
         self.net.hear(&question.encode().unwrap_or_default());
         let store = call.member.store.clone();
         let asked = question.clone();
@@ -71,6 +80,7 @@ impl MemoryPeer {
         let all = answered.await?.map_err(|refusal| call.refused(refusal))?;
         self.net.hear(&all);
         call.pass_all(all.len()).await?;
+        self.limits.down().small(all.len()).await;
         wire::split_frames(&question, &all).map_err(|e| decode::garbled(peer.node, &e))
     }
 }
@@ -97,6 +107,7 @@ impl Call {
     /// Sends up to `len` bytes, as the line allows.
     async fn pass(&mut self, len: usize) -> Result<usize, TransferError> {
         let node = self.delivery.from;
+        let len = self.member.limits.up().take(len).await.min(len);
         match self.member.line.pass(len, &mut self.cuts).await {
             Passed::Bytes(bytes) => {
                 self.delivery.bytes += bytes as u64;
@@ -188,11 +199,12 @@ impl PeerClient for MemoryPeer {
     ) -> Result<(), TransferError> {
         decode::check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
         let (hash, size) = (into.hash(), into.size());
-        let mut call = self.connect(peer, Delivered::Segment { hash, groups: groups.clone() })?;
+        let mut call =
+            self.connect(peer, Delivered::Segment { hash, groups: groups.clone() }, Use::Content)?;
         let (store, wanted) = (call.member.store.clone(), groups.clone());
         let encoder = blocking(move || open_segment(&store, &hash, |_| Some(wanted.into()))).await?;
         let encoder = Arc::new(Mutex::new(encoder.map_err(|refusal| call.refused(refusal))?));
-        let verified = Arc::new(Mutex::new(Verified::new(into, groups.clone(), peer.node, tick)));
+        let verified = Arc::new(Mutex::new(Verified::new(into, groups.clone(), peer.node, tick.clone())));
         let wrong_at = call.member.line.faults().wrong_byte_at;
         let wrong_at = wrong_at.and_then(|offset| shape::place_of(size, &groups, offset));
         let mut at = 0_u64;
@@ -207,8 +219,10 @@ impl PeerClient for MemoryPeer {
             }
             at += piece.len() as u64;
             while !piece.is_empty() {
-                let arrived = piece.split_to(call.pass(piece.len()).await?);
+                let most = self.limits.down().piece(piece.len());
+                let arrived = piece.split_to(call.pass(most).await?);
                 self.net.hear(&arrived);
+                pay(self.limits.down(), arrived.len(), &tick).await;
                 let writer = verified.clone();
                 blocking(move || lock(&writer).push(&arrived)).await??;
             }
@@ -221,7 +235,7 @@ impl PeerClient for MemoryPeer {
         let (node, blob) = (peer.node, into.clone());
         let mut tree = blocking(move || Tree::new(&blob, node)).await??;
         let Some(Question::Tree(hash, from)) = tree.question(into) else { return Ok(()) };
-        let mut call = self.connect(peer, Delivered::Tree { hash })?;
+        let mut call = self.connect(peer, Delivered::Tree { hash }, Use::Content)?;
         let store = call.member.store.clone();
         let encoder = blocking(move || open_tree(&store, &hash, from)).await?;
         let encoder = Arc::new(Mutex::new(encoder.map_err(|refusal| call.refused(refusal))?));
@@ -232,6 +246,7 @@ impl PeerClient for MemoryPeer {
             while !piece.is_empty() {
                 let arrived = piece.split_to(call.pass(piece.len()).await?);
                 self.net.hear(&arrived);
+                self.limits.down().small(arrived.len()).await;
                 let (pushed, more) = blocking(move || {
                     let more = tree.push(&arrived);
                     (tree, more)

@@ -1,9 +1,10 @@
 //! Answers on `/iroh-bytes/4`: groups of one blob with their proofs.
 
+use hubless_limits::Use;
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
 
-use super::{Peer, pump::pump};
+use super::{Peer, pump::pump, share};
 use crate::answer::open_segment;
 use crate::get::Get;
 use crate::limits::{MAX_GET_BYTES, QUESTION_TIMEOUT, SLOT_WAIT};
@@ -13,6 +14,7 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     let request = timeout(QUESTION_TIMEOUT, recv.read_to_end(MAX_GET_BYTES)).await;
     let Ok(Ok(request)) = request else { return Err(Refusal::BadRequest) };
     let get = Get::decode(&request).ok_or(Refusal::BadRequest)?;
+    share::refuse_spent(&peer.shared, Use::Content)?;
     // First its own turn, then one of all: who asks for much at once keeps nobody else waiting.
     let slots = async {
         (
@@ -25,7 +27,7 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
         return Err(Refusal::Busy);
     };
     let store = peer.shared.store.clone();
-    pump(send, &peer.counter, move |emit| {
+    pump(send, peer, Use::Content, move |emit| {
         for piece in open_segment(&store, &get.hash, |size| get.wanted(size))? {
             if !emit(piece?) {
                 break;

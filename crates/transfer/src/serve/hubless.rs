@@ -1,8 +1,10 @@
 //! Answers on `hubless/1`: one question a stream.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt as _;
+use hubless_limits::Use;
 use hubless_types::BlobHash;
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
@@ -11,13 +13,23 @@ use super::{Peer, pump::pump, share};
 use crate::limits::{MANIFEST_TIMEOUT, QUESTION_TIMEOUT, SLOT_WAIT, TAKE_TIMEOUT};
 use crate::refusal::Refusal;
 use crate::wire::{QUESTION_HEAD, Question, frame, pack};
-use crate::{answer, holdings};
+use crate::{answer, bulk, holdings};
 
-pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &Peer) -> Result<(), Refusal> {
+pub(super) async fn answer(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    peer: &Arc<Peer>,
+) -> Result<(), Refusal> {
     let question =
         timeout(QUESTION_TIMEOUT, read_question(recv)).await.unwrap_or(Err(Refusal::BadRequest))?;
+    // Who is told what is held here would ask for it.
+    let held = matches!(question, Question::Holdings(_));
+    share::refuse_spent(&peer.shared, if held { Use::Content } else { question.what() })?;
     if let Question::Holdings(wanted) = question {
         return subscribe(send, wanted, peer).await;
+    }
+    if let Question::Bulk(ciphers) = question {
+        return bulk::offer(send, recv, ciphers, peer).await;
     }
     let (own, all) = if matches!(question, Question::Manifest(_)) {
         (&peer.share.manifests, &peer.shared.manifests)
@@ -26,8 +38,8 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     };
     let slots = async { (own.acquire().await, all.acquire().await) };
     let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
-    let store = peer.shared.store.clone();
-    let answered = pump(send, &peer.counter, move |emit| answer::answer(&store, &question, emit));
+    let (store, what) = (peer.shared.store.clone(), question.what());
+    let answered = pump(send, peer, what, move |emit| answer::answer(&store, &question, emit));
     // No asker waits longer for any answer of this protocol.
     timeout(MANIFEST_TIMEOUT, answered).await.unwrap_or(Err(Refusal::Busy))
 }
@@ -37,11 +49,15 @@ async fn read_question(recv: &mut RecvStream) -> Result<Question, Refusal> {
     let mut head = [0; QUESTION_HEAD];
     recv.read_exact(&mut head).await.map_err(|_| Refusal::BadRequest)?;
     let (kind, len) = Question::decode_head(head).map_err(|_| Refusal::BadRequest)?;
-    let body = recv.read_to_end(len).await.map_err(|_| Refusal::BadRequest)?;
-    if body.len() != len {
+    let mut body = vec![0; len];
+    recv.read_exact(&mut body).await.map_err(|_| Refusal::BadRequest)?;
+    let question = Question::decode_body(kind, &body).map_err(|_| Refusal::BadRequest)?;
+    // Nothing follows a question, except wishes.
+    let goes_on = matches!(question, Question::Bulk(_));
+    if !goes_on && recv.read_to_end(0).await.is_err() {
         return Err(Refusal::BadRequest);
     }
-    Question::decode_body(kind, &body).map_err(|_| Refusal::BadRequest)
+    Ok(question)
 }
 
 /// Counts a subscription for as long as it lives.
@@ -77,6 +93,7 @@ async fn subscribe(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) ->
         for holding in batch? {
             let push = frame(&pack(&holding).map_err(|_| Refusal::Failed)?);
             let len = push.len();
+            peer.shared.limits.up().small(len).await;
             match timeout(TAKE_TIMEOUT, send.write_chunk(push)).await {
                 Ok(Ok(())) => peer.counter.sent(len),
                 Ok(Err(_)) => return Ok(()),

@@ -2,22 +2,25 @@
 
 use std::sync::{Arc, PoisonError};
 
+use hubless_limits::Use;
 use hubless_types::NodeId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{
-    MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE, QUESTIONS_PER_NODE, UPLOAD_SHARE,
+    LINES_PER_NODE, MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE, QUESTIONS_PER_NODE,
+    UPLOAD_SHARE,
 };
 use crate::refusal::Refusal;
 use crate::transfer::Shared;
 
 /// One node's places: each is taken before one of those that all nodes share.
 #[derive(Debug)]
-pub(super) struct Share {
-    pub(super) uploads: Semaphore,
+pub(crate) struct Share {
+    pub(crate) uploads: Semaphore,
     pub(super) questions: Semaphore,
     pub(super) manifests: Semaphore,
     pub(super) watched: Semaphore,
+    pub(crate) lines: Arc<Semaphore>,
 }
 
 impl Share {
@@ -27,8 +30,14 @@ impl Share {
             questions: Semaphore::new(QUESTIONS_PER_NODE),
             manifests: Semaphore::new(MANIFESTS_PER_NODE),
             watched: Semaphore::new(MAX_WATCHED_PER_NODE),
+            lines: Arc::new(Semaphore::new(LINES_PER_NODE)),
         }
     }
+}
+
+/// Refuses where the month's bytes are used up: whoever asks goes elsewhere, as to a busy node.
+pub(super) fn refuse_spent(shared: &Shared, what: Use) -> Result<(), Refusal> {
+    if shared.limits.up().spent(what).is_some() { Err(Refusal::Busy) } else { Ok(()) }
 }
 
 /// Takes `count` places of a node's own and of all, or none.

@@ -19,9 +19,9 @@ use crate::support::{Disk, MIB, Node, groups_of, no_tick, node_id, random_bytes}
 type Flat = Result<()>;
 
 const BLOBS: &[u8] = b"/iroh-bytes/4";
-const HUBLESS: &[u8] = b"hubless/1";
+pub(crate) const HUBLESS: &[u8] = b"hubless/1";
 
-async fn endpoint(seed: u8) -> Result<Endpoint> {
+pub(crate) async fn endpoint(seed: u8) -> Result<Endpoint> {
     Ok(Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&[seed; 32]))
         .relay_mode(RelayMode::Disabled)
@@ -32,7 +32,7 @@ async fn endpoint(seed: u8) -> Result<Endpoint> {
         .await?)
 }
 
-async fn dial(from: &Endpoint, node: &Node, alpn: &[u8]) -> Result<Connection> {
+pub(crate) async fn dial(from: &Endpoint, node: &Node, alpn: &[u8]) -> Result<Connection> {
     let id = iroh::EndpointId::from_bytes(node.id().as_bytes())?;
     let addrs = node.transfer.listen_addrs().into_iter().map(TransportAddr::Ip);
     Ok(from.connect(EndpointAddr::from_parts(id, addrs), alpn).await?)

@@ -1,5 +1,7 @@
 //! Two nodes and more, over loopback UDP and over the memory twin.
 
+mod bulk;
+mod caps;
 mod hostile;
 mod interop;
 mod memory;

@@ -31,7 +31,7 @@ async fn a_whole_blob_arrives() -> Flat {
     }
     let down = b.transfer.stats().total.down;
     assert!(down > 8 * MIB as u64, "{down}");
-    assert_eq!(b.transfer.stats().connections_out, 1);
+    assert!(b.transfer.stats().connections_out <= 2, "one for segments, one for the line's wishes");
     Ok(())
 }
 
@@ -52,7 +52,7 @@ async fn ranges_arrive_in_any_order() -> Flat {
     let all = rest.runs().iter().map(|run| b.fetch(&peer, &file, run.clone()));
     futures::future::try_join_all(all).await?;
     assert_eq!(b.disk.read(&file)?, content);
-    assert_eq!(b.transfer.stats().connections_out, 1);
+    assert!(b.transfer.stats().connections_out <= 2, "one for segments, one for the line's wishes");
     Ok(())
 }
 

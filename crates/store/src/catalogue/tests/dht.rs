@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::{DHT_MAX_ADDRS, DhtRow, DhtVerdict};
 use super::*;
 
-const SMALL: DhtLimits = DhtLimits { per_peer: 4, per_key: 3, total: 10 };
+const SMALL: DhtLimits = DhtLimits { per_peer: 4, per_key: 3, seats: 2, total: 10 };
 
 fn row(provider: u8, expires: u64, own: bool) -> DhtRow {
     let addrs = vec![std::net::SocketAddr::from(([192, 0, 2, provider], 4001))];
@@ -37,6 +37,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct Model {
     strangers: BTreeMap<(Vec<u8>, u8), u64>,
+    arrivals: BTreeMap<(Vec<u8>, u8), usize>,
+    arrived: usize,
     own: BTreeMap<Vec<u8>, u64>,
 }
 
@@ -53,7 +55,10 @@ impl Model {
         let of_key: Vec<_> = self.strangers.iter().filter(|((k, _), _)| k == key).collect();
         let mut verdict = DhtVerdict::Added;
         if of_key.len() >= SMALL.per_key {
-            let (loser, soonest) = of_key.into_iter().min_by_key(|(_, e)| **e).unwrap();
+            let mut standing = of_key;
+            standing.sort_by_key(|(place, _)| self.arrivals[*place]);
+            let standing = standing.split_off(SMALL.seats);
+            let (loser, soonest) = standing.into_iter().min_by_key(|(place, e)| (**e, place.1)).unwrap();
             if *soonest >= expires {
                 return DhtVerdict::KeyFull;
             }
@@ -63,6 +68,8 @@ impl Model {
         } else if self.strangers.len() as u64 >= SMALL.total {
             return DhtVerdict::TableFull;
         }
+        self.arrived += 1;
+        self.arrivals.insert(place.clone(), self.arrived);
         self.strangers.insert(place, expires);
         verdict
     }
@@ -153,7 +160,7 @@ fn odd_rows_are_cut_or_refused() {
 /// those of an older neighbour stay, and expiry empties it.
 #[test]
 fn a_flood_ends_at_the_bounds() {
-    let limits = DhtLimits { per_peer: 9_000, per_key: 64, total: 40_000 };
+    let limits = DhtLimits { per_peer: 9_000, per_key: 64, seats: 48, total: 40_000 };
     let f = fixture().with_dht_limits(limits);
     let c = &f.catalogue;
     let own = (0..500_u32).map(|n| n.to_be_bytes());
@@ -179,6 +186,51 @@ fn a_flood_ends_at_the_bounds() {
     }
     assert_eq!((dropped as u64, c.dht_count().unwrap()), (limits.total - 1, 1));
     assert_eq!(c.dht_own(None, 1000).unwrap().len(), 500);
+}
+
+/// A hundred thousand providers are made up for one key: the table stays at its bound, those who were there before the
+/// flood stay in it and renew, and a newcomer gets in.
+#[test]
+fn a_flood_for_one_key_displaces_nobody_who_was_there() {
+    let f = fixture();
+    let c = &f.catalogue;
+    let far = |n: u32| {
+        let [a, b, d, e] = n.to_be_bytes();
+        let mut id = [9; 32];
+        id[..4].copy_from_slice(&[a, b, d, e]);
+        let addrs = vec![std::net::SocketAddr::from(([80, b, d, e], 4001))];
+        DhtRow { provider: hubless_types::NodeId::from_bytes(id), addrs, expires: Timestamp(100), own: false }
+    };
+    let honest: Vec<DhtRow> = (1..=20).map(|n| row(n, 50, false)).collect();
+    honest.iter().for_each(|row| assert!(c.dht_add(b"key", row.clone()).unwrap().is_kept()));
+    for n in 0..100_000_u32 {
+        c.dht_add(b"key", DhtRow { expires: Timestamp(100 + u64::from(n)), ..far(n) }).unwrap();
+    }
+    let late = row(99, 200_000, false);
+    assert!(c.dht_add(b"key", late.clone()).unwrap().is_kept());
+    assert_eq!(
+        c.dht_add(b"key", DhtRow { expires: Timestamp(300_000), ..honest[0].clone() }).unwrap(),
+        DhtVerdict::Renewed
+    );
+    let rows = c.dht_providers(b"key", Timestamp(10)).unwrap();
+    assert_eq!(rows.len(), crate::DHT_MAX_PER_KEY);
+    for row in honest.iter().chain([&late]) {
+        assert!(rows.iter().any(|r| r.provider == row.provider));
+    }
+}
+
+/// One subnet of the internet cannot take a key to itself; a private one, which may be a whole office, can.
+#[test]
+fn a_subnet_has_its_share_of_a_key() {
+    let f = fixture();
+    let kept = |ip: [u8; 3]| {
+        let row = |n: u8| DhtRow {
+            addrs: vec![std::net::SocketAddr::from(([ip[0], ip[1], ip[2], n], 1))],
+            ..row(n, 9, false)
+        };
+        (1..40).filter(|n| f.catalogue.dht_add(&ip, row(*n)).unwrap().is_kept()).count()
+    };
+    assert_eq!((kept([80, 1, 1]), kept([10, 0, 0])), (crate::DHT_MAX_PER_SUBNET, 39));
 }
 
 fn resident_bytes() -> u64 {

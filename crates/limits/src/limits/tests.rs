@@ -1,0 +1,183 @@
+//! Stories of a node's caps, told without clock and network.
+
+use super::*;
+use crate::Hours;
+use proptest::prelude::*;
+
+const MB: u64 = 1_000_000;
+
+/// Noon of the 26th of November 2026, a Thursday.
+const NOON: Timestamp = Timestamp(1_795_694_400);
+const HOUR: u64 = 3600;
+const DECEMBER: Timestamp = Timestamp(1_796_083_200);
+
+fn settings(up: &str, down_month: &str) -> Settings {
+    Settings {
+        rates: Each { up: up.parse().unwrap(), ..Each::default() },
+        months: Each { down: down_month.parse().unwrap(), ..Each::default() },
+        hours: vec![Hours {
+            when: "thu 13:00-14:00".parse().unwrap(),
+            rates: Each { up: Some(Rate::per_second(50_000)), ..Each::default() },
+        }],
+    }
+}
+
+fn limits(up: &str, down_month: &str) -> Limits {
+    let limits = Limits::new(settings(up, down_month), TimeZone::UTC);
+    limits.turn(NOON);
+    limits
+}
+
+#[test]
+fn hours_come_and_go_and_what_is_set_stands_above_them() {
+    let limits = limits("2 MB/s", "unlimited");
+    let up = |limits: &Limits| limits.up().rate().bytes();
+    assert_eq!(up(&limits), Some(2 * MB));
+    let report = limits.report(NOON);
+    assert_eq!(report.next_change, Some(NOON.plus(HOUR)));
+    assert_eq!((report.up.rate_text.as_str(), report.up.overridden), ("2 MB/s", false));
+    assert_eq!(limits.turn(NOON.plus(HOUR)), [Change::Rate(Direction::Up, Rate::per_second(50_000))]);
+
+    let for_a_while = Override {
+        rates: Each { up: Some(Rate::UNLIMITED), ..Each::default() },
+        until: Some(NOON.plus(HOUR + 600)),
+        ..Override::default()
+    };
+    limits.set(for_a_while, NOON.plus(HOUR));
+    let report = limits.report(NOON.plus(HOUR));
+    assert_eq!((up(&limits), report.up.overridden), (None, true));
+    assert_eq!((report.up.overridden_until, report.next_change), (for_a_while.until, for_a_while.until));
+    limits.turn(NOON.plus(HOUR + 600));
+    assert_eq!(up(&limits), Some(50_000), "it was for a while, and it is still that hour");
+    limits.turn(NOON.plus(2 * HOUR));
+    assert_eq!(up(&limits), Some(2 * MB));
+}
+
+#[test]
+fn what_is_set_stays_when_the_config_is_read_again_and_goes_when_it_is_taken_back() {
+    let limits = limits("2 MB/s", "unlimited");
+    let up =
+        Override { rates: Each { up: Some(Rate::per_second(MB)), ..Each::default() }, ..Override::default() };
+    limits.set(up, NOON);
+    let down = Override {
+        rates: Each { down: Some(Rate::per_second(7 * MB)), ..Each::default() },
+        ..Override::default()
+    };
+    limits.set(down, NOON);
+    limits.reconfigure(settings("3 MB/s", "unlimited"), NOON);
+    assert_eq!((limits.up().rate().bytes(), limits.down().rate().bytes()), (Some(MB), Some(7 * MB)));
+    assert_eq!(limits.report(NOON).up.usual, "3 MB/s");
+    limits.reset(NOON);
+    assert_eq!((limits.up().rate().bytes(), limits.down().rate().bytes()), (Some(3 * MB), None));
+}
+
+#[test]
+fn a_month_that_is_used_up_is_told_once_and_is_there_again_with_the_next() {
+    let limits = limits("unlimited", "100 MB");
+    limits.down().count(98 * MB);
+    assert_eq!((limits.turn(NOON), limits.down().spent(Use::Content)), (Vec::new(), None));
+    limits.down().count(MB);
+    let spent = Spent { direction: Direction::Down, cap: Volume::of(100 * MB), until: DECEMBER };
+    assert_eq!(limits.turn(NOON), [Change::Spent(spent)]);
+    assert_eq!(limits.turn(NOON), []);
+    assert_eq!(limits.down().spent(Use::Words), None, "names still come");
+    assert_eq!(limits.origin_spent(Use::Content), Some(spent), "what an origin sends comes down too");
+    assert!(limits.report(NOON).down.spent.is_some_and(|text| text.contains("down_month")));
+    limits.down().count(MB);
+    assert!(limits.down().spent(Use::Words).is_some());
+    assert_eq!(limits.turn(DECEMBER), [Change::Anew(Direction::Down)]);
+    assert_eq!((limits.down().used(), limits.down().spent(Use::Words)), (0, None));
+}
+
+#[test]
+fn a_cap_that_is_raised_lets_go_on_at_once() {
+    let limits = limits("unlimited", "100 MB");
+    limits.down().count(100 * MB);
+    limits.turn(NOON);
+    let raise = Override {
+        months: Each { down: Some(Volume::of(200 * MB)), ..Each::default() },
+        ..Override::default()
+    };
+    assert_eq!(limits.set(raise, NOON), [Change::Anew(Direction::Down)]);
+    assert_eq!((limits.down().spent(Use::Content), limits.report(NOON).down.month_overridden), (None, true));
+}
+
+#[test]
+fn counts_go_on_after_a_restart_and_not_into_another_month() {
+    let first = limits("unlimited", "100 MB");
+    first.up().count(5);
+    first.down().count(60 * MB);
+    let kept = first.month_bytes().unwrap();
+
+    let again = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
+    // Bytes may come before the counts were read.
+    again.down().count(MB);
+    again.resume(kept, NOON.plus(HOUR));
+    assert_eq!((again.up().used(), again.down().used()), (5, 61 * MB));
+
+    let later = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
+    later.resume(kept, DECEMBER);
+    assert_eq!(later.down().used(), 0);
+}
+
+/// A machine without a battery wakes up in 1970: the month's bytes are not forgotten for that.
+#[test]
+fn a_clock_that_is_wrong_forgets_nothing() {
+    let first = limits("unlimited", "100 MB");
+    first.down().count(60 * MB);
+    let again = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
+    again.resume(first.month_bytes().unwrap(), Timestamp(5));
+    assert_eq!(again.down().used(), 60 * MB);
+    again.turn(Timestamp(9));
+    again.turn(NOON);
+    assert_eq!(again.down().used(), 60 * MB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origins_bytes_are_held_by_both_rates_and_counted_twice() {
+    let settings = Settings {
+        rates: Each { down: Rate::per_second(MB), origin: Rate::per_second(200_000), up: Rate::UNLIMITED },
+        ..Settings::default()
+    };
+    let limits = Limits::new(settings, TimeZone::UTC);
+    limits.turn(NOON);
+    let begun = tokio::time::Instant::now();
+    let mut debt = OriginDebt::default();
+    for _ in 0..125 {
+        limits.owe_origin(16_000, &mut debt);
+        // Whoever looks at something else now and then loses nothing.
+        while tokio::time::timeout(std::time::Duration::from_millis(30), limits.settle(&mut debt))
+            .await
+            .is_err()
+        {}
+    }
+    let took = begun.elapsed().as_secs_f64();
+    assert!((took - 10.0).abs() < 0.3, "{took}");
+    assert_eq!((limits.down().used(), limits.valve(Direction::Origin).used()), (2 * MB, 2 * MB));
+}
+
+proptest! {
+    /// However often a node is started anew, every byte is counted once, and no month's bytes in another.
+    #[test]
+    fn every_byte_is_counted_once(steps in prop::collection::vec((0_u64..20 * 86_400, 0_u64..1000, any::<bool>()), 1..40)) {
+        let mut limits = Limits::default();
+        let (mut now, mut expected, mut month) = (NOON, 0, None);
+        limits.turn(now);
+        for (later, bytes, restarted) in steps {
+            now = now.plus(later);
+            if restarted {
+                let kept = limits.month_bytes().unwrap();
+                limits = Limits::default();
+                limits.resume(kept, now);
+            }
+            limits.turn(now);
+            let here = Month::of(now, &TimeZone::UTC);
+            if month != Some(here) {
+                (month, expected) = (Some(here), 0);
+            }
+            limits.up().count(bytes);
+            expected += bytes;
+            prop_assert_eq!(limits.up().used(), expected);
+        }
+    }
+}

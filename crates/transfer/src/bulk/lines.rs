@@ -1,0 +1,247 @@
+//! The lines that this node has open, by peer: finds one, opens more, and remembers with whom none comes about.
+//!
+//! **Invariant:** nobody waits for a line. While one is being opened, and wherever none can be, segments go over QUIC.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hubless_types::{NodeId, Provider};
+use iroh::TransportAddr;
+use iroh::endpoint::Connection;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::line::{Line, Parts, start};
+use super::seal::{Ciphers, Opener};
+use super::words::{MAX_OFFER_FRAME, Offer, line_key};
+use crate::TransferError;
+use crate::decode::garbled;
+use crate::limits::{
+    FAR, FIRST_LINE_REST, LINE_DIAL_TIMEOUT, LINES_PER_NODE, MAX_LINE_PEERS, MAX_LINE_REST, MAX_LINES,
+    STALL_TIMEOUT, STREAM_WAIT,
+};
+use crate::pool::Protocol;
+use crate::receive::{connection_error, read_frame, write_error};
+use crate::transfer::Shared;
+use crate::wire::Question;
+
+/// Lines to a peer that is near: one does what a core can.
+const NEAR_LINES: usize = 1;
+
+/// All lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    peers: Mutex<HashMap<NodeId, Ways>>,
+    places: Arc<Semaphore>,
+    /// Bytes that came over all of them.
+    received: Arc<AtomicU64>,
+}
+
+/// What is known of one peer.
+#[derive(Debug)]
+struct Ways {
+    lines: Vec<Line>,
+    opening: bool,
+    /// How many lines are worth having.
+    worth: usize,
+    failures: u32,
+    rests_until: Option<Instant>,
+    used: Instant,
+}
+
+impl Ways {
+    fn new() -> Self {
+        Self {
+            lines: Vec::new(),
+            opening: false,
+            worth: NEAR_LINES,
+            failures: 0,
+            rests_until: None,
+            used: Instant::now(),
+        }
+    }
+
+    fn may_open(&self) -> bool {
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        !self.opening && !rests && self.lines.len() < self.worth
+    }
+
+    fn failed(&mut self) {
+        let rest = FIRST_LINE_REST.saturating_mul(1 << self.failures.min(8)).min(MAX_LINE_REST);
+        self.failures = self.failures.saturating_add(1);
+        self.rests_until = Some(Instant::now() + rest);
+    }
+}
+
+impl Lines {
+    pub(crate) fn new() -> Self {
+        Self {
+            peers: Mutex::default(),
+            places: Arc::new(Semaphore::new(MAX_LINES)),
+            received: Arc::default(),
+        }
+    }
+
+    /// The line to `peer` with the least to do, if one is open. Where more would help, one is opened meanwhile.
+    /// None under a cap on what comes in: QUIC's own flow control then holds the peer back, and a cap is slow enough for it.
+    pub(crate) fn to(&self, shared: &Arc<Shared>, peer: &Provider) -> Option<Line> {
+        if shared.limits.down().rate().bytes().is_some() {
+            return None;
+        }
+        let mut peers = self.peers();
+        if peers.len() >= MAX_LINE_PEERS && !peers.contains_key(&peer.node) {
+            make_room(&mut peers);
+        }
+        let ways = peers.entry(peer.node).or_insert_with(Ways::new);
+        ways.used = Instant::now();
+        ways.lines.retain(|line| !line.is_closed());
+        let line = ways.lines.iter().min_by_key(|line| line.queued()).cloned();
+        let busy = line.as_ref().is_none_or(|line| line.queued() > 0);
+        if busy
+            && ways.may_open()
+            && let Ok(place) = self.places.clone().try_acquire_owned()
+        {
+            ways.opening = true;
+            let (shared, peer) = (shared.clone(), peer.clone());
+            shared.tasks.clone().spawn(async move { run(shared, peer, place).await });
+        }
+        line
+    }
+
+    /// A line to `node` broke, or an answer on it was wrong: it is asked over QUIC for a while.
+    pub(crate) fn failed(&self, node: NodeId) {
+        if let Some(ways) = self.peers().get_mut(&node)
+            && ways.rests_until.is_none_or(|until| until <= Instant::now())
+        {
+            ways.failed();
+        }
+    }
+
+    /// Lines that are open, for figures.
+    pub(crate) fn open(&self) -> usize {
+        let open = |ways: &Ways| ways.lines.iter().filter(|line| !line.is_closed()).count();
+        self.peers().values().map(open).sum()
+    }
+
+    /// Bytes that came over all lines so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    fn opened(&self, node: NodeId, line: Line, round_trip: Duration) {
+        if let Some(ways) = self.peers().get_mut(&node) {
+            ways.opening = false;
+            ways.failures = 0;
+            ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
+            ways.lines.push(line);
+        }
+    }
+
+    fn not_opened(&self, node: NodeId, error: &TransferError) {
+        tracing::debug!(node = %node.short(), %error, "no bulk line");
+        if let Some(ways) = self.peers().get_mut(&node) {
+            ways.opening = false;
+            ways.failed();
+        }
+    }
+
+    fn peers(&self) -> MutexGuard<'_, HashMap<NodeId, Ways>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn make_room(peers: &mut HashMap<NodeId, Ways>) {
+    let idle = peers.iter().filter(|(_, ways)| ways.lines.is_empty() && !ways.opening);
+    let oldest = idle.min_by_key(|(_, ways)| ways.used).map(|(node, _)| *node);
+    if let Some(node) = oldest {
+        peers.remove(&node);
+    }
+}
+
+/// Opens a line and steers it to its end.
+async fn run(shared: Arc<Shared>, peer: Provider, place: OwnedSemaphorePermit) {
+    let opened = match shared.cancel.run_until_cancelled(open(&shared, &peer, place)).await {
+        Some(opened) => opened,
+        None => return,
+    };
+    match opened {
+        Ok((parts, round_trip)) => match start(parts) {
+            Ok((line, steered)) => {
+                shared.lines.opened(peer.node, line, round_trip);
+                steered.await;
+            }
+            Err(error) => shared.lines.not_opened(peer.node, &unreachable(peer.node, &error)),
+        },
+        Err(error) => shared.lines.not_opened(peer.node, &error),
+    }
+}
+
+/// Asks for a line, dials it, and shows the ticket.
+async fn open(
+    shared: &Arc<Shared>,
+    peer: &Provider,
+    place: OwnedSemaphorePermit,
+) -> Result<(Parts, Duration), TransferError> {
+    let node = peer.node;
+    let lease = shared.pool.connect(peer, Protocol::Hubless).await?;
+    let question = Question::Bulk(Ciphers::here()).encode().map_err(|e| garbled(node, &e))?;
+    let asked = async {
+        let (mut send, recv) = lease.open_bi().await.map_err(|e| connection_error(e, node))?;
+        send.write_chunk(question.into()).await.map_err(|e| write_error(e, node))?;
+        Ok::<_, TransferError>((send, recv))
+    };
+    let (send, mut recv) = timeout(STREAM_WAIT, asked).await.map_err(|_| TransferError::Busy { node })??;
+    let offer = read_frame(&mut recv, MAX_OFFER_FRAME, Some(STALL_TIMEOUT), node).await?;
+    let offer = offer.ok_or_else(|| unreachable(node, &"it offers none"))?;
+    let offer = Offer::decode(&offer).map_err(|e| garbled(node, &e))?;
+    let (mut addr, round_trip) =
+        way(&lease).ok_or_else(|| unreachable(node, &"it is not reached directly"))?;
+    addr.set_port(offer.port);
+    let dialled = async {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream.write_all(&offer.ticket).await?;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        std::io::Result::Ok(stream)
+    };
+    let dialled = timeout(LINE_DIAL_TIMEOUT, dialled).await;
+    let stream = dialled
+        .map_err(|_| unreachable(node, &format!("no answer from {addr} (TCP)")))?
+        .map_err(|e| unreachable(node, &e))?;
+    let key = line_key(&lease, &offer.ticket).ok_or_else(|| unreachable(node, &"no key"))?;
+    let opener = Opener::new(offer.cipher, &key).map_err(|e| unreachable(node, &e))?;
+    let parts = Parts {
+        node,
+        lease,
+        send,
+        recv,
+        stream,
+        opener,
+        counter: shared.counters.of(node),
+        received: shared.lines.received.clone(),
+        limits: shared.limits.clone(),
+        stop: shared.cancel.clone(),
+        place,
+        token: shared.tasks.token(),
+    };
+    Ok((parts, round_trip))
+}
+
+/// Where the connection leads, and how far that is.
+fn way(connection: &Connection) -> Option<(SocketAddr, Duration)> {
+    let paths = connection.paths();
+    let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+    match path.remote_addr() {
+        TransportAddr::Ip(addr) => Some((*addr, path.rtt())),
+        _ => None,
+    }
+}
+
+fn unreachable(node: NodeId, why: &dyn std::fmt::Display) -> TransferError {
+    TransferError::Unreachable { node, why: why.to_string() }
+}
