@@ -17,6 +17,7 @@ const PROOF: &str = "hubless-proof";
 const LIMITS: &str = "hubless-limits";
 const STORE: &str = "hubless-store";
 const ORIGIN: &str = "hubless-origin";
+const PLAN: &str = "hubless-plan";
 const DISCOVERY: &str = "hubless-discovery";
 const TRANSFER: &str = "hubless-transfer";
 const MIRROR: &str = "hubless-mirror";
@@ -33,8 +34,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     (STORE, &[TYPES]),
     (ORIGIN, &[TYPES, PROOF, LIMITS]),
     (DISCOVERY, &[TYPES]),
+    (PLAN, &[TYPES]),
     (TRANSFER, &[TYPES, STORE, LIMITS]),
-    (MIRROR, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER]),
+    (MIRROR, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER, PLAN]),
     (GATEWAY, &[TYPES, MIRROR]),
     (TESTKIT, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),
     (NODE, &[TYPES, PROOF, LIMITS, STORE, ORIGIN, DISCOVERY, TRANSFER, MIRROR, GATEWAY]),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use hubless_store::PartialBlob;
-use hubless_transfer::{Holding, ManifestReply, PeerClient, Tick, TransferError};
+use hubless_transfer::{Gathering, Holding, ManifestReply, PeerClient, Tick, TransferError};
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 
 use crate::util::locked;
@@ -81,6 +81,14 @@ impl PeerClient for Counted {
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
         self.peers.holdings(peer, wanted).await
+    }
+
+    async fn crowd(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
+        self.peers.crowd(peer, wanted).await
     }
 
     async fn segment(

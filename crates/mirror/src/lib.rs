@@ -31,7 +31,6 @@ mod names;
 mod obtain;
 mod open_file;
 mod pins;
-pub mod plan;
 mod progress;
 mod pull;
 mod report;

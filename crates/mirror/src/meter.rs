@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::fetch::FetchProgress;
 use crate::obtain::Gauge;
-use crate::plan::Source;
 use crate::util::locked;
 use crate::{Progress, ProgressSink};
+use hubless_plan::Source;
 
 /// How often progress is told.
 pub(crate) const TELL_EVERY: Duration = Duration::from_millis(250);

@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use crate::fetch::{FetchError, FetchHandle, FetchProgress, FetchView, Want};
 use crate::links::{Claim, Known, keys_of};
 use crate::mirror::Inner;
-use crate::plan::Source;
 use crate::sources::Net;
 use crate::upstream::Remote;
 use crate::util::{blocking, locked};
 use crate::{Caller, ErrorKind, MirrorError, NotFound};
+use hubless_plan::Source;
 
 /// Claimed links of one file that are tried, each a fetch of the whole file.
 const MAX_CLAIMS_TRIED: usize = 8;

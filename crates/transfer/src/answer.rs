@@ -50,7 +50,7 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
                 }
             }
         }
-        Question::Holdings(_) | Question::Bulk(_) => return Err(Refusal::BadRequest),
+        Question::Holdings(_) | Question::Bulk(_) | Question::Crowd(_) => return Err(Refusal::BadRequest),
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What one node asks of another. The mirror knows peers by this trait alone.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use hubless_store::PartialBlob;
-use hubless_types::{BlobHash, CommitId, FileDigest, GroupSet, Link, Provider, RepoId, Revision, Statement};
+use hubless_types::{
+    BlobHash, CommitId, FileDigest, GroupSet, Link, NodeId, Provider, RepoId, Revision, Statement,
+};
 
 use crate::TransferError;
 
@@ -29,6 +32,17 @@ pub struct Holding {
     pub size: u64,
     /// The groups that it can send now.
     pub have: GroupSet,
+}
+
+/// What a peer says of the crowd around one blob.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Gathering {
+    /// The blob.
+    pub hash: BlobHash,
+    /// The groups that it gave to others who still ask, if it has all of the blob.
+    pub gave: GroupSet,
+    /// Others that ask it for the blob, and where it met them, at most 16.
+    pub peers: Vec<(NodeId, SocketAddr)>,
 }
 
 /// Told of bytes as they are verified and written; called from a blocking thread, must return at once. Told of 0 bytes, it
@@ -74,6 +88,14 @@ pub trait PeerClient: Send + Sync + 'static {
         peer: &Provider,
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError>;
+
+    /// Who else asks the peer for any of `wanted` (at most 256), and what it gave them: what there is now, then
+    /// each change. Whoever asks is told of to the others. Ends with an error alone.
+    async fn crowd(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError>;
 
     /// Fetches `groups` into `into`, each group checked before it is written. `tick` is told of bytes as they
     /// are written. Dropping the future cancels; what was verified by then stays. All bytes are taken from the cap on

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubless_limits::{Limits, Rate};
 use hubless_types::{NodeId, Provider};
-use iroh::endpoint::{BindOpts, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets};
+use iroh::endpoint::{BindOpts, Connection, MtuDiscoveryConfig, QuicTransportConfig, VarInt, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey, TransportAddr};
 
 use crate::limits::{KEEP_ALIVE, MAX_DIALLED_ADDRS, MAX_STREAMS, QUIC_IDLE};
@@ -156,4 +156,16 @@ pub(crate) fn dial_addr(peer: &Provider) -> Option<EndpointAddr> {
 /// The node behind a connection.
 pub(crate) fn node_of(id: &EndpointId) -> NodeId {
     NodeId::from_bytes(*id.as_bytes())
+}
+
+/// Where the other end of a connection is met.
+pub(crate) fn address_of(connection: &Connection) -> Option<SocketAddr> {
+    let paths = connection.paths();
+    let mut ips = paths.iter().filter_map(|path| match path.remote_addr() {
+        TransportAddr::Ip(addr) => Some((path.is_selected(), addr.to_owned())),
+        _ => None,
+    });
+    let first = ips.next()?;
+    let (_, addr) = if first.0 { first } else { ips.find(|(selected, _)| *selected).unwrap_or(first) };
+    Some(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
 }

@@ -218,7 +218,7 @@ impl Seen {
 }
 
 /// A set that would not fit into a push is told in part: less than all is true, too.
-fn shortened(have: GroupSet) -> GroupSet {
+pub(crate) fn shortened(have: GroupSet) -> GroupSet {
     if have.encode().len() <= MAX_HAVE_BYTES {
         return have;
     }

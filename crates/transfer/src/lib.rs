@@ -11,6 +11,7 @@
 mod answer;
 mod bulk;
 mod client;
+mod crowd;
 mod decode;
 mod endpoint;
 mod error;
@@ -32,7 +33,7 @@ mod wire;
 #[cfg(fuzzing)]
 pub use bulk::strangers_bytes;
 
-pub use client::{Holding, ManifestReply, PeerClient, Tick};
+pub use client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 pub use endpoint::TransferConfig;
 pub use error::TransferError;
 pub use limits::{SMALL_FILE_MAX, STALL_TIMEOUT};

@@ -35,6 +35,18 @@ pub const MAX_SEGMENT_GROUPS: u64 = 256 * 1024;
 /// Shortest time between two pushes of one subscription.
 pub const HOLDINGS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Shortest time between two pushes of who else asks for the same.
+pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Nodes that are kept as the crowd of one blob.
+pub(crate) const MAX_CROWD: usize = 256;
+
+/// Nodes of a crowd that one asker is told of at a time.
+pub const MAX_CROWD_TOLD: usize = 16;
+
+/// Most bytes of one push of who else asks for the same.
+pub(crate) const MAX_CROWD_FRAME: usize = MAX_HAVE_BYTES + 64 * (MAX_CROWD_TOLD + 2);
+
 /// Blobs that are watched at once, over all subscriptions of all nodes; asking for more is answered `busy`.
 pub(crate) const MAX_WATCHED: usize = 65_536;
 

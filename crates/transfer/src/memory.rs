@@ -7,6 +7,7 @@ mod client;
 mod line;
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +16,7 @@ use hubless_store::Store;
 use hubless_types::{BlobHash, NodeId};
 
 use crate::client::PeerClient;
+use crate::crowd::Crowds;
 use client::MemoryPeer;
 use line::Line;
 
@@ -98,7 +100,11 @@ struct Member {
     store: Store,
     line: Arc<Line>,
     limits: Limits,
+    crowds: Arc<Crowds>,
 }
+
+/// Where every node of the network is met; it leads nowhere.
+const ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 #[derive(Debug, Default)]
 struct Log {
@@ -120,7 +126,7 @@ impl MemoryNet {
 
     /// As [`MemoryNet::join`], within caps.
     pub fn join_within(&self, node: NodeId, store: Store, limits: Limits) -> Arc<dyn PeerClient> {
-        let member = Member { store, line: Arc::default(), limits: limits.clone() };
+        let member = Member { store, line: Arc::default(), limits: limits.clone(), crowds: Arc::default() };
         lock(&self.inner.nodes).insert(node, member);
         Arc::new(MemoryPeer::new(node, self.clone(), limits))
     }

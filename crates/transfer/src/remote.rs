@@ -14,18 +14,19 @@ use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
 
 use crate::bulk::Broken;
-use crate::client::{Holding, ManifestReply, PeerClient, Tick};
+use crate::client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{Tree, Verified, check_ask, garbled};
+use crate::endpoint::address_of;
 use crate::get::Get;
 use crate::limits::{
-    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED,
+    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_CROWD_FRAME, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED,
     MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
 };
 use crate::pool::{Lease, Protocol};
 use crate::receive::{Account, connection_error, read_frame, receive_segment, write_error};
 use crate::transfer::Shared;
 use crate::wire::{self, Question, WireError};
-use crate::{TransferError, shape};
+use crate::{TransferError, crowd, shape};
 
 pub(crate) struct Remote {
     shared: Arc<Shared>,
@@ -126,6 +127,19 @@ impl Remote {
         };
         timeout(within, asked).await.map_err(|_| TransferError::Stalled { node, after: within })?
     }
+
+    /// Opens a stream on which `question` about `wanted` is answered again and again.
+    async fn subscribe(
+        &self,
+        peer: &Provider,
+        question: &Question,
+        wanted: &[BlobHash],
+    ) -> Result<Subscription, TransferError> {
+        let node = peer.node;
+        let request = question.encode().map_err(|e| garbled(node, &e))?;
+        let (lease, recv) = self.open(peer, Protocol::Hubless, request, Use::Words).await?;
+        Ok(Subscription { lease, recv, wanted: wanted.to_vec(), node, limits: self.shared.limits.clone() })
+    }
 }
 
 #[async_trait]
@@ -174,13 +188,18 @@ impl PeerClient for Remote {
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
         check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
-        let node = peer.node;
-        let question = Question::Holdings(wanted.to_vec());
-        let request = question.encode().map_err(|e| garbled(node, &e))?;
-        let (lease, recv) = self.open(peer, Protocol::Hubless, request, Use::Words).await?;
-        let limits = self.shared.limits.clone();
-        let subscription = Subscription { _lease: lease, recv, wanted: wanted.to_vec(), node, limits };
+        let subscription = self.subscribe(peer, &Question::Holdings(wanted.to_vec()), wanted).await?;
         Ok(stream::try_unfold(subscription, Subscription::next).boxed())
+    }
+
+    async fn crowd(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
+        check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
+        let subscription = self.subscribe(peer, &Question::Crowd(wanted.to_vec()), wanted).await?;
+        Ok(stream::try_unfold(subscription, Subscription::gathering).boxed())
     }
 
     async fn segment(
@@ -236,7 +255,7 @@ impl PeerClient for Remote {
 
 /// A stream of pushes; the lease keeps its connection from being closed as idle.
 struct Subscription {
-    _lease: Lease,
+    lease: Lease,
     recv: RecvStream,
     wanted: Vec<BlobHash>,
     node: NodeId,
@@ -251,6 +270,16 @@ impl Subscription {
         let Some(frame) = frame else { return Ok(None) };
         let holding = wire::holding(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
         Ok(Some((holding, self)))
+    }
+
+    async fn gathering(mut self) -> Result<Option<(Gathering, Self)>, TransferError> {
+        let valve = self.limits.down();
+        let frame = read_frame(&mut self.recv, MAX_CROWD_FRAME, None, self.node, valve).await?;
+        let Some(frame) = frame else { return Ok(None) };
+        let mut gathering = wire::gathering(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
+        let met = address_of(&self.lease).map(|addr| addr.ip());
+        gathering.peers.retain(|(_, addr)| crowd::fits(addr, met));
+        Ok(Some((gathering, self)))
     }
 }
 

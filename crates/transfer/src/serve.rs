@@ -10,6 +10,7 @@ mod patience;
 mod pump;
 mod share;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::endpoint::node_of;
+use crate::endpoint::{address_of, node_of};
 use crate::get;
 use crate::limits::{
     HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_STREAMS, MAX_SUBSCRIPTIONS, MAX_UPLOADS_PER_CONNECTION,
@@ -66,6 +67,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
         share: guest.share(),
         node,
         connection: connection.clone(),
+        addr: address_of(&connection),
         shared: shared.clone(),
     });
     match shared.cancel.run_until_cancelled(streams(&connection, peer)).await {
@@ -78,6 +80,8 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, _place: OwnedSemaphorePe
 pub(crate) struct Peer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) node: NodeId,
+    /// Where it is met.
+    addr: Option<SocketAddr>,
     pub(crate) connection: Connection,
     pub(crate) counter: Arc<Counter>,
     /// Places for segments on this connection.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bulk::{self, Desk, Lines};
 use crate::client::PeerClient;
+use crate::crowd::Crowds;
 use crate::endpoint::{TransferConfig, bind};
 use crate::limits::{
     IDLE_CONNECTION, LINES_PER_SLOT, MANIFEST_SLOTS, MAX_LINES_SERVED, MAX_WATCHED, QUESTION_SLOTS,
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     allow: Option<HashSet<NodeId>>,
     pub(crate) upload_slots: usize,
     max_connections: usize,
+    /// Who asks for what, and what they were given.
+    pub(crate) crowds: Arc<Crowds>,
     /// Subscriptions that are open, for tests and figures.
     pub(crate) subscriptions: AtomicUsize,
 }
@@ -116,6 +119,7 @@ impl Transfer {
             allow: config.allow.map(|nodes| nodes.into_iter().collect()),
             upload_slots: config.upload_slots,
             max_connections: config.max_connections,
+            crowds: Arc::default(),
             subscriptions: AtomicUsize::new(0),
         });
         shared.tasks.spawn(serve::accept(endpoint.clone(), shared.clone()));

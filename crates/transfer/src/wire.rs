@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::bulk::seal::Ciphers;
 use crate::bulk::words::MAX_OFFER_FRAME;
-use crate::client::{Holding, ManifestReply};
+use crate::client::{Gathering, Holding, ManifestReply};
 use crate::limits::{
-    MAX_BUNDLE_BYTES, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED,
-    MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
-    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
+    MAX_BUNDLE_BYTES, MAX_CROWD_FRAME, MAX_CROWD_TOLD, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
+    MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED,
+    MAX_SMALL_FRAME, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -41,6 +41,8 @@ pub(crate) enum Question {
     Tree(BlobHash, u64),
     /// A bulk line; see `bulk`. The stream stays open both ways: wishes go one way, an offer comes the other.
     Bulk(Ciphers),
+    /// Who else asks for these.
+    Crowd(Vec<BlobHash>),
 }
 
 /// What is wrong with a message.
@@ -70,14 +72,19 @@ impl Question {
             Self::Holdings(_) => 5,
             Self::Tree(..) => 6,
             Self::Bulk(_) => 7,
+            Self::Crowd(_) => 8,
         }
     }
 
     /// What its answer is, where a month's bytes run out.
     pub(crate) const fn what(&self) -> Use {
         match self {
-            Self::Manifest(_) | Self::Statements(..) | Self::Links(_) | Self::Holdings(_) => Use::Words,
-            Self::SmallFiles(_) | Self::Tree(..) => Use::Content,
+            Self::Manifest(_)
+            | Self::Statements(..)
+            | Self::Links(_)
+            | Self::Holdings(_)
+            | Self::Crowd(_) => Use::Words,
+            Self::SmallFiles(_) | Self::Tree(..) | Self::Bulk(_) => Use::Content,
         }
     }
 
@@ -87,7 +94,7 @@ impl Question {
             Self::Manifest(commit) => pack(commit)?,
             Self::Statements(repo, revision) => pack(&(repo, revision))?,
             Self::Links(digests) | Self::SmallFiles(digests) => pack(digests)?,
-            Self::Holdings(hashes) => pack(hashes)?,
+            Self::Holdings(hashes) | Self::Crowd(hashes) => pack(hashes)?,
             Self::Tree(hash, from) => pack(&(hash, from))?,
             Self::Bulk(ciphers) => pack(ciphers)?,
         };
@@ -111,7 +118,7 @@ impl Question {
             7 => 16,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
-            5 => 64 * MAX_HOLDINGS_ASKED,
+            5 | 8 => 64 * MAX_HOLDINGS_ASKED,
             _ => return Err(WireError::Kind(kind)),
         };
         let len = u32::from_le_bytes(len) as usize;
@@ -135,6 +142,7 @@ impl Question {
                 Self::Tree(hash, from)
             }
             7 => Self::Bulk(unpack(body)?),
+            8 => Self::Crowd(at_most(unpack(body)?, MAX_HOLDINGS_ASKED)?),
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -148,6 +156,7 @@ impl Question {
             (Self::Links(_), 0) => MAX_LINKS_BYTES,
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
+            (Self::Crowd(_), _) => MAX_CROWD_FRAME,
             (Self::Tree(..), _) => MAX_TREE_FRAME,
             (Self::Bulk(_), 0) => MAX_OFFER_FRAME,
             _ => 0,
@@ -254,6 +263,15 @@ pub(crate) fn holding(body: &[u8], wanted: &[BlobHash]) -> Result<Holding, WireE
     Ok(holding)
 }
 
+/// A push about the crowds around `wanted`.
+pub(crate) fn gathering(body: &[u8], wanted: &[BlobHash]) -> Result<Gathering, WireError> {
+    let gathering: Gathering = unpack(body)?;
+    if !wanted.contains(&gathering.hash) {
+        return Err(WireError::NotAsked);
+    }
+    if gathering.peers.len() > MAX_CROWD_TOLD { Err(WireError::TooMany) } else { Ok(gathering) }
+}
+
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
@@ -297,6 +315,8 @@ mod tests {
             prop::collection::vec(digest(), 0..20).prop_map(Question::SmallFiles),
             prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
                 .prop_map(Question::Holdings),
+            prop::collection::vec(any::<[u8; 32]>().prop_map(BlobHash::from_bytes), 0..20)
+                .prop_map(Question::Crowd),
             any::<([u8; 32], u64)>()
                 .prop_map(|(hash, from)| Question::Tree(BlobHash::from_bytes(hash), from)),
             any::<bool>().prop_map(|aes_is_fast| Question::Bulk(Ciphers { aes_is_fast })),
@@ -329,6 +349,7 @@ mod tests {
             let _ = small_files_reply(frames.clone(), &asked);
             let _ = manifest_reply(frames);
             let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
+            let _ = gathering(&bytes, &[BlobHash::from_bytes([1; 32])]);
         }
     }
 
@@ -366,6 +387,13 @@ mod tests {
         assert!(holding(&told(3), &[hash]).is_ok());
         assert_eq!(holding(&told(4), &[hash]), Err(WireError::NotAsked));
         assert_eq!(holding(&told(3), &[BlobHash::from_bytes([2; 32])]), Err(WireError::NotAsked));
+        let crowd = |hash, many: usize| {
+            let peers = vec![(hubless_types::NodeId::from_bytes([1; 32]), ([1, 2, 3, 4], 5).into()); many];
+            pack(&Gathering { hash, gave: GroupSet::from(0..3), peers }).unwrap()
+        };
+        assert_eq!(gathering(&crowd(hash, 2), &[hash]).unwrap().peers.len(), 2);
+        assert_eq!(gathering(&crowd(BlobHash::from_bytes([2; 32]), 2), &[hash]), Err(WireError::NotAsked));
+        assert_eq!(gathering(&crowd(hash, MAX_CROWD_TOLD + 1), &[hash]), Err(WireError::TooMany));
         let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
         let rows: Vec<LinkRow> = vec![(1, hash, 5)];
         assert_eq!(links_reply(&[pack(&rows).unwrap()], &asked), Err(WireError::NotAsked));

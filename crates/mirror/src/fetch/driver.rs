@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
 use hubless_limits::{Spent, Use};
 use hubless_store::StoreError;
-use hubless_transfer::{Holding, PeerClient};
+use hubless_transfer::{Gathering, Holding, PeerClient};
 use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,8 +21,9 @@ use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
 use super::trees::{GotTree, Trees};
 use super::{FetchConfig, FetchError, FetchProgress, Jobs};
-use crate::plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
+use crate::sources::MAX_SOURCES;
 use crate::upstream::Remote;
+use hubless_plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
 
 /// Feeds that one fetch listens to; those of further callers are let go.
 const MAX_FEEDS: usize = 64;
@@ -184,11 +185,17 @@ impl Driver {
     }
 
     fn fed(&mut self, (hash, provider): Fed) {
-        let Some(run) = self.running.get_mut(&hash) else { return };
         let Some(provider) = provider else {
+            let Some(run) = self.running.get_mut(&hash) else { return };
             run.feeds = run.feeds.saturating_sub(1);
             return;
         };
+        self.hears_of(hash, provider);
+    }
+
+    /// Asks a node what it has of a file.
+    fn hears_of(&mut self, hash: BlobHash, provider: Provider) {
+        let Some(run) = self.running.get_mut(&hash) else { return };
         let (node, lan) = (provider.node, provider.source == ProviderSource::Lan);
         run.providers.insert(node);
         self.sources.add(provider, hash);
@@ -201,6 +208,7 @@ impl Driver {
             match news {
                 News::Listens(_) => {}
                 News::Has(node, holding) => events.extend(self.holds(node, holding)),
+                News::Crowd(node, gathering) => events.extend(self.gathers(node, gathering)),
                 News::Over(node, watch) => drop(self.sources.ended(&node, watch, false)),
                 News::Broke(node, watch, error) => {
                     tracing::debug!(node = %node.short(), %error, "a peer stopped telling what it has");
@@ -208,12 +216,27 @@ impl Driver {
                     events.extend(files.map(|file| Event::HolderHas {
                         holder: node.into(),
                         file,
-                        groups: GroupSet::new(),
+                        groups: Arc::default(),
                     }));
                 }
             }
         }
         self.tell_all(events);
+    }
+
+    /// Takes in who else fetches a file, and what they were given of it.
+    fn gathers(&mut self, teller: NodeId, gathering: Gathering) -> Option<Event> {
+        let Gathering { hash: file, gave, peers } = gathering;
+        for (node, addr) in peers {
+            let known = self.running.get(&file)?.providers.len();
+            if known >= MAX_SOURCES || !self.sources.believes(&teller, &node) {
+                continue;
+            }
+            // Nearness is for mDNS to say.
+            let provider = Provider { node, addrs: vec![addr], source: ProviderSource::Dht };
+            self.hears_of(file, provider);
+        }
+        Some(Event::HolderGave { holder: teller.into(), file, groups: Arc::new(gave) })
     }
 
     fn holds(&mut self, node: NodeId, holding: Holding) -> Option<Event> {
@@ -230,7 +253,7 @@ impl Driver {
         if !run.remotes.is_empty() && groups.contains(0..GroupSet::whole(size).len()) {
             self.want_tree(&file, node);
         }
-        Some(Event::HolderHas { holder: node.into(), file, groups })
+        Some(Event::HolderHas { holder: node.into(), file, groups: Arc::new(groups) })
     }
 
     fn want_tree(&mut self, hash: &BlobHash, node: NodeId) {
@@ -264,7 +287,7 @@ impl Driver {
         let origins: Vec<Source> = run.remotes.keys().copied().collect();
         let found = origins.iter().map(|holder| Event::HolderFound { holder: *holder, lan: false });
         let has = origins.iter().map(|holder| {
-            let groups = GroupSet::whole(size);
+            let groups = Arc::new(GroupSet::whole(size));
             Event::HolderHas { holder: *holder, file, groups }
         });
         let events = found.chain(has).collect();

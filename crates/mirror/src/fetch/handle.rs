@@ -9,7 +9,7 @@ use hubless_types::{BlobHash, ByteRange};
 use tokio::sync::{Notify, watch};
 
 use super::{FetchError, Want};
-use crate::plan::Source;
+use hubless_plan::Source;
 
 /// How far a fetch is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Fetches files from peers: runs one [`Plan`](crate::plan::Plan) against a [`PeerClient`] and a [`Store`].
+//! Fetches files from peers: runs one [`Plan`](hubless_plan::Plan) against a [`PeerClient`] and a [`Store`].
 //!
 //! One task, the driver, owns the plan and everything that runs for it: a subscription to each provider's
 //! holdings, and the segments in flight. Callers hold [`FetchHandle`]s; the last one dropped ends a fetch after a

@@ -13,8 +13,8 @@ use hubless_types::{BlobHash, Provider};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::plan::{Failure, RequestId, Source};
 use crate::upstream::{FillError, Remote};
+use hubless_plan::{Failure, RequestId, Source};
 
 /// What a segment's task counts while it runs.
 struct Meter {

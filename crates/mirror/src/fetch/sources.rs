@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use hubless_transfer::limits::MAX_HOLDINGS_ASKED;
-use hubless_transfer::{Holding, PeerClient, TransferError};
+use hubless_transfer::{Gathering, Holding, PeerClient, TransferError};
 use hubless_types::{BlobHash, NodeId, Provider};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,6 +23,9 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Subscriptions to one provider; beyond, they are joined into as few as hold all files.
 const MAX_WATCHES: usize = 4;
+
+/// Nodes that are taken on one provider's word, for all files together.
+const MAX_TOLD: usize = 48;
 
 /// Files that one provider is asked about at a time; further ones wait until others are done.
 const MAX_WANTED: usize = 8 * MAX_HOLDINGS_ASKED;
@@ -42,6 +45,8 @@ pub(super) enum News {
     Listens(NodeId),
     /// A provider has this now.
     Has(NodeId, Holding),
+    /// Others fetch the same from a provider, and this is what it gave them.
+    Crowd(NodeId, Gathering),
     /// A subscription broke; the files that it was about.
     Broke(NodeId, u64, TransferError),
     /// A subscription ended because the provider has all that it was about.
@@ -62,6 +67,10 @@ struct Source {
     /// Those whose subscription ended because it has all of them.
     over: BTreeSet<BlobHash>,
     watches: Vec<Watch>,
+    /// Questions for who else fetches the same, and what they are about.
+    crowds: Vec<(BTreeSet<BlobHash>, AbortOnDropHandle<()>)>,
+    /// Nodes that were taken on its word.
+    told: usize,
     opened: Option<Instant>,
     retries: u32,
     retry_at: Option<Instant>,
@@ -105,6 +114,17 @@ impl Sources {
         self.known.get(node).map(|source| &source.provider)
     }
 
+    /// Whether one more node is taken on `teller`'s word. Each word counts, so that nobody has this node dial
+    /// address after address.
+    pub(super) fn believes(&mut self, teller: &NodeId, node: &NodeId) -> bool {
+        if self.known.contains_key(node) {
+            return true;
+        }
+        let Some(source) = self.known.get_mut(teller) else { return false };
+        source.told += 1;
+        source.told <= MAX_TOLD
+    }
+
     /// Whether `node` has neither answered nor failed yet.
     pub(super) fn is_pending(&self, node: &NodeId) -> bool {
         self.known.get(node).is_some_and(|source| !source.heard)
@@ -122,6 +142,7 @@ impl Sources {
             source.over.remove(hash);
             let wanted = &source.wanted;
             source.watches.retain(|watch| !watch.hashes.is_disjoint(wanted));
+            source.crowds.retain(|(about, _)| !about.is_disjoint(wanted));
         }
     }
 
@@ -186,6 +207,7 @@ impl Sources {
         source.opened = Some(Instant::now());
         if source.watches.len() >= MAX_WATCHES {
             source.watches.clear();
+            source.crowds.clear();
             source.fresh = source.wanted.difference(&source.over).copied().collect();
         }
         let fresh: Vec<BlobHash> = std::mem::take(&mut source.fresh).into_iter().collect();
@@ -196,6 +218,18 @@ impl Sources {
             let task = self.tasks.spawn(watch(peers, provider, hashes.to_vec(), id, tell));
             let hashes = hashes.iter().copied().collect();
             source.watches.push(Watch { id, hashes, _task: AbortOnDropHandle::new(task) });
+        }
+        // What it has all of is not asked about any more, yet others may be asking it for that still.
+        source.crowds.retain(|(_, task)| !task.is_finished());
+        let asked = |hash: &BlobHash| source.crowds.iter().any(|(about, _)| about.contains(hash));
+        let unasked: Vec<BlobHash> = source.wanted.iter().filter(|hash| !asked(hash)).copied().collect();
+        for hashes in unasked.chunks(MAX_HOLDINGS_ASKED) {
+            if source.crowds.len() < MAX_WATCHES {
+                let (peers, provider, tell) =
+                    (self.peers.clone(), source.provider.clone(), self.tell.clone());
+                let task = self.tasks.spawn(gather(peers, provider, hashes.to_vec(), tell));
+                source.crowds.push((hashes.iter().copied().collect(), AbortOnDropHandle::new(task)));
+            }
         }
     }
 }
@@ -208,6 +242,8 @@ impl Source {
             fresh: BTreeSet::new(),
             over: BTreeSet::new(),
             watches: Vec::new(),
+            crowds: Vec::new(),
+            told: 0,
             opened: None,
             retries: 0,
             retry_at: None,
@@ -264,4 +300,26 @@ async fn listen(
         }
     }
     Ok(())
+}
+
+/// Listens to who else fetches the same. A provider that does not say, or not any more, is none the worse for it.
+async fn gather(
+    peers: Arc<dyn PeerClient>,
+    provider: Provider,
+    hashes: Vec<BlobHash>,
+    tell: mpsc::Sender<News>,
+) {
+    let Ok(mut pushes) = peers.crowd(&provider, &hashes).await else { return };
+    let mut last: HashMap<BlobHash, Instant> = HashMap::new();
+    while let Some(Ok(gathering)) = pushes.next().await {
+        if !hashes.contains(&gathering.hash) {
+            continue;
+        }
+        if let Some(at) = last.insert(gathering.hash, Instant::now()) {
+            tokio::time::sleep_until(at + PUSH_INTERVAL).await;
+        }
+        if tell.send(News::Crowd(provider.node, gathering)).await.is_err() {
+            break;
+        }
+    }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use hubless_store::{DigestKind, Imported, PartialBlob, Store, StoreError};
 use hubless_transfer::{
-    Delivered, Faults, Holding, ManifestReply, MemoryNet, PeerClient, Tick, TransferError,
+    Delivered, Faults, Gathering, Holding, ManifestReply, MemoryNet, PeerClient, Tick, TransferError,
 };
 use hubless_types::{
     BlobHash, ByteRange, CommitId, FileDigest, GROUP_BYTES, Link, ManualClock, NodeId, Provider,
@@ -498,6 +498,14 @@ impl PeerClient for FullDisk {
         self.net.holdings(peer, wanted).await
     }
 
+    async fn crowd(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
+        self.net.crowd(peer, wanted).await
+    }
+
     async fn segment(
         &self,
         peer: &Provider,
@@ -596,5 +604,23 @@ async fn a_fetch_that_was_given_up_before_it_began_is_forgotten() -> Result<()> 
     drop(handle);
     fetcher.shared.tasks.close();
     fetcher.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_who_know_the_seed_alone_find_each_other_by_it() -> Result<()> {
+    let net = MemoryNet::new();
+    let (seed, one, two) = (Node::new(&net, 1)?, Node::new(&net, 2)?, Node::new(&net, 3)?);
+    let file = seed.add(&random_bytes(24 * MIB))?;
+    for node in [&seed, &one, &two] {
+        net.set_faults(node.id, rate(2 * MIB));
+    }
+    let (first, second) = (one.fetch(&file, &[&seed]).await?, two.fetch(&file, &[&seed]).await?);
+    timeout(LIMIT, async { tokio::try_join!(first.wait_done(), second.wait_done()) }).await??;
+    let sent = |from: &Node, to: &Node| net.sent(from.id, to.id);
+    let halves = (sent(&one, &two), sent(&two, &one));
+    assert!(halves.0.min(halves.1) > 6 * MIB, "they hardly sent each other anything: {halves:?}");
+    let copies = (sent(&seed, &one) + sent(&seed, &two)) as f64 / (24 * MIB) as f64;
+    assert!(copies < 1.25, "the seed sent {copies} copies");
     Ok(())
 }

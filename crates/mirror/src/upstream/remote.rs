@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ask::ask;
 use super::fill::{FillError, into_draft, into_partial};
-use crate::plan::Source;
 use crate::util::locked;
+use hubless_plan::Source;
 
 /// Longest time without a byte from an origin. Origins have their own, shorter ones; this one holds whatever they do.
 const SILENCE: Duration = Duration::from_secs(20);

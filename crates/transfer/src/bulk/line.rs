@@ -138,7 +138,8 @@ pub(super) struct Parts {
 
 /// Starts a line's thread. The future steers it, and ends it when it is dropped.
 pub(super) fn start(parts: Parts) -> std::io::Result<(Line, impl Future<Output = ()> + Send)> {
-    let Parts { node, lease, send, recv, stream, opener, counter, received, limits, stop, place, token } = parts;
+    let Parts { node, lease, send, recv, stream, opener, counter, received, limits, stop, place, token } =
+        parts;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(STALL_TIMEOUT))?;
     let stream = Arc::new(stream);
@@ -252,7 +253,9 @@ impl Receiver {
                     !error.blames_peer()
                         && !matches!(
                             error,
-                            TransferError::Disk(_) | TransferError::WrongSize { .. } | TransferError::Spent(_)
+                            TransferError::Disk(_)
+                                | TransferError::WrongSize { .. }
+                                | TransferError::Spent(_)
                         )
                 }
                 Err(Broken::Line { .. }) => false,

@@ -196,7 +196,8 @@ async fn open(
         Ok::<_, TransferError>((send, recv))
     };
     let (send, mut recv) = timeout(STREAM_WAIT, asked).await.map_err(|_| TransferError::Busy { node })??;
-    let offer = read_frame(&mut recv, MAX_OFFER_FRAME, Some(STALL_TIMEOUT), node).await?;
+    let offer =
+        read_frame(&mut recv, MAX_OFFER_FRAME, Some(STALL_TIMEOUT), node, shared.limits.down()).await?;
     let offer = offer.ok_or_else(|| unreachable(node, &"it offers none"))?;
     let offer = Offer::decode(&offer).map_err(|e| garbled(node, &e))?;
     let (mut addr, round_trip) =

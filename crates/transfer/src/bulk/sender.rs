@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use hubless_limits::Use;
 use hubless_store::Encoder;
+use hubless_types::GroupSet;
 use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -107,7 +108,9 @@ impl Sender {
             Some(_) => return Err(Refusal::Busy.into()),
             None => return Err(Refusal::Stopping.into()),
         };
-        let mut encoder = open_segment(&peer.shared.store, &ask.get.hash, |size| ask.get.wanted(size))?;
+        let gave = |groups: &GroupSet| peer.shared.crowds.gave(&ask.get.hash, &peer.node, groups);
+        let wanted = |size| ask.get.wanted(size).inspect(gave);
+        let mut encoder = open_segment(&peer.shared.store, &ask.get.hash, wanted)?;
         let mut patience = Patience::new();
         while !ask.cancelled.load(Ordering::Relaxed) {
             if peer.shared.limits.up().spent(Use::Content).is_some() {

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use hubless_limits::{Limits, Use};
-use hubless_store::PartialBlob;
+use hubless_store::{PartialBlob, StoreError};
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 use tokio::sync::watch;
 
 use super::line::Passed;
 use super::{Delivered, Delivery, Member, MemoryNet, lock};
 use crate::answer::{answer, open_segment, open_tree};
-use crate::client::{Holding, ManifestReply, PeerClient, Tick};
+use crate::client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{self, Tree, Verified};
 use crate::limits::{
     MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, STALL_TIMEOUT,
@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::receive::pay;
 use crate::refusal::Refusal;
 use crate::wire::{self, Question};
-use crate::{TransferError, holdings, shape};
+use crate::{TransferError, crowd, holdings, shape};
 
 pub(super) struct MemoryPeer {
     me: NodeId,
@@ -180,14 +180,29 @@ impl PeerClient for MemoryPeer {
             return Err(TransferError::Refused { node });
         }
         let cuts = member.line.cuts();
-        let news = holdings::watch(member.store, wanted.to_vec()).flat_map(|batch| {
-            stream::iter(match batch {
-                Ok(batch) => batch.into_iter().map(Ok).collect(),
-                Err(error) => vec![Err(TransferError::Disk(error))],
-            })
-        });
+        let news = singly(holdings::watch(member.store, wanted.to_vec()));
         let broken = TransferError::Unreachable { node, why: "the connection broke".into() };
-        Ok(until_cut(news.boxed(), cuts, broken))
+        Ok(until_cut(news, cuts, broken))
+    }
+
+    async fn crowd(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+    ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
+        decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
+        let node = peer.node;
+        let Some(member) = self.net.member(node).filter(|m| !m.line.faults().unreachable) else {
+            return Err(TransferError::Unreachable { node, why: "no answer".into() });
+        };
+        if member.line.faults().refuses {
+            return Err(TransferError::Refused { node });
+        }
+        let cuts = member.line.cuts();
+        let addr = Some(super::ADDR);
+        let news = crowd::watch(&member.crowds, member.store, self.me, addr, wanted.to_vec());
+        let broken = TransferError::Unreachable { node, why: "the connection broke".into() };
+        Ok(until_cut(singly(news), cuts, broken))
     }
 
     async fn segment(
@@ -202,6 +217,7 @@ impl PeerClient for MemoryPeer {
         let mut call =
             self.connect(peer, Delivered::Segment { hash, groups: groups.clone() }, Use::Content)?;
         let (store, wanted) = (call.member.store.clone(), groups.clone());
+        call.member.crowds.gave(&hash, &self.me, &groups.clone().into());
         let encoder = blocking(move || open_segment(&store, &hash, |_| Some(wanted.into()))).await?;
         let encoder = Arc::new(Mutex::new(encoder.map_err(|refusal| call.refused(refusal))?));
         let verified = Arc::new(Mutex::new(Verified::new(into, groups.clone(), peer.node, tick.clone())));
@@ -260,12 +276,25 @@ impl PeerClient for MemoryPeer {
     }
 }
 
+/// Each of a batch of news by itself.
+fn singly<T: Send + 'static>(
+    news: BoxStream<'static, Result<Vec<T>, StoreError>>,
+) -> BoxStream<'static, Result<T, TransferError>> {
+    news.flat_map(|batch| {
+        stream::iter(match batch {
+            Ok(batch) => batch.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(TransferError::Disk(error))],
+        })
+    })
+    .boxed()
+}
+
 /// `news` until the connection breaks.
-fn until_cut(
-    news: BoxStream<'static, Result<Holding, TransferError>>,
+fn until_cut<T: Send + 'static>(
+    news: BoxStream<'static, Result<T, TransferError>>,
     cuts: watch::Receiver<u64>,
     broken: TransferError,
-) -> BoxStream<'static, Result<Holding, TransferError>> {
+) -> BoxStream<'static, Result<T, TransferError>> {
     let on_the_way = Some((news, cuts, broken));
     stream::unfold(on_the_way, |state| async move {
         let (mut news, mut cuts, broken) = state?;

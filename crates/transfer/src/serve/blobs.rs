@@ -26,9 +26,10 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     let Ok((Ok(_turn), Ok(_share), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else {
         return Err(Refusal::Busy);
     };
-    let store = peer.shared.store.clone();
+    let (store, crowds, node) = (peer.shared.store.clone(), peer.shared.crowds.clone(), peer.node);
     pump(send, peer, Use::Content, move |emit| {
-        for piece in open_segment(&store, &get.hash, |size| get.wanted(size))? {
+        let wanted = |size| get.wanted(size).inspect(|groups| crowds.gave(&get.hash, &node, groups));
+        for piece in open_segment(&store, &get.hash, wanted)? {
             if !emit(piece?) {
                 break;
             }

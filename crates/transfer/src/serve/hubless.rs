@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _};
 use hubless_limits::Use;
+use hubless_store::StoreError;
 use hubless_types::BlobHash;
 use iroh::endpoint::{RecvStream, SendStream};
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Peer, pump::pump, share};
 use crate::limits::{MANIFEST_TIMEOUT, QUESTION_TIMEOUT, SLOT_WAIT, TAKE_TIMEOUT};
 use crate::refusal::Refusal;
 use crate::wire::{QUESTION_HEAD, Question, frame, pack};
-use crate::{answer, bulk, holdings};
+use crate::{answer, bulk, crowd, holdings};
 
 pub(super) async fn answer(
     send: &mut SendStream,
@@ -30,6 +32,9 @@ pub(super) async fn answer(
     }
     if let Question::Bulk(ciphers) = question {
         return bulk::offer(send, recv, ciphers, peer).await;
+    }
+    if let Question::Crowd(wanted) = question {
+        return gather(send, wanted, peer).await;
     }
     let (own, all) = if matches!(question, Question::Manifest(_)) {
         (&peer.share.manifests, &peer.shared.manifests)
@@ -81,7 +86,25 @@ async fn subscribe(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) ->
     let _place = peer.subscriptions.try_acquire().map_err(|_| Refusal::Busy)?;
     let _watched = share::take(&peer.share.watched, &peer.shared.watched, wanted.len())?;
     let _counted = Counted::new(&peer.shared.subscriptions);
-    let mut news = holdings::watch(peer.shared.store.clone(), wanted);
+    let news = holdings::watch(peer.shared.store.clone(), wanted);
+    push(send, news, peer).await
+}
+
+/// Tells who else asks for any of `wanted`, until the asker has had enough.
+async fn gather(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) -> Result<(), Refusal> {
+    let _place = peer.subscriptions.try_acquire().map_err(|_| Refusal::Busy)?;
+    let _watched = share::take(&peer.share.watched, &peer.shared.watched, wanted.len())?;
+    let shared = &peer.shared;
+    let news = crowd::watch(&shared.crowds, shared.store.clone(), peer.node, peer.addr, wanted);
+    push(send, news, peer).await
+}
+
+/// Sends each of `news` in a frame of its own.
+async fn push<T: Serialize>(
+    send: &mut SendStream,
+    mut news: BoxStream<'static, Result<Vec<T>, StoreError>>,
+    peer: &Peer,
+) -> Result<(), Refusal> {
     let stopped = send.stopped();
     tokio::pin!(stopped);
     loop {
@@ -90,8 +113,8 @@ async fn subscribe(send: &mut SendStream, wanted: Vec<BlobHash>, peer: &Peer) ->
             _ = &mut stopped => return Ok(()),
         };
         let Some(batch) = batch else { return Ok(()) };
-        for holding in batch? {
-            let push = frame(&pack(&holding).map_err(|_| Refusal::Failed)?);
+        for item in batch? {
+            let push = frame(&pack(&item).map_err(|_| Refusal::Failed)?);
             let len = push.len();
             peer.shared.limits.up().small(len).await;
             match timeout(TAKE_TIMEOUT, send.write_chunk(push)).await {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_types::{BlobHash, GroupSet, NodeId};
@@ -86,7 +87,17 @@ pub enum Event {
         /// The file's root.
         file: BlobHash,
         /// The groups that can be asked of it.
-        groups: GroupSet,
+        groups: Arc<GroupSet>,
+    },
+    /// All that a holder has given of a file to others that are still there, or is giving now; replaces what it
+    /// said before. It need not say.
+    HolderGave {
+        /// Who.
+        holder: Source,
+        /// The file's root.
+        file: BlobHash,
+        /// The groups that it gave.
+        groups: Arc<GroupSet>,
     },
     /// A holder is no longer to be asked.
     HolderGone {
@@ -172,7 +183,7 @@ pub enum Failure {
 }
 
 /// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Ask `holder` for `groups` of `file`.
     Request {
@@ -211,7 +222,7 @@ pub enum Action {
 }
 
 /// Why a holder is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dropped {
     /// It sent a wrong byte; it is never taken back. Never said of an origin.
     Lied,

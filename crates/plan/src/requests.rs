@@ -1,9 +1,10 @@
 //! The requests in flight: sent, followed, ended, given up; and whose fault it was.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
+use hubless_types::{BlobHash, GROUP_BYTES};
 
 use super::Plan;
 use super::limits::{CAPPED_LEAST, CAPPED_SHARE, HELD_FOR, SLOW_SEGMENT, STALL_AFTER};
@@ -48,8 +49,8 @@ impl Plan {
         let total = file.bytes(groups.clone());
         let request = RequestId(self.next_request);
         self.next_request += 1;
-        file.todo.remove(groups.clone());
-        file.outstanding += 1;
+        file.take_from_todo(groups.clone());
+        file.requests.push(request);
         holder.sent(self.now, total);
         let sent =
             Request { holder: id, file: hash, groups: groups.clone(), sent: self.now, bytes: 0, total };
@@ -58,10 +59,11 @@ impl Plan {
     }
 
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
-        let Some(request) = self.requests.get(&id) else { return };
-        if let Some(holder) = self.holders.get_mut(&request.holder) {
+        let Some(holder) = self.requests.get(&id).map(|request| request.holder) else { return };
+        if let Some(holder) = self.holders.get_mut(&holder) {
             holder.answered(after);
         }
+        self.set_away(&holder, false);
     }
 
     pub(super) fn held_back(&mut self, id: RequestId) {
@@ -101,6 +103,7 @@ impl Plan {
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.received(self.now, more);
         }
+        self.set_away(&holder, false);
         self.learn(&file, come);
     }
 
@@ -117,17 +120,21 @@ impl Plan {
         match kind {
             // The operator chose it, and other files of it may well be right: it is only not asked for this one.
             Failure::Wrong if request.holder.is_origin() => {
-                self.holder_has(request.holder, request.file, GroupSet::new());
+                self.holder_has(request.holder, request.file, Arc::default());
             }
             Failure::Wrong => self.ban(request.holder),
             // While its other requests move on, this one only waited its turn.
             Failure::Stalled if self.is_sending(&request.holder) => {}
             Failure::Stalled => self.stalled(&request.holder),
             Failure::NotHeld => {
-                self.holder_has(request.holder, request.file, GroupSet::new());
+                self.holder_has(request.holder, request.file, Arc::default());
                 self.rest(&request.holder, |holder| holder.fail(now, kind));
             }
-            Failure::Refused | Failure::Lost => self.rest(&request.holder, |holder| holder.fail(now, kind)),
+            Failure::Refused => self.rest(&request.holder, |holder| holder.fail(now, kind)),
+            Failure::Lost => {
+                self.set_away(&request.holder, true);
+                self.rest(&request.holder, |holder| holder.fail(now, kind));
+            }
         }
     }
 
@@ -135,6 +142,7 @@ impl Plan {
     pub(super) fn stalled(&mut self, id: &Source) {
         self.cancel_where(|request| request.holder == *id);
         let now = self.now;
+        self.set_away(id, true);
         self.rest(id, |holder| holder.fail(now, Failure::Stalled));
     }
 
@@ -143,10 +151,13 @@ impl Plan {
         let request = self.requests.remove(&id)?;
         if let Some(holder) = self.holders.get_mut(&request.holder) {
             holder.ended(self.now, request.left());
+            // It may have refused short runs while it had others in flight.
+            holder.idle_at = None;
         }
         if let Some(file) = self.files.get_mut(&request.file) {
-            file.outstanding = file.outstanding.saturating_sub(1);
+            file.requests.retain(|other| *other != id);
         }
+        self.wake.some.insert(request.holder);
         Some(request)
     }
 
@@ -167,12 +178,12 @@ impl Plan {
     pub(super) fn give_back(&mut self, hash: &BlobHash, groups: Range<u64>) {
         let Some(file) = self.files.get_mut(hash) else { return };
         let mut back = file.held.missing(groups).intersection(&file.wanted);
-        for request in self.requests.values().filter(|request| request.file == *hash) {
+        for request in file.requests.iter().filter_map(|id| self.requests.get(id)) {
             back.remove(request.rest());
         }
         if !back.is_empty() {
-            file.todo.insert_all(&back);
-            self.changes += 1;
+            file.put_into_todo(&back);
+            self.changed();
         }
     }
 
@@ -183,16 +194,14 @@ impl Plan {
             return;
         }
         file.held.insert(groups.clone());
-        file.todo.remove(groups.clone());
+        file.take_from_todo(groups.clone());
+        let held = &file.held;
         let useless = |request: &Request| {
             let rest = request.rest();
-            request.file == *hash
-                && rest.start < rest.end
-                && rest.end > groups.start
-                && file.held.contains(rest)
+            rest.start < rest.end && rest.end > groups.start && held.contains(rest)
         };
         let over: Vec<RequestId> =
-            self.requests.iter().filter(|(_, r)| useless(r)).map(|(id, _)| *id).collect();
+            file.requests.iter().filter(|id| self.requests.get(id).is_some_and(useless)).copied().collect();
         for id in over {
             self.end(id);
             self.actions.push(Action::Cancel { request: id });
@@ -202,7 +211,7 @@ impl Plan {
 
     pub(super) fn check_done(&mut self, hash: &BlobHash) {
         let Some(file) = self.files.get_mut(hash) else { return };
-        if file.done || !file.todo.is_empty() || !file.is_whole() {
+        if file.done || !file.todo().is_empty() || !file.is_whole() {
             return;
         }
         file.done = true;
@@ -217,6 +226,6 @@ impl Plan {
         if let Some(holder) = self.holders.get_mut(id) {
             fail(holder);
         }
-        self.weigh_lan();
+        self.weigh = true;
     }
 }

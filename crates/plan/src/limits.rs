@@ -30,16 +30,16 @@ pub(super) const FAST_RATE: u64 = 16 * MIB;
 pub(super) const STREAM_PER_RTT: Duration = Duration::from_millis(10);
 
 /// Groups in a piece, the unit in which rarity is counted: 1 MiB.
-pub(super) const PIECE_GROUPS: u64 = MIB / GROUP_BYTES;
+pub(super) const PIECE_GROUPS: u64 = MIB / 2 / GROUP_BYTES;
 
 /// Shortest segment to a holder that is not slow, in groups.
-pub(super) const MIN_SEGMENT: u64 = PIECE_GROUPS;
+pub(super) const MIN_SEGMENT: u64 = MIB / GROUP_BYTES;
 
 /// Shortest ordinary segment to an origin, in groups: 4 MiB. Each costs it a request, of which it allows so many.
-pub(super) const ORIGIN_SEGMENT: u64 = 4 * PIECE_GROUPS;
+pub(super) const ORIGIN_SEGMENT: u64 = 4 * MIB / GROUP_BYTES;
 
 /// Longest segment, in groups: 16 MiB.
-pub(super) const MAX_SEGMENT: u64 = 16 * PIECE_GROUPS;
+pub(super) const MAX_SEGMENT: u64 = 16 * MIB / GROUP_BYTES;
 
 /// Shortest segment to a slow holder, in groups: 64 KiB. What it holds up, another has to send again.
 pub(super) const SLOW_SEGMENT: u64 = 4;
@@ -54,10 +54,10 @@ pub(super) const SLOW_RATE: u64 = MIB / 4;
 pub(super) const FIRST_SEGMENT: u64 = 16;
 
 /// Shortest window before a reader's position, in groups: 4 MiB.
-pub(super) const MIN_WINDOW: u64 = 4 * PIECE_GROUPS;
+pub(super) const MIN_WINDOW: u64 = 4 * MIB / GROUP_BYTES;
 
 /// Longest window before a reader's position, in groups: 64 MiB.
-pub(super) const MAX_WINDOW: u64 = 64 * PIECE_GROUPS;
+pub(super) const MAX_WINDOW: u64 = 64 * MIB / GROUP_BYTES;
 
 /// The window holds what all holders together send in this time.
 pub(super) const WINDOW_TIME: Duration = Duration::from_secs(2);
@@ -82,6 +82,9 @@ pub(super) const MAX_REST: Duration = Duration::from_secs(60);
 
 /// Rest of a holder that is busy or does not have what was asked, at first.
 pub(super) const SHORT_REST: Duration = Duration::from_millis(500);
+
+/// Longest rest of such a holder: it answers, and whoever is busy is free again soon.
+pub(super) const MAX_SHORT_REST: Duration = Duration::from_secs(4);
 
 /// Where the local network alone would be done within this time, nobody else is asked for what it has.
 pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
@@ -124,4 +127,10 @@ pub(super) const CAPPED_LEAST: usize = 2;
 pub(super) const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// Longest stretch that is fetched in order before another rare one is looked for, in groups: 64 MiB.
-pub(super) const MAX_STRETCH: u64 = 64 * PIECE_GROUPS;
+pub(super) const MAX_STRETCH: u64 = 64 * MIB / GROUP_BYTES;
+
+/// How often files are looked at that nobody may have.
+pub(super) const CHECK_STARVING: Duration = Duration::from_secs(1);
+
+/// A node that was heard of and said nothing yet is taken, for this long, for one that is about to fetch.
+pub(super) const MAY_BEGIN: Duration = Duration::from_secs(10);

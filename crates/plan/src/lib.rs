@@ -1,7 +1,7 @@
 //! Decides who is asked for what next: the fetch plan.
 //!
 //! A pure state machine. [`Plan::handle`] takes an [`Event`] and the time, and gives back [`Action`]s; whoever runs
-//! it does the asking (`fetch` over the network, `sim` in virtual time). All files that a node fetches are in one
+//! it does the asking (the mirror's `fetch` over the network, `sim` in virtual time). All files that a node fetches are in one
 //! plan, so that a holder's rate and its requests in flight are counted once.
 //!
 //! What is asked for, in this order:
@@ -16,6 +16,7 @@
 //! after it is verified. The same seed and events give the same actions.
 //! **Not here:** clocks, disk, network, tasks, finding holders, and checking bytes.
 
+mod bits;
 mod choose;
 mod endgame;
 mod file;
@@ -23,13 +24,14 @@ mod holder;
 mod limits;
 mod requests;
 mod rng;
-#[cfg(test)]
-pub(crate) mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 #[cfg(test)]
 mod tests;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
@@ -37,9 +39,10 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 pub use limits::{MAX_HOLDERS, MAX_OUTSTANDING, TICK};
 pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId, Source};
 
-use file::{File, touches};
+use bits::Bits;
+use file::{File, Mark};
 use holder::Holder;
-use limits::{LAN_ALONE, LAN_GRACE, MAX_BANNED, PEERS_ALONE, RECLAIM_AFTER};
+use limits::{CHECK_STARVING, LAN_ALONE, LAN_GRACE, MAX_BANNED, PEERS_ALONE, RECLAIM_AFTER};
 use requests::Request;
 use rng::Rng;
 
@@ -77,7 +80,19 @@ pub struct Plan {
     cap: Option<u64>,
     /// When that cap last held bytes back.
     held_at: Option<Duration>,
+    /// Whether those two are to be weighed anew.
+    weigh: bool,
+    /// Who is to be given something before the next answer.
+    wake: Wake,
+    checked_starving: Duration,
     actions: Vec<Action>,
+}
+
+/// Holders that may have room, or something new.
+#[derive(Debug, Default)]
+struct Wake {
+    all: bool,
+    some: BTreeSet<Source>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,6 +123,9 @@ impl Plan {
             peers_alone: false,
             cap: None,
             held_at: None,
+            weigh: false,
+            wake: Wake::default(),
+            checked_starving: Duration::ZERO,
             actions: Vec::new(),
         }
     }
@@ -123,18 +141,13 @@ impl Plan {
     /// heard of a hundred files at once begins at any of them, not at the first.
     pub fn handle_all(&mut self, now: Duration, events: impl IntoIterator<Item = Event>) -> Vec<Action> {
         self.now = self.now.max(now);
-        let mut fill = false;
         for event in events {
-            // What only adds to numbers gives nobody anything new to do.
-            fill |= !matches!(
-                event,
-                Event::SegmentProgress { .. } | Event::SegmentStarted { .. } | Event::SegmentHeld { .. }
-            );
             self.apply(event);
         }
-        if fill {
-            self.fill();
+        if std::mem::take(&mut self.weigh) {
+            self.weigh_alone();
         }
+        self.fill();
         std::mem::take(&mut self.actions)
     }
 
@@ -154,6 +167,7 @@ impl Plan {
             Event::FileRemoved { file } => self.remove_file(&file),
             Event::HolderFound { holder, lan } => self.add_holder(holder, lan),
             Event::HolderHas { holder, file, groups } => self.holder_has(holder, file, groups),
+            Event::HolderGave { holder, file, groups } => self.holder_gave(&holder, &file, groups),
             Event::HolderGone { holder } => self.remove_holder(&holder),
             Event::SegmentStarted { request, after } => self.started(request, after),
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
@@ -175,9 +189,9 @@ impl Plan {
             return self.want_more(&hash, wanted);
         }
         self.files.insert(hash, File::new(size, held, wanted));
-        self.changes += 1;
+        self.changed();
         self.check_done(&hash);
-        self.weigh_lan();
+        self.weigh = true;
     }
 
     fn want_more(&mut self, hash: &BlobHash, wanted: &GroupSet) {
@@ -196,8 +210,16 @@ impl Plan {
         self.files.remove(hash);
         self.readers.retain(|_, reader| reader.file != *hash);
         for holder in self.holders.values_mut() {
-            holder.has.remove(hash);
+            if let Some(has) = holder.has.remove(hash) {
+                holder.fetching -= usize::from(has.is_part());
+            }
         }
+    }
+
+    /// Whoever had nothing to do may have something now.
+    fn changed(&mut self) {
+        self.changes += 1;
+        self.wake.all = true;
     }
 
     fn add_holder(&mut self, id: Source, lan: bool) {
@@ -205,13 +227,12 @@ impl Plan {
             return self.actions.push(Action::DropHolder { holder: id, why: Dropped::Lied });
         }
         if let Some(holder) = self.holders.get_mut(&id) {
-            if lan && !holder.lan {
-                holder.lan = true;
+            if lan && !std::mem::replace(&mut holder.lan, true) {
                 for (hash, has) in &holder.has {
                     let Some(file) = self.files.get_mut(hash) else { continue };
-                    file.recount(has, &GroupSet::new(), false);
-                    file.recount(&GroupSet::new(), has, true);
+                    has.pieces.iter().for_each(|piece| file.mark(piece, Mark::Lan, true));
                 }
+                self.weigh = true;
             }
             return;
         }
@@ -224,7 +245,7 @@ impl Plan {
             Source::Origin(_) => Holder::origin(self.now, self.config.origin_streams),
         };
         self.holders.insert(id, holder);
-        self.weigh_lan();
+        self.weigh |= lan || self.has_origin();
     }
 
     /// Drops a holder that is of no use, if there is one.
@@ -237,7 +258,7 @@ impl Plan {
                     && holder
                         .has
                         .iter()
-                        .any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(has)))
+                        .any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(&has.groups)))
         };
         let mut idle = self.holders.iter().filter(|(id, holder)| !id.is_origin() && !useful(holder));
         let Some(id) = idle.next().map(|(id, _)| *id) else {
@@ -248,59 +269,88 @@ impl Plan {
         true
     }
 
-    fn holder_has(&mut self, id: Source, hash: BlobHash, groups: GroupSet) {
+    fn holder_has(&mut self, id: Source, hash: BlobHash, groups: Arc<GroupSet>) {
         let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
             return;
         };
         // Whatever a stranger says, nothing past the end is kept.
-        let groups = if groups.runs().last().is_some_and(|run| run.end > file.groups()) {
-            groups.intersection(&GroupSet::whole(file.size))
-        } else {
-            groups
-        };
-        let old = holder.has.get(&hash).cloned().unwrap_or_default();
-        // An origin has everything: it makes nothing less rare.
-        if !id.is_origin() {
-            file.recount(&old, &groups, holder.lan);
-        }
-        holder.idle_at = None;
+        let past = groups.runs().last().is_some_and(|run| run.end > file.groups());
+        let groups = if past { Arc::new(groups.intersection(&GroupSet::whole(file.size))) } else { groups };
         if !groups.is_empty() {
             holder.returned();
         }
-        let lan = holder.lan;
-        holder.has.insert(hash, groups.clone());
-        if lan || self.has_origin() {
-            self.weigh_lan();
-        }
-        if id.is_origin() {
-            return;
-        }
-        self.look_for_crossings(&id, &hash, &old, &groups);
-    }
-
-    /// Somebody else got what this node is just being sent: they follow the same stretch. Both go elsewhere.
-    fn look_for_crossings(&mut self, id: &Source, hash: &BlobHash, old: &GroupSet, new: &GroupSet) {
-        for request in self.requests.values().filter(|request| request.file == *hash && request.holder != *id)
-        {
-            let rest = request.rest();
-            if touches(new, &rest)
-                && !touches(old, &rest)
-                && let Some(holder) = self.holders.get_mut(&request.holder)
-            {
-                holder.cursor = None;
+        let entry = holder.has.entry(hash).or_default();
+        let pieces = Bits::touched_by(&groups);
+        let mut news = false;
+        for (more, piece) in pieces.differences(&entry.pieces) {
+            news |= more;
+            // An origin has everything: it makes nothing less rare.
+            if !id.is_origin() {
+                file.mark(piece, if holder.away { Mark::Away } else { Mark::Here }, more);
+                if holder.lan {
+                    file.mark(piece, Mark::Lan, more);
+                }
             }
         }
+        let was_part = entry.is_part();
+        entry.whole = groups.contains(0..file.groups());
+        news |= groups.len() > entry.groups.len();
+        (entry.pieces, entry.groups) = (pieces, groups);
+        holder.fetching = holder.fetching + usize::from(entry.is_part()) - usize::from(was_part);
+        if news {
+            holder.idle_at = None;
+            self.wake.some.insert(id);
+        }
+        self.weigh |= holder.lan || self.has_origin();
+    }
+
+    fn holder_gave(&mut self, id: &Source, hash: &BlobHash, groups: Arc<GroupSet>) {
+        let (Some(holder), Some(file)) = (self.holders.get_mut(id), self.files.get_mut(hash)) else {
+            return;
+        };
+        let given = Bits::covered_by(&groups, file.groups());
+        let entry = holder.has.entry(*hash).or_default();
+        for (more, piece) in given.differences(&entry.given) {
+            file.mark(piece, Mark::Gave, more);
+        }
+        let mine = |run: &std::ops::Range<u64>| {
+            let mut rest = file.held.missing(run.clone());
+            let requests = file.requests.iter().filter_map(|id| self.requests.get(id));
+            requests.for_each(|request| rest.remove(request.rest()));
+            rest.is_empty()
+        };
+        holder.gives_others |= !groups.runs().iter().all(mine);
+        (entry.given, entry.gave) = (given, groups);
     }
 
     fn remove_holder(&mut self, id: &Source) {
         self.cancel_where(|request| request.holder == *id);
         let Some(holder) = self.holders.remove(id) else { return };
         for (hash, has) in &holder.has {
-            if let Some(file) = self.files.get_mut(hash).filter(|_| !id.is_origin()) {
-                file.recount(has, &GroupSet::new(), holder.lan);
+            let Some(file) = self.files.get_mut(hash).filter(|_| !id.is_origin()) else { continue };
+            has.given.iter().for_each(|piece| file.mark(piece, Mark::Gave, false));
+            let mark = if holder.away { Mark::Away } else { Mark::Here };
+            for piece in has.pieces.iter() {
+                file.mark(piece, mark, false);
+                if holder.lan {
+                    file.mark(piece, Mark::Lan, false);
+                }
             }
         }
-        self.weigh_lan();
+        self.weigh = true;
+    }
+
+    /// What a holder has counts for something only while it answers.
+    fn set_away(&mut self, id: &Source, away: bool) {
+        let Some(holder) = self.holders.get_mut(id).filter(|holder| holder.away != away) else { return };
+        holder.away = away;
+        for (hash, has) in holder.has.iter().filter(|_| !id.is_origin()) {
+            let Some(file) = self.files.get_mut(hash) else { continue };
+            for piece in has.pieces.iter() {
+                file.mark(piece, Mark::Here, !away);
+                file.mark(piece, Mark::Away, away);
+            }
+        }
     }
 
     fn ban(&mut self, id: Source) {
@@ -320,6 +370,7 @@ impl Plan {
         let Some(file) = self.files.get(&hash) else { return };
         let (next, end) = (offset.min(file.size) / GROUP_BYTES, end.min(file.size).div_ceil(GROUP_BYTES));
         self.readers.insert(reader, Reader { file: hash, next, end });
+        self.wake.all = true;
     }
 
     fn tick(&mut self) {
@@ -333,7 +384,8 @@ impl Plan {
             })
             .collect();
         silent.iter().for_each(|id| self.stalled(id));
-        self.weigh_lan();
+        self.weigh = true;
+        self.wake.all = true;
         // What waits for this node's own cap comes no sooner from anybody else.
         if !self.is_held_back() {
             self.reclaim_slow();
@@ -344,12 +396,13 @@ impl Plan {
     }
 
     /// Decides whether the local network, or the peers, are left alone with what they have.
-    fn weigh_lan(&mut self) {
-        let lan = self.suffice(LAN_ALONE, |_, holder| holder.lan);
+    fn weigh_alone(&mut self) {
+        let lan = self.holders.values().any(|holder| holder.lan);
+        let lan = lan && self.suffice(LAN_ALONE, |_, holder| holder.lan);
         let peers = self.has_origin() && self.suffice(PEERS_ALONE, |id, _| !id.is_origin());
         if (lan, peers) != (self.lan_alone, self.peers_alone) {
             (self.lan_alone, self.peers_alone) = (lan, peers);
-            self.changes += 1;
+            self.changed();
         }
     }
 
@@ -379,10 +432,15 @@ impl Plan {
 
     fn look_for_starving(&mut self) {
         let (now, patience, holders) = (self.now, self.config.patience, &self.holders);
+        if now.saturating_sub(self.checked_starving) < CHECK_STARVING {
+            return;
+        }
+        self.checked_starving = now;
         for (hash, file) in self.files.iter_mut().filter(|(_, file)| !file.done) {
-            let fed = file.outstanding > 0
+            let fed = !file.requests.is_empty()
                 || holders.values().any(|holder| {
-                    holder.usable(now) && holder.has.get(hash).is_some_and(|has| file.lacks_any_of(has))
+                    holder.usable(now)
+                        && holder.has.get(hash).is_some_and(|has| file.lacks_any_of(&has.groups))
                 });
             if fed {
                 file.starving = None;

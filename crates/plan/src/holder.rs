@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
+use super::bits::Bits;
 use super::limits::{
     BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
-    MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER,
-    STREAM_PER_RTT,
+    MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT,
+    STALL_AFTER, STREAM_PER_RTT,
 };
 use super::words::Failure;
 
@@ -21,13 +24,32 @@ pub(super) struct Cursor {
     /// Where the stretch ends at the latest.
     pub(super) end: u64,
     /// How rare the stretch was when it was chosen.
-    pub(super) rarity: u16,
+    pub(super) rarity: usize,
+}
+
+/// What a holder has of one file, by its own word.
+#[derive(Debug, Default)]
+pub(super) struct Has {
+    pub(super) groups: Arc<GroupSet>,
+    /// The pieces of which it has anything.
+    pub(super) pieces: Bits,
+    /// The groups that it gave to others.
+    pub(super) gave: Arc<GroupSet>,
+    /// The pieces that it gave to others wholly.
+    pub(super) given: Bits,
+    pub(super) whole: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) lan: bool,
-    pub(super) has: BTreeMap<BlobHash, GroupSet>,
+    pub(super) has: BTreeMap<BlobHash, Has>,
+    /// Files that it has in part: it is fetching them, too.
+    pub(super) fetching: usize,
+    /// Whether it said that it gave what this node has not got.
+    pub(super) gives_others: bool,
+    /// Whether it was lost or went silent, and has not been heard of since.
+    pub(super) away: bool,
     pub(super) cursor: Option<Cursor>,
     /// Most requests that it ever has in flight.
     most: usize,
@@ -56,11 +78,21 @@ struct Rest {
     why: Failure,
 }
 
+impl Has {
+    /// Whether it has some of the file and lacks some.
+    pub(super) const fn is_part(&self) -> bool {
+        !self.whole && !self.pieces.is_empty()
+    }
+}
+
 impl Holder {
     pub(super) fn new(now: Duration, lan: bool) -> Self {
         Self {
             lan,
             has: BTreeMap::new(),
+            fetching: 0,
+            gives_others: false,
+            away: false,
             cursor: None,
             most: MAX_OUTSTANDING,
             least_segment: MIN_SEGMENT,
@@ -105,6 +137,13 @@ impl Holder {
         Duration::from_millis(bytes.saturating_mul(1000) / rate) + self.round_trip.unwrap_or_default()
     }
 
+    /// Time for `bytes` asked for now: what is in flight shares its line with them, instead of coming first.
+    pub(super) fn time_among(&self, bytes: u64, guess: u64) -> Duration {
+        let rate = self.rate().unwrap_or(guess).max(1);
+        let share = bytes.saturating_mul(1000 * (self.outstanding as u64 + 1)) / rate;
+        Duration::from_millis(share) + self.round_trip.unwrap_or_default()
+    }
+
     /// How many requests it may have in flight where a reader waits.
     pub(super) fn urgent_limit(&self, extra: usize) -> usize {
         (self.limit() + extra).min(self.most)
@@ -126,12 +165,16 @@ impl Holder {
         streams.min((worth as usize).max(BASE_OUTSTANDING)).min(self.most)
     }
 
-    /// How many groups one segment should have: about a second's worth over all of its requests but one.
-    pub(super) fn segment(&self) -> u64 {
+    /// How many groups one segment should have: about a second's worth over all of its requests but one. Where
+    /// others fetch the same it is half of that, and may be shorter: what is passed on sooner is of more use.
+    pub(super) fn segment(&self, crowd: bool) -> u64 {
         let Some(rate) = self.rate() else { return self.least_segment };
         let groups = rate * BASE_OUTSTANDING as u64 / self.limit().max(BASE_OUTSTANDING) as u64 / GROUP_BYTES;
         if rate < SLOW_RATE || self.strikes > 0 {
             return groups.clamp(SLOW_SEGMENT, MIN_SEGMENT);
+        }
+        if crowd {
+            return (groups / 2).clamp(PIECE_GROUPS, MAX_SEGMENT);
         }
         let groups = groups.clamp(self.least_segment, MAX_SEGMENT);
         groups - groups % PIECE_GROUPS
@@ -198,11 +241,16 @@ impl Holder {
 
     /// It failed: it rests, longer each time. Several requests that fail at once count once.
     pub(super) fn fail(&mut self, now: Duration, why: Failure) {
+        let polite = matches!(why, Failure::Refused | Failure::NotHeld);
+        if polite {
+            // It answers.
+            self.heard = now;
+        }
         if self.rest.is_some_and(|rest| rest.until > now) {
             return;
         }
-        let first = if matches!(why, Failure::Refused | Failure::NotHeld) { SHORT_REST } else { FIRST_REST };
-        let rest = first.saturating_mul(1 << self.strikes.min(8)).min(MAX_REST);
+        let (first, longest) = if polite { (SHORT_REST, MAX_SHORT_REST) } else { (FIRST_REST, MAX_REST) };
+        let rest = first.saturating_mul(1 << self.strikes.min(8)).min(longest);
         self.strikes = self.strikes.saturating_add(1);
         self.rest = Some(Rest { until: now + rest, why });
     }

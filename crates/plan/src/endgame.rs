@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hubless_types::GROUP_BYTES;
 
-use super::file::{first_in_both, touches};
+use super::file::first_in_both;
 use super::limits::{
     ENDGAME_GAIN_TENTHS, ENDGAME_MARGIN, FIRST_SEGMENT, MAX_COPIES, MAX_REST, RECLAIM_AFTER, RESCUE_AFTER,
     SLOW_SEGMENT,
@@ -35,12 +35,12 @@ impl Plan {
 
     /// How many requests are out for any of what `request` has still to bring.
     fn copies(&self, request: &Request) -> usize {
-        let rest = request.rest();
+        let (rest, Some(file)) = (request.rest(), self.files.get(&request.file)) else { return 0 };
         let same = |other: &&Request| {
             let theirs = other.rest();
-            other.file == request.file && theirs.start < rest.end && rest.start < theirs.end
+            theirs.start < rest.end && rest.start < theirs.end
         };
-        self.requests.values().filter(same).count()
+        file.requests.iter().filter_map(|id| self.requests.get(id)).filter(same).count()
     }
 
     /// Takes from slow holders what would hold up the file for long, where a faster one has it.
@@ -67,7 +67,7 @@ impl Plan {
             *id != request.holder
                 && holder.usable(self.now)
                 && holder.rate().is_some_and(|other| other / 4 >= rate.max(1))
-                && holder.has.get(&request.file).is_some_and(|has| touches(has, &request.rest()))
+                && holder.has.get(&request.file).is_some_and(|has| has.groups.overlaps(request.rest()))
         })
     }
 
@@ -100,7 +100,7 @@ impl Plan {
         if !silent && self.time_with(&other, bytes, guess) * 2 > self.time_left(late) {
             return None;
         }
-        let has = self.holders.get(&other)?.has.get(&reader.file)?;
+        let has = &self.holders.get(&other)?.has.get(&reader.file)?.groups;
         let groups = first_in_both(has, has, rest, FIRST_SEGMENT)?;
         self.request(other, reader.file, groups);
         Some(())
@@ -109,10 +109,7 @@ impl Plan {
     /// Gives holders that have nothing left to do a copy of what others are late with.
     pub(super) fn endgame(&mut self) {
         // Under a full cap a copy comes at the cost of something that is not here yet.
-        if !self.has_room() {
-            return;
-        }
-        if self.requests.is_empty() {
+        if !self.has_room() || self.requests.is_empty() || self.finds_work() {
             return;
         }
         let guess = self.guess();
@@ -124,6 +121,22 @@ impl Plan {
             };
             while free(self) && self.help_out(&id, guess) {}
         }
+    }
+
+    /// Whether anything is left that nobody was asked for and somebody can send: it is not the end yet.
+    fn finds_work(&self) -> bool {
+        let open = |(id, holder): (&Source, &super::Holder), hash, file: &super::File| {
+            holder.usable(self.now)
+                && holder.has.get(hash).is_some_and(|has| {
+                    let first = |run: &std::ops::Range<u64>| {
+                        let both = first_in_both(file.todo(), &has.groups, run.clone(), 1);
+                        both.is_some_and(|groups| !self.leaves(id, file, groups.start))
+                    };
+                    file.todo().runs().iter().any(first)
+                })
+        };
+        let files = self.files.iter().filter(|(_, file)| !file.todo().is_empty());
+        files.into_iter().any(|(hash, file)| self.holders.iter().any(|holder| open(holder, hash, file)))
     }
 
     /// Asks `id` for the latest of what it could bring earlier.
@@ -138,9 +151,9 @@ impl Plan {
                 let missing = file.held.missing(request.rest());
                 let groups = first_in_both(
                     &missing,
-                    holder.has.get(&request.file)?,
+                    &holder.has.get(&request.file)?.groups,
                     request.rest(),
-                    holder.segment(),
+                    holder.segment(false),
                 )?;
                 let mine = holder.time_for(file.bytes(groups.clone()), guess);
                 let theirs = self.time_left(request);

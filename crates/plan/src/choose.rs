@@ -1,0 +1,371 @@
+//! What to ask of whom next: readers first, then the rarest parts.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::time::Duration;
+
+use hubless_types::{BlobHash, GROUP_BYTES};
+
+use super::bits::ones;
+use super::file::{File, first_in_both};
+use super::holder::{Cursor, Has, Holder};
+use super::limits::{
+    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_WINDOW, ORIGIN_SEGMENT,
+    PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+};
+use super::words::Source;
+use super::{Plan, Reader, Wake};
+
+impl Plan {
+    /// Gives every holder with room as much as it may have in flight.
+    pub(super) fn fill(&mut self) {
+        let Wake { all, some } = std::mem::take(&mut self.wake);
+        if !all && some.is_empty() {
+            return;
+        }
+        self.serve_readers();
+        let mut order = self.order();
+        if !all {
+            order.retain(|id| some.contains(id));
+        }
+        // One request each in turn, so that a file with little left is spread over many.
+        loop {
+            let given = order.iter().filter(|id| self.give_next(id)).count();
+            if given == 0 {
+                break;
+            }
+        }
+    }
+
+    /// Usable holders: the local network's first, the fastest first among them.
+    pub(super) fn order(&self) -> Vec<Source> {
+        let guess = self.guess();
+        let mut order: Vec<_> = self
+            .holders
+            .iter()
+            .filter(|(_, holder)| holder.usable(self.now) && !holder.has.is_empty())
+            .map(|(id, holder)| (Reverse(holder.lan), Reverse(holder.rate().unwrap_or(guess)), *id))
+            .collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// What a holder that was never measured is taken to send: the middle of those that were.
+    pub(super) fn guess(&self) -> u64 {
+        let mut rates: Vec<u64> = self.holders.values().filter_map(|holder| holder.rate()).collect();
+        rates.sort_unstable();
+        rates.get(rates.len() / 2).copied().unwrap_or(UNKNOWN_RATE)
+    }
+
+    fn serve_readers(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let (window, guess) = (self.window(), self.guess());
+        let readers: Vec<Reader> = self.readers.values().cloned().collect();
+        for reader in readers {
+            let end = reader.end.min(reader.next + window);
+            let mut at = reader.next;
+            while let Some(next) = self.serve_window(&reader, at..end, guess) {
+                at = next;
+            }
+        }
+    }
+
+    /// Groups that are fetched before each reader's position.
+    fn window(&self) -> u64 {
+        let rate: u64 = self.holders.values().filter(|h| h.usable(self.now)).filter_map(|h| h.rate()).sum();
+        let groups = rate.saturating_mul(WINDOW_TIME.as_secs()) / GROUP_BYTES;
+        groups.clamp(MIN_WINDOW, MAX_WINDOW)
+    }
+
+    /// Asks for the first groups within `window` that nobody was asked for; says from where to go on, if at all.
+    fn serve_window(&mut self, reader: &Reader, window: Range<u64>, guess: u64) -> Option<u64> {
+        let todo = self.files.get(&reader.file)?.todo();
+        let first = first_in_both(todo, todo, window.clone(), u64::MAX)?;
+        let Some(id) = self.soonest(&reader.file, first.start, guess, None) else {
+            // Nobody has it; perhaps somebody has what follows.
+            return Some(first.end.min((first.start / PIECE_GROUPS + 1) * PIECE_GROUPS));
+        };
+        let holder = self.holders.get(&id)?;
+        if holder.outstanding >= holder.urgent_limit(URGENT_EXTRA) || !self.has_room() {
+            return None;
+        }
+        let most =
+            (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment(false)).min(self.most_capped());
+        let groups = first_in_both(todo, &holder.has.get(&reader.file)?.groups, first, most)?;
+        let end = groups.end;
+        self.request(id, reader.file, groups);
+        Some(end)
+    }
+
+    /// Who of those that have `group` would bring it first, other than `not`.
+    pub(super) fn soonest(
+        &self,
+        hash: &BlobHash,
+        group: u64,
+        guess: u64,
+        not: Option<Source>,
+    ) -> Option<Source> {
+        let bytes = FIRST_SEGMENT * GROUP_BYTES;
+        let has = |has: &Has| has.groups.contains(group..group + 1);
+        self.holders
+            .iter()
+            .filter(|(id, holder)| {
+                Some(**id) != not && holder.usable(self.now) && holder.has.get(hash).is_some_and(has)
+            })
+            .map(|(id, holder)| (holder.time_among(bytes, guess), Reverse(holder.lan), *id))
+            .min()
+            .map(|(_, _, id)| id)
+    }
+
+    /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
+    fn give_next(&mut self, id: &Source) -> bool {
+        let Some(holder) = self.holders.get(id) else { return false };
+        if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
+            return false;
+        }
+        // Who gives to others as well has others that ask.
+        let rivals = if id.is_origin() { 0 } else { self.rivals().max(holder.gives_others.into()) };
+        let most = holder.segment(rivals > 0).min(self.most_capped());
+        let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
+            let changes = self.changes;
+            if let Some(holder) = self.holders.get_mut(id) {
+                holder.idle_at = Some(changes);
+                holder.cursor = None;
+            }
+            return false;
+        };
+        if let Some(cursor) = self.holders.get_mut(id).and_then(|holder| holder.cursor.as_mut()) {
+            cursor.next = groups.end;
+        }
+        self.request(*id, file, groups);
+        true
+    }
+
+    /// The next segment along the stretch that this holder is being followed along.
+    fn go_on(&self, id: &Source, most: u64) -> Option<(BlobHash, Range<u64>)> {
+        let holder = self.holders.get(id)?;
+        let cursor = holder.cursor.as_ref().filter(|cursor| cursor.next < cursor.end)?;
+        let stretch = cursor.next..cursor.end;
+        let groups = self.cut(id, &cursor.file, stretch, most, cursor.rarity)?;
+        Some((cursor.file, groups))
+    }
+
+    /// Chooses a new stretch: at a random place among the rarest pieces that this holder has.
+    fn begin(&mut self, id: &Source, most: u64, rivals: u64) -> Option<(BlobHash, Range<u64>)> {
+        let draw = self.rng.next();
+        // Where all ask for as much, all come again at the same moment, and choose without knowing of each other:
+        // their first segments differ in length.
+        let first = !id.is_origin() && self.holders.get(id)?.rate().is_none();
+        let most = if first { 1 + self.rng.next() % PIECE_GROUPS } else { most };
+        let Choice { hash, groups, rarity } = self.rarest(id, most, draw, rivals)?;
+        if let Some(holder) = self.holders.get_mut(id) {
+            // Where others fetch the same, each part is chosen anew: they may have it by then.
+            let next = groups.start;
+            let end = next + if rivals == 0 { MAX_STRETCH } else { 0 };
+            holder.cursor = (rivals == 0).then_some(Cursor { file: hash, next, end, rarity });
+        }
+        Some((hash, groups))
+    }
+
+    /// How many others fetch the same, those among them that may be about to begin.
+    fn rivals(&self) -> u64 {
+        let begins = |h: &Holder| h.has.is_empty() && h.known_for(self.now) < MAY_BEGIN;
+        let rival = |(id, h): &(&Source, &Holder)| {
+            !id.is_origin() && (h.fetching > 0 || begins(h)) && h.usable(self.now)
+        };
+        self.holders.iter().filter(rival).count() as u64
+    }
+
+    /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
+    /// it gave to nobody.
+    fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
+        let holder = self.holders.get(id)?;
+        let near = self.lan_alone && !holder.lan;
+        let mut open: Vec<Open<'_>> = Vec::new();
+        for (hash, has) in &holder.has {
+            let Some(file) = self.files.get(hash) else { continue };
+            if !has.pieces.is_empty() && !file.todo().is_empty() {
+                open.push(Open { hash, file, has, near, fresh: true });
+            }
+        }
+        // What any peer has is left to the peers.
+        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
+        let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
+        let seeks = Seeks { id, most, draw, rivals, levels };
+        let gave = open.iter().any(|open| !open.has.gave.is_empty());
+        let fresh = if gave { self.seek(&open, &seeks) } else { None };
+        fresh.or_else(|| {
+            open.iter_mut().for_each(|open| open.fresh = false);
+            self.seek(&open, &seeks)
+        })
+    }
+
+    fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
+        let holder = self.holders.get(seeks.id)?;
+        for rarity in 0..seeks.levels {
+            let total: u64 = open.iter().map(|open| open.count(rarity)).sum();
+            let mut short = None;
+            // All of them are tried: what a holder has of a piece need not be what is to do of it.
+            for i in 0..total {
+                let Some((open, piece)) = nth(open, rarity, (seeks.draw % total + i) % total) else {
+                    continue;
+                };
+                let part =
+                    if open.has.whole { fair_part(total * PIECE_GROUPS, seeks.rivals) } else { u64::MAX };
+                let most = seeks.most.min(part);
+                let Some(groups) = self.segment_at(seeks.id, open, piece, most, rarity, seeks.rivals) else {
+                    continue;
+                };
+                let choice = Choice { hash: *open.hash, groups, rarity };
+                if choice.groups.end - choice.groups.start >= SMALL_PART.min(most) || open.has.whole {
+                    return Some(choice);
+                }
+                // The holder is being sent this piece itself: there will be more of it soon.
+                short.get_or_insert(choice);
+            }
+            if let Some(short) = short.filter(|_| holder.outstanding < BASE_OUTSTANDING) {
+                return Some(short);
+            }
+        }
+        None
+    }
+
+    /// One segment that begins in `piece`.
+    fn segment_at(
+        &self,
+        id: &Source,
+        open: &Open<'_>,
+        piece: u64,
+        most: u64,
+        rarity: usize,
+        rivals: u64,
+    ) -> Option<Range<u64>> {
+        let (start, end) = (piece * PIECE_GROUPS, (piece + 1) * PIECE_GROUPS);
+        let end = if rivals == 0 { start + MAX_STRETCH } else { end };
+        let stretch = |within: Range<u64>| {
+            let first = first_in_both(open.file.todo(), &open.has.groups, within.clone(), 1)?;
+            self.cut(id, open.hash, first.start..within.end, most, rarity)
+        };
+        if id.is_origin() {
+            // Few requests and long ones: from where all that follows fits.
+            let aligned = start / ORIGIN_SEGMENT * ORIGIN_SEGMENT;
+            return stretch(aligned..aligned + MAX_STRETCH).or_else(|| stretch(start..end));
+        }
+        if !open.fresh {
+            return stretch(start..end);
+        }
+        open.has.gave.missing(start..end).runs().iter().find_map(|run| stretch(run.clone()))
+    }
+
+    /// The start of `stretch` as one segment: to do, held by `id`, and no less rare than `rarity`.
+    fn cut(
+        &self,
+        id: &Source,
+        hash: &BlobHash,
+        stretch: Range<u64>,
+        most: u64,
+        rarity: usize,
+    ) -> Option<Range<u64>> {
+        let (file, has) = (self.files.get(hash)?, self.holders.get(id)?.has.get(hash)?);
+        let start = stretch.start;
+        let groups =
+            first_in_both(file.todo(), &has.groups, stretch, most).filter(|groups| groups.start == start)?;
+        let fits = |group: u64| file.rarity(group) <= rarity && !self.leaves(id, file, group);
+        let mut end = start;
+        while end < groups.end && fits(end) {
+            end = groups.end.min((end / PIECE_GROUPS + 1) * PIECE_GROUPS);
+        }
+        // A segment of several pieces ends with a piece.
+        let whole = end - end % PIECE_GROUPS;
+        let end = if end < groups.end || whole <= start || groups.end < start + most { end } else { whole };
+        (start < end).then_some(start..end)
+    }
+
+    /// Whether `id` leaves `group` to the local network, or as an origin to the peers: they have it, and would be
+    /// done soon enough alone.
+    pub(super) fn leaves(&self, id: &Source, file: &File, group: u64) -> bool {
+        let far = self.holders.get(id).is_some_and(|holder| !holder.lan);
+        self.lan_alone && far && file.on_lan(group)
+            || self.peers_alone && id.is_origin() && file.rarity(group) > 0
+    }
+
+    /// Whether `id` copies nothing that `other` was asked for.
+    pub(super) fn leaves_to(&self, id: &Source, other: &Source) -> bool {
+        let lan = |id: &Source| self.holders.get(id).is_some_and(|holder| holder.lan);
+        self.lan_alone && !lan(id) && lan(other) || self.peers_alone && id.is_origin() && !other.is_origin()
+    }
+
+    /// Time in which `id` would be done with `bytes` more.
+    pub(super) fn time_with(&self, id: &Source, bytes: u64, guess: u64) -> Duration {
+        self.holders.get(id).map_or(Duration::MAX, |holder| holder.time_for(bytes, guess))
+    }
+}
+
+/// What is looked for.
+struct Seeks<'a> {
+    id: &'a Source,
+    most: u64,
+    draw: u64,
+    rivals: u64,
+    levels: usize,
+}
+
+/// What was found.
+struct Choice {
+    hash: BlobHash,
+    groups: Range<u64>,
+    rarity: usize,
+}
+
+/// Most that should be asked for at a time of `total` rarest groups: where little is left and others want it too,
+/// each takes a small part, and has the rest from them.
+fn fair_part(total: u64, rivals: u64) -> u64 {
+    if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
+}
+
+/// A file of which a holder has something and something is to do.
+struct Open<'a> {
+    hash: &'a BlobHash,
+    file: &'a File,
+    has: &'a Has,
+    /// Whether the holder leaves to the local network what that has.
+    near: bool,
+    /// Whether only what the holder gave to nobody counts.
+    fresh: bool,
+}
+
+impl Open<'_> {
+    /// 64 pieces of that rarity that the holder has.
+    fn word(&self, rarity: usize, i: usize) -> u64 {
+        let wanted =
+            self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
+        let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
+        if self.fresh { wanted & !self.has.given.word(i) } else { wanted }
+    }
+
+    fn count(&self, rarity: usize) -> u64 {
+        match self.file.levels().get(rarity) {
+            Some(level) if !level.is_empty() => {
+                (0..level.words()).map(|i| u64::from(self.word(rarity, i).count_ones())).sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The `n`th piece of that rarity, counted over all files.
+fn nth<'a, 'b>(open: &'b [Open<'a>], rarity: usize, mut n: u64) -> Option<(&'b Open<'a>, u64)> {
+    for file in open {
+        for i in 0..file.file.levels().get(rarity).map_or(0, |level| level.words()) {
+            let word = file.word(rarity, i);
+            let here = u64::from(word.count_ones());
+            if n < here {
+                return ones(word).nth(n as usize).map(|bit| (file, i as u64 * 64 + bit));
+            }
+            n -= here;
+        }
+    }
+    None
+}
