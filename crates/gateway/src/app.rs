@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, GitServer, Mirror, Resolved};
+use hubless_mirror::{Caller, GitServer, Mirror, MirrorError, Resolved};
 use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call, Door};
@@ -140,6 +140,13 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         Method::GET | Method::HEAD if !takes_post => {}
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
+    }
+    // Whoever may not know of a repository is not told how its name is written.
+    if let Address::Repo(repo, _) | Address::Door(repo, _) = &address
+        && let Some(to) = app.mirror.canonical(repo)?
+        && app.mirror.may_know(&ask.caller(), &to).await.is_err()
+    {
+        return Err(MirrorError::RepoNotFound { repo: repo.clone() }.into());
     }
     // A clone remembers its address, so git is sent on too; the other doors' clients just get what they ask for.
     if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = &address

@@ -48,6 +48,29 @@ async fn git_is_served_from_the_origin() -> TestResult {
     Ok(())
 }
 
+/// Whoever may not know of a private repository is answered as of one that there is not, however its name is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_repository_is_not_betrayed_by_its_name() -> TestResult {
+    let (_swarm, node, _origin) = scene(Access::Private)?;
+    node.store.catalogue().put_alias(&"acme/old".parse()?, &"acme/secret".parse()?)?;
+    let token = format!("Bearer {TOKEN}");
+    let insider = [("authorization", token.as_str())];
+    let known = ask(&endpoint(&node), "GET", "/api/models/acme/secret", &insider, "").await?;
+    assert_eq!(known.status, 200);
+    for tail in ["", "/tree/main", "/auth-check"] {
+        let path = |name: &str| format!("/api/models/{name}{tail}");
+        let there = ask(&endpoint(&node), "GET", &path("Acme/SECRET"), &insider, "").await?;
+        assert_eq!(there.status, 307, "{tail}: one who may know is sent on");
+        let none = ask(&endpoint(&node), "GET", &path("NO/SUCH"), &[], "").await?;
+        for name in ["acme/secret", "Acme/SECRET", "acme/old"] {
+            let answer = ask(&endpoint(&node), "GET", &path(name), &[], "").await?;
+            assert_eq!(answer.refusal(), none.refusal(), "{name}{tail}");
+            assert_eq!(answer.text().replace(name, "NO/SUCH"), none.text(), "{name}{tail}");
+        }
+    }
+    Ok(())
+}
+
 /// A clone by a former name goes on by the present one; the other doors open by either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_repository_is_found_at_every_door() -> TestResult {

@@ -42,6 +42,8 @@ pub struct MirrorConfig {
     pub threshold: usize,
     /// Longest wait for an origin to say what a name means (`[origin] answer_within`).
     pub answer_within: Duration,
+    /// Whether what an origin deleted, hid or switched off is withheld here as well (`[origin] honour_removal`).
+    pub honour_removal: bool,
     /// Longest wait for peers to say what a name means, or for the first source of a file.
     pub lookup_timeout: Duration,
     /// Parts of one file that are asked of an origin at the same time.
@@ -65,6 +67,7 @@ impl Default for MirrorConfig {
             witnesses: Vec::new(),
             threshold: 1,
             answer_within: Duration::from_secs(3),
+            honour_removal: true,
             lookup_timeout: Duration::from_secs(5),
             origin_streams: 4,
             first_byte_timeout: Duration::from_secs(9),

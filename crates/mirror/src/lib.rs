@@ -46,6 +46,7 @@ mod trace;
 mod upstream;
 mod util;
 mod verify;
+mod withdrawn;
 
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
-use hubless_origin::{OriginError, OriginErrorKind};
+use hubless_origin::OriginErrorKind;
 use hubless_store::{RefRecord, RefSource};
-use hubless_types::{CommitId, NodeId, RepoId, Revision, Statement, Timestamp, Token};
+use hubless_types::{Access, CommitId, NodeId, RepoId, Revision, Statement, Timestamp, Token};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -158,7 +158,7 @@ impl Inner {
         let inner = Arc::clone(self);
         let (canonical, private) = blocking(move || {
             let canonical = inner.store.catalogue().canonical(&known)?.unwrap_or(known);
-            let private = inner.is_private(&canonical)?;
+            let private = inner.access(&canonical)? == Access::Private;
             Ok((canonical, private))
         })
         .await?;
@@ -198,14 +198,12 @@ impl Inner {
         revision: &Revision,
         token: Option<&Token>,
     ) -> Result<Resolved, MirrorError> {
-        let unchecked = |source: Option<OriginError>| {
-            let source = source.map(Box::new);
-            MirrorError::Unchecked { repo: repo.clone(), source }
-        };
         match self.ask_origins(repo, revision, token).await {
             Ok(Some(told)) => Ok(of_origin(told)),
-            Ok(None) => Err(unchecked(None)),
-            Err(MirrorError::Origin(error)) if !answers(error.kind()) => Err(unchecked(Some(error))),
+            Ok(None) => Err(self.not_let_in(repo, None)),
+            Err(MirrorError::Origin(error)) if error.kind() == OriginErrorKind::RepoNotFound => {
+                Err(self.not_let_in(repo, Some(error)))
+            }
             Err(error) => Err(error),
         }
     }
@@ -214,11 +212,6 @@ impl Inner {
         let catalogue = self.store.catalogue();
         Ok(!catalogue.refs(repo)?.is_empty() || !catalogue.commits_of(repo)?.is_empty())
     }
-}
-
-/// Whether an origin that refuses so has at least been reached, and made up its mind.
-const fn answers(kind: OriginErrorKind) -> bool {
-    !matches!(kind, OriginErrorKind::Busy | OriginErrorKind::Unavailable | OriginErrorKind::Wrong)
 }
 
 /// The same error again, where it says something of the name.
@@ -371,6 +364,13 @@ impl<'a> Look<'a> {
     fn take_origin(&mut self, answer: OriginTold) -> Result<Option<Told>, MirrorError> {
         match answer {
             Ok(told) => Ok(told),
+            // What its own origin has just closed is nobody else's to say.
+            Err(MirrorError::Origin(error)) if self.inner.access(self.repo)? == Access::Private => {
+                match error.kind() {
+                    OriginErrorKind::RepoNotFound => Err(self.inner.not_let_in(self.repo, Some(error))),
+                    _ => Err(error.into()),
+                }
+            }
             Err(error @ (MirrorError::Origin(_) | MirrorError::Stopped)) => {
                 self.refused = Some(error);
                 Ok(None)

@@ -5,21 +5,16 @@
 //! A manifest that names a file shares nothing of it: anybody can write a manifest.
 //! **Not here:** refusing whoever asks for what is not shared (`transfer`).
 
-use hubless_types::{BlobHash, CommitId, RepoId};
+use hubless_types::{Access, BlobHash, CommitId, RepoId};
 
 use crate::MirrorError;
 use crate::add::Taken;
 use crate::mirror::Inner;
 
 impl Inner {
-    /// Whether everybody may read `repo`, as far as anybody said; of one that nobody said anything of everybody may.
-    pub(crate) fn is_open(&self, repo: &RepoId) -> Result<bool, MirrorError> {
-        Ok(self.store.catalogue().facts(repo)?.is_none_or(|facts| facts.access.is_open()))
-    }
-
     /// Peers may have a commit's manifest, unless `repo` is known not to be for everybody.
     pub(crate) fn share_manifest(&self, repo: Option<&RepoId>, commit: CommitId) -> Result<(), MirrorError> {
-        if repo.map_or(Ok(true), |repo| self.is_open(repo))? {
+        if repo.map_or(Ok(true), |repo| self.access(repo).map(Access::is_open))? {
             self.store.catalogue().share_commit(commit)?;
         }
         Ok(())

@@ -37,6 +37,14 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// What came as a file of `repo` has to come as one again.
+    pub(crate) fn forget(&mut self, repo: &RepoId) {
+        self.pairs.retain(|pair| pair.0 != *repo);
+        self.order.retain(|pair| pair.0 != *repo);
+    }
+}
+
 impl Inner {
     /// Whether a blob may be shown as a file of `repo` to whoever may read that. Blocks a little.
     pub(crate) fn may_show(&self, repo: &RepoId, hash: &BlobHash) -> Result<bool, MirrorError> {

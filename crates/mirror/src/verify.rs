@@ -116,7 +116,7 @@ impl Inner {
         Ok(())
     }
 
-    fn each_manifest(
+    pub(crate) fn each_manifest(
         &self,
         mut visit: impl FnMut(CommitId) -> Result<(), MirrorError>,
     ) -> Result<(), MirrorError> {

@@ -249,7 +249,7 @@ async fn a_private_name_is_asked_for_every_time() -> TestResult {
     gone(&hub);
     other.set_faults(OriginFaults { offline: true, ..OriginFaults::default() });
     let unchecked = a.mirror.resolve(&tiny(), &main, &reader).await.expect_err("nobody can say");
-    assert_eq!(unchecked.kind(), ErrorKind::Gated, "{unchecked}");
+    assert_eq!(unchecked.kind(), ErrorKind::Unavailable, "as of one that nobody knows: {unchecked}");
     Ok(())
 }
 

@@ -47,6 +47,6 @@ impl AdoptArgs {
             Reach::Offline(mirror) => here(&mut view, async |sink| mirror.adopt(request, sink).await).await?,
         };
         view.finish();
-        context.out.done(&result, report::adopted)
+        context.out.done(&result, |result| report::adopted(result, self.share))
     }
 }

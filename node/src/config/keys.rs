@@ -43,6 +43,7 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"3s\"",
     },
     Key { path: "origin.streams", must_be: "a number, 1 to 16", example: "2", default: "4" },
+    Key { path: "origin.honour_removal", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
         path: "names.witnesses",
         must_be: "a list of at most 64 different node ids, like `[\"12D3KooW…\"]`, as `hubless status` prints them",

@@ -28,11 +28,19 @@ pub(crate) struct OriginSection {
     pub(crate) answer_within: Duration,
     /// Parts of one file that are asked for at the same time.
     pub(crate) streams: usize,
+    /// Whether what one of them deleted, hid or switched off is withheld here as well.
+    pub(crate) honour_removal: bool,
 }
 
 impl Default for OriginSection {
     fn default() -> Self {
-        Self { enabled: true, urls: Vec::new(), answer_within: Duration::from_secs(3), streams: 4 }
+        Self {
+            enabled: true,
+            urls: Vec::new(),
+            answer_within: Duration::from_secs(3),
+            streams: 4,
+            honour_removal: true,
+        }
     }
 }
 

@@ -19,8 +19,9 @@ pub(crate) fn added(report: &Value) -> String {
 }
 
 /// Of `adopt`.
-pub(crate) fn adopted(report: &Value) -> String {
-    let mut lines: Vec<String> = rows(report, "repos").iter().map(adopted_repo).collect();
+pub(crate) fn adopted(report: &Value, shared: bool) -> String {
+    let mut lines: Vec<String> =
+        rows(report, "repos").iter().map(|repo| adopted_repo(repo, shared)).collect();
     for skipped in rows(report, "skipped") {
         lines.push(format!("left out: {}", bad_file(skipped)));
     }
@@ -30,15 +31,18 @@ pub(crate) fn adopted(report: &Value) -> String {
     lines.join("\n")
 }
 
-fn adopted_repo(repo: &Value) -> String {
+fn adopted_repo(repo: &Value, shared: bool) -> String {
     let (files, size) = (count(number(repo, "files"), "file"), bytes(number(repo, "bytes")));
     let mut out = format!("adopted {} ({files}, {size})", text(repo, "repo"));
     for pair in rows(repo, "snapshots") {
         let (theirs, ours) = (pair[0].as_str().unwrap_or("?"), pair[1].as_str().unwrap_or("?"));
         out.push_str(&format!("\n  snapshot {theirs}"));
-        if theirs != ours {
+        if shared && theirs != ours {
             out.push_str(&format!("\n  others fetch it as {ours}"));
         }
+    }
+    if !shared {
+        out.push_str("\n  others are not told of it; adopt it again with `--share` to change that");
     }
     out
 }
@@ -251,6 +255,9 @@ mod tests {
             verified(&bad),
             "verified 1 file, 3 B: 1 bad\nbad: `/x/y` a/b/y git:00: its bytes changed"
         );
+        let adopt = json!({"repos": [{"repo": "a/b", "files": 1, "bytes": 3, "snapshots": [["aa", "bb"]]}]});
+        assert!(adopted(&adopt, true).ends_with("others fetch it as bb"));
+        assert!(!adopted(&adopt, false).contains("others fetch it"), "nobody can");
         assert_eq!(
             collected(&json!({"files": 2, "bytes": 0, "kept": 3, "dry_run": true})),
             "would remove 2 files, 0 B; 3 kept"
@@ -260,9 +267,10 @@ mod tests {
     #[test]
     fn no_answer_makes_a_report_panic() {
         for value in [json!(null), json!([]), json!({"bad": 3, "from": {}, "repos": [1], "fetches": [[]]})] {
-            for report in [added, adopted, pulled, pinned, unpinned, status, peers, verified, collected] {
+            for report in [added, pulled, pinned, unpinned, status, peers, verified, collected] {
                 report(&value);
             }
+            adopted(&value, true);
             list(&[value]);
         }
     }

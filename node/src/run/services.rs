@@ -286,6 +286,7 @@ fn mirror_config(config: &Config) -> MirrorConfig {
         lookup_timeout: config.discovery.lookup_timeout.min(defaults.lookup_timeout),
         answer_within: config.origin.answer_within,
         origin_streams: config.origin.streams,
+        honour_removal: config.origin.honour_removal,
         announce: config.discovery.announce,
         announce_interval: config.discovery.announce_interval,
         ..defaults

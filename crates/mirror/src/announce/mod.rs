@@ -383,7 +383,7 @@ impl Inner {
 
     /// Others are told that this node knows what names of `repo` mean, if everybody may read it.
     pub(crate) fn announce_repo(&self, repo: &RepoId) -> Result<(), MirrorError> {
-        if !self.is_open(repo)? {
+        if !self.access(repo)?.is_open() {
             return Ok(());
         }
         self.announce_news(queue_key::repo(repo))
@@ -445,5 +445,34 @@ impl Inner {
         let Some(net) = self.net.as_ref().filter(|_| !keys.is_empty()) else { return Ok(told) };
         let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, net.discovery.withdraw(&keys)).await;
         Ok(told)
+    }
+
+    /// Others are no longer told of any of these: they are not announced again, and what was announced is taken back
+    /// in the background, as far as that takes no longer than [`WITHDRAW_TIMEOUT`]; the rest expires by itself. Call
+    /// it inside a tokio runtime. Blocks a little.
+    pub(crate) fn stop_telling(&self, keys: Vec<DhtKey>) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let mut told = Vec::new();
+        for key in keys {
+            let queued = match &key {
+                DhtKey::Commit(commit) => vec![queue_key::commit(*commit)],
+                DhtKey::Shard(shard) => vec![queue_key::shard(*shard), queue_key::partial(*shard)],
+                DhtKey::Repo(repo) => vec![queue_key::repo(repo)],
+            };
+            let mut was = false;
+            for queued in queued {
+                was |= catalogue.unschedule(&queued)?;
+            }
+            if was {
+                told.push(key);
+            }
+        }
+        let Some(net) = self.net.as_ref().filter(|_| !told.is_empty()) else { return Ok(()) };
+        let (discovery, cancel) = (Arc::clone(&net.discovery), self.cancel.clone());
+        self.tasks.spawn(async move {
+            let withdrawn = tokio::time::timeout(WITHDRAW_TIMEOUT, discovery.withdraw(&told));
+            cancel.run_until_cancelled(withdrawn).await.is_some()
+        });
+        Ok(())
     }
 }

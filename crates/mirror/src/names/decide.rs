@@ -148,11 +148,13 @@ impl Question<'_> {
             .iter()
             .copied()
             .filter(|s| s.body.origin.is_some() && self.witnesses.contains(&s.signer) && self.tells(s));
-        let mut by_commit: BTreeMap<CommitId, Vec<&Statement>> = BTreeMap::new();
-        let mut speakers = 0;
+        // Repositories of one name at two origins are two: words for one are none for the other.
+        let mut by_commit: BTreeMap<(Option<&str>, CommitId), Vec<&Statement>> = BTreeMap::new();
+        let mut speakers: BTreeMap<Option<&str>, usize> = BTreeMap::new();
         for statement in heard {
-            speakers += 1;
-            by_commit.entry(statement.body.commit).or_default().push(statement);
+            let origin = statement.body.origin.as_deref();
+            *speakers.entry(origin).or_default() += 1;
+            by_commit.entry((origin, statement.body.commit)).or_default().push(statement);
         }
         let threshold = self.threshold.max(1);
         let supported = by_commit.into_values().filter_map(|mut said| {
@@ -161,7 +163,7 @@ impl Question<'_> {
         });
         match supported.min_by_key(|(seen, said)| (Reverse(*seen), said[0].body.commit)) {
             Some((seen, said)) => Verdict::Is(self.agreed(seen, &said)),
-            None if speakers >= threshold => Verdict::Split,
+            None if speakers.values().any(|n| *n >= threshold) => Verdict::Split,
             None => Verdict::TooFew,
         }
     }

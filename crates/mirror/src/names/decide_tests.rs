@@ -115,6 +115,18 @@ fn an_origin_comes_before_witnesses_and_publishers() {
     assert_eq!(asked.is(), (3, ResolvedBy::Publisher(node(3))), "named for this very request");
 }
 
+/// Two hubs may have repositories of one name: who saw one says nothing of the other.
+#[test]
+fn witnesses_of_two_origins_do_not_agree_nor_contradict() {
+    let mut elsewhere = saw(2, 1, 20);
+    elsewhere.body.origin = Some("https://other".into());
+    let said = [saw(1, 1, 10), elsewhere];
+    let ask = Ask { said: &said, witnesses: &[1, 2, 3], threshold: 2, ..Ask::default() };
+    assert!(matches!(ask.answer(), Answer::Untrusted(_)), "one at each is not two of anything");
+    let said = [said[0].clone(), said[1].clone(), saw(3, 1, 15)];
+    assert_eq!(Ask { said: &said, ..ask }.is(), (1, witnesses(2, 3)));
+}
+
 #[test]
 fn the_newest_commit_that_enough_witnesses_saw_counts() {
     let said = [saw(1, 1, 10), saw(2, 1, 20), saw(3, 2, 30), saw(4, 2, 15), saw(5, 3, 99)];

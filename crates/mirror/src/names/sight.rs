@@ -55,6 +55,9 @@ impl Inner {
                 Ok(told) => return Ok(Some(told)),
                 Err(error) => {
                     tracing::debug!(%repo, %revision, %error, "an origin does not say what a name means");
+                    if place == home && self.is_closed_by(repo, &error, origin.name()).await? {
+                        return Err(error.into());
+                    }
                     refusals.push(error);
                 }
             }
@@ -79,7 +82,7 @@ impl Inner {
             return Ok(Err(OriginError::Resting { origin: status.name, wait }));
         }
         let within = self.config.answer_within;
-        let closed = self.is_private(repo)?;
+        let closed = self.access(repo)? == Access::Private;
         let question =
             |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };
         let asked = tokio::time::timeout(within, ask(token, closed, question)).await;
@@ -93,11 +96,15 @@ impl Inner {
         blocking(move || inner.keep_sight(&repo, &revision, &name, got).map(Ok)).await
     }
 
-    /// Whether `repo` is known to be private, by whatever name.
-    pub(crate) fn is_private(&self, repo: &RepoId) -> Result<bool, MirrorError> {
-        let catalogue = self.store.catalogue();
-        let repo = catalogue.canonical(repo)?.unwrap_or_else(|| repo.clone());
-        Ok(catalogue.facts(&repo)?.is_some_and(|facts| facts.access == Access::Private))
+    /// Whether an origin's refusal is its last word about a repository of its own; then it was written down.
+    async fn is_closed_by(
+        self: &Arc<Self>,
+        repo: &RepoId,
+        error: &OriginError,
+        origin: &str,
+    ) -> Result<bool, MirrorError> {
+        let (inner, repo, origin, kind) = (Arc::clone(self), repo.clone(), origin.to_owned(), error.kind());
+        blocking(move || inner.note_refusal(&repo, &origin, kind)).await
     }
 
     /// Writes down what an origin said. Blocks.
@@ -136,10 +143,7 @@ impl Inner {
             Some(known) if silent => RepoFacts { access: facts.access, ..known.clone() },
             _ => facts,
         };
-        if known.as_ref() != Some(&facts) {
-            catalogue.put_facts(repo, &facts)?;
-        }
-        Ok(())
+        self.put_facts(repo, facts)
     }
 
     /// Notes where the name points, with a statement that others may be given; returns when it is said to be so.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_store::RefSource;
 use hubless_types::{Access, Link, RepoFacts, RepoId};
 
@@ -9,7 +10,6 @@ use super::remote::{Errand, Remote};
 use crate::mirror::Inner;
 use crate::util::blocking;
 use crate::{Caller, Mirror, MirrorError};
-use hubless_origin::OriginErrorKind;
 
 impl Mirror {
     /// Whether `caller` may read the content of `repo` now. For what is open to everyone nobody is asked.
@@ -28,6 +28,14 @@ impl Mirror {
         Ok(self.inner.access(repo)?.is_open())
     }
 
+    /// Whether `caller` may know that there is such a repository. Nobody is asked for one that is not private.
+    ///
+    /// # Errors
+    /// Those that a repository gives which nobody knows; [`MirrorError::Origin`] with the origin's other refusals.
+    pub async fn may_know(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
+        self.inner.check_existence(caller, repo).await
+    }
+
     /// Who holds the caller's token, in the first origin's own JSON; `None` without an origin.
     ///
     /// # Errors
@@ -43,12 +51,7 @@ impl Mirror {
 impl Inner {
     /// Who may read the content of `repo`, as far as this node was told.
     pub(crate) fn access(&self, repo: &RepoId) -> Result<Access, MirrorError> {
-        let catalogue = self.store.catalogue();
-        if let Some(access) = catalogue.access(repo)? {
-            return Ok(access);
-        }
-        let Some(canonical) = catalogue.canonical(repo)? else { return Ok(Access::Open) };
-        Ok(catalogue.access(&canonical)?.unwrap_or_default())
+        Ok(self.store.catalogue().access(repo)?)
     }
 
     /// As [`Mirror::may_read`].
@@ -71,9 +74,26 @@ impl Inner {
     /// this one keeps from strangers.
     async fn ask_access(&self, caller: &Caller, repo: &RepoId) -> Result<(), MirrorError> {
         let Some(origin) = self.origins.get(self.home(repo)?) else {
-            return Err(MirrorError::Unchecked { repo: repo.clone(), source: None });
+            return Err(self.not_let_in(repo, None));
         };
-        origin.may_read(repo, caller.token.as_ref()).await.map_err(|error| not_let_in(repo, error))
+        origin.may_read(repo, caller.token.as_ref()).await.map_err(|error| self.not_let_in(repo, Some(error)))
+    }
+
+    /// Why a caller is not shown `repo`: what its origin said, or that it said nothing. A private one must not differ
+    /// from one that nobody knows.
+    pub(crate) fn not_let_in(&self, repo: &RepoId, error: Option<OriginError>) -> MirrorError {
+        let repo = repo.clone();
+        let private = self.access(&repo).is_ok_and(|access| access == Access::Private);
+        match (error.as_ref().map(OriginError::kind), error) {
+            (Some(OriginErrorKind::RepoNotFound), _) => MirrorError::RepoNotFound { repo },
+            (None, _) if private => MirrorError::RepoNotFound { repo },
+            (
+                Some(OriginErrorKind::Gated | OriginErrorKind::Disabled | OriginErrorKind::BadToken),
+                Some(error),
+            ) => error.into(),
+            (_, Some(error)) if private => error.into(),
+            (_, source) => MirrorError::Unchecked { repo, source: source.map(Box::new) },
+        }
     }
 
     /// The place of the one origin that a token for `repo` is shown to: the one that its names are known from, else
@@ -94,14 +114,13 @@ impl Inner {
     }
 
     /// Remembers that `repo` is not open to everyone, where that was found out by what an origin refused.
-    pub(crate) async fn note_closed(&self, repo: &RepoId) -> Result<(), MirrorError> {
-        let (store, repo) = (self.store.clone(), repo.clone());
+    pub(crate) async fn note_closed(self: &Arc<Self>, repo: &RepoId) -> Result<(), MirrorError> {
+        let (inner, repo) = (Arc::clone(self), repo.clone());
         blocking(move || {
-            let known = store.catalogue().facts(&repo)?.unwrap_or_default();
+            let known = inner.store.catalogue().facts(&repo)?.unwrap_or_default();
             if known.access.is_open() {
                 // Whether it is gated or private it did not say; so nothing of it is shown unasked.
-                let facts = RepoFacts { access: Access::Private, ..known };
-                store.catalogue().put_facts(&repo, &facts)?;
+                inner.put_facts(&repo, RepoFacts { access: Access::Private, ..known })?;
             }
             Ok(())
         })
@@ -109,7 +128,11 @@ impl Inner {
     }
 
     /// Peers get nothing of a file of which anything was given to a token.
-    pub(crate) async fn keep_private(&self, remotes: &[Arc<Remote>], link: &Link) -> Result<(), MirrorError> {
+    pub(crate) async fn keep_private(
+        self: &Arc<Self>,
+        remotes: &[Arc<Remote>],
+        link: &Link,
+    ) -> Result<(), MirrorError> {
         let Some(errand) = remotes.first().map(|remote| remote.errand()).filter(|e| e.is_private()) else {
             return Ok(());
         };
@@ -127,15 +150,5 @@ impl Inner {
         let (blobs, hash) = (self.store.blobs().clone(), link.hash);
         blocking(move || Ok(blobs.share(&hash)?)).await?;
         self.announce_file(&link.digest, link.size)
-    }
-}
-
-fn not_let_in(repo: &RepoId, error: hubless_origin::OriginError) -> MirrorError {
-    match error.kind() {
-        OriginErrorKind::Gated
-        | OriginErrorKind::Disabled
-        | OriginErrorKind::BadToken
-        | OriginErrorKind::RepoNotFound => error.into(),
-        _ => MirrorError::Unchecked { repo: repo.clone(), source: Some(Box::new(error)) },
     }
 }

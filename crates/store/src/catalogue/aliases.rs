@@ -45,12 +45,16 @@ impl Catalogue {
         Ok(self.look(repo)?.canonical)
     }
 
-    /// Who may read the content of a repository; `None` if nobody said anything of it.
+    /// Who may read the content of a repository, by whatever name: what was said of that name, or of the one that it
+    /// stands for, whichever lets fewer in. Of one that nobody said anything of: everyone. Every decision about
+    /// access begins here.
     ///
     /// # Errors
     /// As [`Catalogue::set_ref`].
-    pub fn access(&self, repo: &RepoId) -> Result<Option<Access>> {
-        Ok(self.look(repo)?.access)
+    pub fn access(&self, repo: &RepoId) -> Result<Access> {
+        let Look { access, canonical } = self.look(repo)?;
+        let of_other = canonical.map(|other| self.look(&other)).transpose()?.and_then(|look| look.access);
+        Ok(access.max(of_other).unwrap_or_default())
     }
 
     fn look(&self, repo: &RepoId) -> Result<Look> {
@@ -136,6 +140,22 @@ mod tests {
         c.put_alias(&repo("bert"), &repo("bert")).unwrap();
         assert_eq!(c.canonical(&repo("bert")).unwrap(), None, "taken back");
         assert_eq!(c.canonical(&repo("google/bert")).unwrap(), Some(repo("bert")));
+    }
+
+    /// A name that was left behind is no way around what is said of the repository now.
+    #[test]
+    fn access_is_the_same_by_every_name() {
+        let f = fixture();
+        let c = &f.catalogue;
+        let facts = |access| RepoFacts { access, ..RepoFacts::default() };
+        c.put_facts(&repo("acme/old"), &facts(Access::Open)).unwrap();
+        c.put_facts(&repo("acme/New"), &facts(Access::Private)).unwrap();
+        assert_eq!(c.access(&repo("acme/old")).unwrap(), Access::Open);
+        c.put_alias(&repo("acme/old"), &repo("acme/New")).unwrap();
+        for name in ["acme/old", "ACME/OLD", "acme/new", "acme/New"] {
+            assert_eq!(c.access(&repo(name)).unwrap(), Access::Private, "{name}");
+        }
+        assert_eq!(c.access(&repo("acme/none")).unwrap(), Access::Open);
     }
 
     #[test]

@@ -89,6 +89,8 @@ column_families! {
     Drafts = "drafts",
     /// `commit`: its manifest may be given to peers.
     SharedCommits = "shared_commits",
+    /// `repo 0 commit` or `repo 0 hash`: what peers had of a repository that is no longer open to everyone.
+    KeptBack = "kept_back",
     /// `repo 0 revision` to a pin.
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.
