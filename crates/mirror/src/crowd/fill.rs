@@ -125,7 +125,7 @@ impl Inner {
             refused: None,
             filled: Filled::default(),
         };
-        run.to_end().await
+        run.finish().await
     }
 
     /// Says whether a whole draft is right, and where others sent parts of it and it is not, what each part was.
@@ -174,7 +174,7 @@ impl Inner {
 }
 
 impl<'a> Run<'a> {
-    async fn to_end(mut self) -> Result<Filled, FillError> {
+    async fn finish(mut self) -> Result<Filled, FillError> {
         let mut running: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
         loop {
             self.look();
