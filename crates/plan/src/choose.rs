@@ -128,6 +128,8 @@ impl Plan {
         // Who gives to others as well has others that ask.
         let rivals = if id.is_origin() { 0 } else { self.rivals().max(holder.gives_others.into()) };
         let most = holder.segment(rivals > 0).min(self.most_capped());
+        // What an origin was asked for it sends, also when it turns out that peers are quick enough.
+        let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
         let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
             let changes = self.changes;
             if let Some(holder) = self.holders.get_mut(id) {
@@ -167,6 +169,11 @@ impl Plan {
             holder.cursor = (rivals == 0).then_some(Cursor { file: hash, next, end, rarity });
         }
         Some((hash, groups))
+    }
+
+    /// Whether any peer that answers has anything of what is fetched.
+    fn peers_have_any(&self) -> bool {
+        self.holders.iter().any(|(id, h)| !id.is_origin() && h.usable(self.now) && !h.has.is_empty())
     }
 
     /// How many others fetch the same, those among them that may be about to begin.
@@ -295,6 +302,11 @@ impl Plan {
     pub(super) fn leaves_to(&self, id: &Source, other: &Source) -> bool {
         let lan = |id: &Source| self.holders.get(id).is_some_and(|holder| holder.lan);
         self.lan_alone && !lan(id) && lan(other) || self.peers_alone && id.is_origin() && !other.is_origin()
+    }
+
+    /// Time in which `id` would bring `bytes` beside what it is sending.
+    pub(super) fn time_among(&self, id: &Source, bytes: u64, guess: u64) -> Duration {
+        self.holders.get(id).map_or(Duration::MAX, |holder| holder.time_among(bytes, guess))
     }
 
     /// Time in which `id` would be done with `bytes` more.

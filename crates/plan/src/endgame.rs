@@ -6,8 +6,8 @@ use hubless_types::GROUP_BYTES;
 
 use super::file::first_in_both;
 use super::limits::{
-    ENDGAME_GAIN_TENTHS, ENDGAME_MARGIN, FIRST_SEGMENT, MAX_COPIES, MAX_REST, RECLAIM_AFTER, RESCUE_AFTER,
-    SLOW_SEGMENT,
+    ENDGAME_GAIN_TENTHS, ENDGAME_MARGIN, FIRST_SEGMENT, MAX_COPIES, MAX_REST, READER_WAIT, RECLAIM_AFTER,
+    RESCUE_AFTER, SLOW_SEGMENT,
 };
 use super::requests::Request;
 use super::words::{RequestId, Source};
@@ -86,8 +86,16 @@ impl Plan {
         if head >= reader.end {
             return None;
         }
-        let covers = |request: &&Request| request.file == reader.file && request.rest().contains(&head);
-        let late = self.requests.values().find(covers)?;
+        let covers = |(_, request): &(&RequestId, &Request)| {
+            request.file == reader.file && request.rest().contains(&head)
+        };
+        let (id, late) = self.requests.iter().find(covers)?;
+        if self.is_deep(late, head) {
+            // All of it is asked for anew, from the reader's place on.
+            let id = *id;
+            self.cancel(id);
+            return Some(());
+        }
         let holder = self.holders.get(&late.holder)?;
         let slow = holder.rate().is_some_and(|rate| rate < FIRST_SEGMENT * GROUP_BYTES);
         let silent = self.now.saturating_sub(late.sent).min(holder.silent_for(self.now)) >= RESCUE_AFTER;
@@ -104,6 +112,18 @@ impl Plan {
         let groups = first_in_both(has, has, rest, FIRST_SEGMENT)?;
         self.request(other, reader.file, groups);
         Some(())
+    }
+
+    /// Whether `group` lies so deep in a request that asking for it anew would bring it much sooner.
+    fn is_deep(&self, request: &Request, group: u64) -> bool {
+        let Some(holder) = self.holders.get(&request.holder) else { return false };
+        let Some(rate) = holder.rate() else { return false };
+        let before = (group - request.rest().start) * GROUP_BYTES;
+        let ms = before.saturating_mul(1000 * holder.outstanding as u64) / rate.max(1);
+        let (wait, guess) = (Duration::from_millis(ms), self.guess());
+        let soonest = self.soonest(&request.file, group, guess, None);
+        let anew = soonest.map(|id| self.time_among(&id, FIRST_SEGMENT * GROUP_BYTES, guess));
+        wait > READER_WAIT && anew.is_some_and(|anew| anew.saturating_mul(2) < wait)
     }
 
     /// Gives holders that have nothing left to do a copy of what others are late with.

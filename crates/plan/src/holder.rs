@@ -11,7 +11,7 @@ use super::bits::Bits;
 use super::limits::{
     BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
     MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT,
-    STALL_AFTER, STREAM_PER_RTT,
+    STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -162,7 +162,9 @@ impl Holder {
         let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + rtt as usize;
         // No more than three seconds' worth of the shortest segments: a slow line gains nothing from many.
         let worth = 3 * rate / (MIN_SEGMENT * GROUP_BYTES);
-        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(self.most)
+        // A peer's last places are a reader's.
+        let most = self.most.min(MAX_OUTSTANDING - URGENT_EXTRA);
+        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(most)
     }
 
     /// How many groups one segment should have: about a second's worth over all of its requests but one. Where

@@ -13,8 +13,9 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// Holders that a plan keeps; a further one takes the place of one that is of no use, or is not taken.
 pub const MAX_HOLDERS: usize = 64;
 
-/// Requests that one holder may have in flight, urgent ones apart.
-pub const MAX_OUTSTANDING: usize = 16;
+/// Requests that one holder may have in flight, urgent ones included: as many as a peer serves at once. A further one
+/// would wait there for the end of a long one.
+pub const MAX_OUTSTANDING: usize = 8;
 
 /// Requests before a reader's position that a holder may have in flight beyond its others.
 pub(super) const URGENT_EXTRA: usize = 2;
@@ -67,6 +68,9 @@ pub(super) const STALL_AFTER: Duration = Duration::from_secs(3);
 
 /// Longest wait for the first byte from a holder that never sent one: it may have to be dialled first.
 pub(super) const FIRST_CONTACT: Duration = Duration::from_secs(5);
+
+/// The bytes at a reader's position are asked for anew if they are further than this away in the middle of a segment.
+pub(super) const READER_WAIT: Duration = Duration::from_millis(250);
 
 /// The bytes at a reader's position are asked of a second holder if the first sent nothing for this long.
 pub(super) const RESCUE_AFTER: Duration = Duration::from_millis(800);
