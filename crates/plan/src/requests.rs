@@ -195,6 +195,8 @@ impl Plan {
         }
         file.held.insert(groups.clone());
         file.take_from_todo(groups.clone());
+        // Who follows somebody slow has all that there is most of the time, and lacks nothing but patience.
+        (file.starving, file.starved) = (None, false);
         let held = &file.held;
         let useless = |request: &Request| {
             let rest = request.rest();

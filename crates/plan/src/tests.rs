@@ -256,6 +256,25 @@ fn a_file_that_nobody_has_is_called_starved_once_after_the_patience() {
     assert!(!starved(plan.handle(secs(30), Event::Tick)));
 }
 
+/// Whoever fetches from somebody who is being sent the file itself has all that there is, most of the time.
+#[test]
+fn who_follows_a_slow_one_does_not_starve() {
+    let mut plan = plan();
+    added(&mut plan, 64 * MIB);
+    let holder = node_id(1);
+    plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+    for second in 1..30_u64 {
+        let now = secs(second);
+        assert_eq!(plan.handle(now, Event::Tick), []);
+        let groups = GroupSet::from(0..second * 8);
+        let asked = plan.handle(now, Event::HolderHas { holder, file: file_id(0), groups: groups.into() });
+        for action in asked {
+            let Action::Request { request, .. } = action else { panic!("{action:?}") };
+            plan.handle(now, Event::SegmentDone { request });
+        }
+    }
+}
+
 #[test]
 fn a_plan_keeps_no_more_holders_than_it_may_and_makes_room_for_useful_ones() {
     let mut plan = plan();

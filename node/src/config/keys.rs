@@ -53,7 +53,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         path: "names.threshold",
         must_be: "a number, 1 to as many as there are `names.witnesses`; name more of them, or leave it out",
-        example: "2",
+        example: "1",
         default: "left out (more than half)",
     },
     Key {
