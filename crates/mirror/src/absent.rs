@@ -11,7 +11,7 @@ use hubless_types::FileDigest;
 use tokio::time::Instant;
 
 /// How long a file that nobody had is not looked for again for a reader.
-const ABSENT_FOR: Duration = Duration::from_secs(15);
+const ABSENT_FOR: Duration = Duration::from_secs(5);
 /// Files that are remembered; with more, those remembered so far are forgotten together.
 const MAX_ABSENT: usize = 4096;
 

@@ -53,11 +53,15 @@ async fn nothing_is_written_through_a_link() -> TestResult {
     a.add(&swarm.folder("repo", &[("sub/a.txt", b"hello"), ("b.txt", b"b")])?).await?;
     let (out, outside) = (swarm.folder("out", &[("x", b"")])?, swarm.folder("outside", &[("b", b"mine")])?);
     std::os::unix::fs::symlink(&outside, out.join("sub"))?;
-    std::os::unix::fs::symlink(outside.join("b"), out.join("b.txt"))?;
     let error = b.pull_to(PullTo::Dir(out.clone()), a.id).await.expect_err("a link is in the way");
     assert_eq!(error.kind(), ErrorKind::BadInput);
     assert!(error.to_string().contains("is a symbolic link"), "{error}");
     std::fs::remove_file(out.join("sub"))?;
+    // The last part of a path too: it is somebody's own until it may be replaced, and then the link is, not its target.
+    let _ = std::fs::remove_file(out.join("b.txt"));
+    std::os::unix::fs::symlink(outside.join("b"), out.join("b.txt"))?;
+    let error = b.pull_to(PullTo::Dir(out.clone()), a.id).await.expect_err("a link is in the way");
+    assert!(error.to_string().contains("is another file"), "{error}");
     b.pull_over(&out, a.id).await?;
     assert_eq!(files_of(&outside)?, [("b".to_owned(), b"mine".to_vec())]);
     assert!(!out.join("b.txt").is_symlink());
