@@ -201,7 +201,9 @@ fn a_flood_for_one_key_displaces_nobody_who_was_there() {
         let addrs = vec![std::net::SocketAddr::from(([80, b, d, e], 4001))];
         DhtRow { provider: hubless_types::NodeId::from_bytes(id), addrs, expires: Timestamp(100), own: false }
     };
-    let honest: Vec<DhtRow> = (1..=20).map(|n| row(n, 50, false)).collect();
+    // Each in a subnet of its own, as people are.
+    let home = |n: u8| vec![std::net::SocketAddr::from(([90, n, 1, 1], 4001))];
+    let honest: Vec<DhtRow> = (1..=20).map(|n| DhtRow { addrs: home(n), ..row(n, 50, false) }).collect();
     honest.iter().for_each(|row| assert!(c.dht_add(b"key", row.clone()).unwrap().is_kept()));
     for n in 0..100_000_u32 {
         c.dht_add(b"key", DhtRow { expires: Timestamp(100 + u64::from(n)), ..far(n) }).unwrap();
