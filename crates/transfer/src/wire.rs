@@ -126,12 +126,13 @@ impl Question {
             return Err(WireError::Version(version));
         }
         let limit = match kind {
-            1 | 6 | 10 => 64,
+            1 | 6 => 64,
+            10 => 128,
             7 => 16,
             2 => 1024,
             3 | 4 => MAX_REQUEST_BYTES,
             5 | 8 => 64 * MAX_HOLDINGS_ASKED,
-            9 => 64 * MAX_DRAFTS_ASKED,
+            9 => 80 * MAX_DRAFTS_ASKED,
             _ => return Err(WireError::Kind(kind)),
         };
         let len = u32::from_le_bytes(len) as usize;
@@ -427,7 +428,7 @@ mod tests {
         };
         assert_eq!(head(1, 65), Err(WireError::TooLong { len: 65, limit: 64 }));
         assert!(matches!(head(3, u32::MAX), Err(WireError::TooLong { .. })));
-        assert_eq!(head(9, 1), Err(WireError::Kind(9)));
+        assert_eq!(head(11, 1), Err(WireError::Kind(11)));
         assert_eq!(Question::decode_head([0x21, 1, 0, 0, 0]), Err(WireError::Version(2)));
     }
 
@@ -445,7 +446,7 @@ mod tests {
         let beyond = DraftNews { have: (0..3).into(), ..news };
         assert_eq!(told(&beyond, 0), Err(WireError::Garbled));
         let backwards = pack(&(asked[0], 5_u64, 4_u64)).unwrap();
-        assert_eq!(Question::decode_body(8, &backwards), Err(WireError::TooMany));
+        assert_eq!(Question::decode_body(10, &backwards), Err(WireError::TooMany));
     }
 
     #[test]
