@@ -1,6 +1,6 @@
 //! The driver: owns the plan, tells it what happens, and does what it says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handle::{Job, State};
+use super::run::Run;
 use super::segments::{Ended, From, Segments, Step};
 use super::sources::{News, Sources};
 use super::trees::{GotTree, Trees};
-use super::{FetchConfig, FetchError, FetchProgress, Jobs};
+use super::{FetchConfig, FetchError, Jobs};
 use crate::sources::MAX_SOURCES;
 use crate::upstream::Remote;
 use hubless_plan::{Action, Dropped, Event, Failure, Plan, PlanConfig, ReaderId, Source, TICK};
@@ -34,34 +35,12 @@ const MAX_COUNTED: usize = 256;
 /// A fetch whose feeds all ended without naming anybody fails after this; a further caller may still join it.
 const HOPELESS_AFTER: Duration = Duration::from_millis(500);
 
-/// How much of the shown rate is what the last tick saw: an average over about two seconds.
-const RATE_FADE_TICKS: u64 = 20;
-
 /// Joins a fetch, or begins it.
 pub(super) struct Command {
     pub(super) job: Arc<Job>,
     pub(super) feed: BoxStream<'static, Provider>,
     /// Where the file is upstream.
     pub(super) remotes: Vec<Arc<Remote>>,
-}
-
-/// A fetch that runs.
-struct Run {
-    job: Arc<Job>,
-    providers: BTreeSet<NodeId>,
-    feeds: usize,
-    /// Ends the feeds.
-    end: CancellationToken,
-    began: Instant,
-    from: BTreeMap<Source, u64>,
-    /// The origins that have it, each once.
-    remotes: BTreeMap<Source, Arc<Remote>>,
-    readers: BTreeSet<u64>,
-    unused_since: Option<Instant>,
-    /// Whether the plan said that nobody has the rest.
-    starved: bool,
-    shown_done: u64,
-    rate: u64,
 }
 
 /// What a feed says: a provider, or that it ended.
@@ -557,42 +536,6 @@ impl Drop for Driver {
             let hash = job.want.hash;
             job.state.send_replace(State::Failed(FetchError::Stopped { hash }));
         }
-    }
-}
-
-impl Run {
-    fn new(job: Arc<Job>) -> Self {
-        let shown_done = job.progress.borrow().done;
-        Self {
-            job,
-            providers: BTreeSet::new(),
-            feeds: 0,
-            end: CancellationToken::new(),
-            began: Instant::now(),
-            from: BTreeMap::new(),
-            remotes: BTreeMap::new(),
-            readers: BTreeSet::new(),
-            unused_since: None,
-            starved: false,
-            shown_done,
-            rate: 0,
-        }
-    }
-
-    /// Publishes how far it is.
-    fn show(&mut self) {
-        let total = self.job.want.size;
-        let done = self.job.partial.have().bytes(total);
-        let seen = done.saturating_sub(self.shown_done) * 1000 / TICK.as_millis() as u64;
-        self.shown_done = done;
-        self.rate = (self.rate * (RATE_FADE_TICKS - 1) + seen) / RATE_FADE_TICKS;
-        let from = self.from.iter().map(|(source, bytes)| (*source, *bytes)).collect();
-        let progress = FetchProgress { done, total, from, rate: self.rate };
-        self.job.progress.send_if_modified(|shown| {
-            let changed = *shown != progress;
-            *shown = progress;
-            changed
-        });
     }
 }
 

@@ -11,6 +11,7 @@
 mod driver;
 mod error;
 mod handle;
+mod run;
 mod segments;
 mod sources;
 #[cfg(test)]
