@@ -3,6 +3,7 @@
 //! one for each goal.
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a program for a terminal"
