@@ -4,6 +4,7 @@
 //! connection does. It lives no longer than [`RECORD_TTL_SECS`], whatever its sender wishes.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use hubless_types::NodeId;
 use libp2p::PeerId;
@@ -21,6 +22,7 @@ impl Driver {
     pub(crate) fn on_ask(&mut self, peer: PeerId, message: Message<Ask, Answer>) {
         let Message::Request { request, channel, .. } = message else { return };
         let Some(node) = node_of(&peer) else { return };
+        self.book.asked(&peer, Instant::now());
         let answer = match request {
             Ask::Find { key, bits } => {
                 let closer = self.near(&Place::of_key(&key), bits, &peer);

@@ -13,8 +13,8 @@ use crate::addrs::{self, Sightings};
 const MAX_KNOWN: usize = 1_024;
 /// Most sightings of a kind kept of one peer, the latest first.
 const MAX_SIGHTINGS: usize = 4;
-/// A connection younger than this is not closed for lack of room: the walk that opened it may still need it.
-const MIN_AGE: Duration = Duration::from_secs(5);
+/// A connection younger than this is not closed for lack of room: whoever opened it may not have got to its question.
+const MIN_AGE: Duration = Duration::from_secs(2);
 
 /// Dials in a row after which a peer is given up.
 const MAX_FAILURES: u32 = 2;
@@ -37,7 +37,9 @@ struct Known {
     links: HashMap<ConnectionId, Option<SocketAddr>>,
     speaks: Speaks,
     seen: Sightings,
-    /// When it last connected or identified itself.
+    /// When it connected.
+    since: Instant,
+    /// When it last connected, identified itself, asked or answered.
     touched: Instant,
     /// Dials since then that did not reach it.
     failures: u32,
@@ -74,9 +76,13 @@ impl PeerBook {
             links: HashMap::new(),
             speaks: Speaks::Unknown,
             seen: Sightings::default(),
+            since: now,
             touched: now,
             failures: 0,
         });
+        if !known.is_connected() {
+            known.since = now;
+        }
         known.links.insert(link, remote);
         known.touched = now;
         known.failures = 0;
@@ -102,9 +108,16 @@ impl PeerBook {
     }
 
     /// A peer answered a question.
-    pub(crate) fn answered(&mut self, peer: &PeerId) {
+    pub(crate) fn answered(&mut self, peer: &PeerId, now: Instant) {
         if let Some(known) = self.peers.get_mut(peer) {
-            known.failures = 0;
+            (known.failures, known.touched) = (0, now);
+        }
+    }
+
+    /// A peer asked something.
+    pub(crate) fn asked(&mut self, peer: &PeerId, now: Instant) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.touched = now;
         }
     }
 
@@ -173,12 +186,12 @@ impl PeerBook {
     }
 
     /// Whom to disconnect so that at most `target` peers remain: those longest without news, never one of
-    /// `keep`, never one that connected just now.
+    /// `keep`, never one that connected just now, however busy it makes itself.
     pub(crate) fn surplus(&self, target: usize, keep: &HashSet<PeerId>, now: Instant) -> Vec<PeerId> {
         let connected: Vec<_> = self.peers.iter().filter(|(_, known)| known.is_connected()).collect();
         let over = connected.len().saturating_sub(target);
         let may_go = |(peer, known): &(&PeerId, &Known)| {
-            !keep.contains(*peer) && now.duration_since(known.touched) >= MIN_AGE
+            !keep.contains(*peer) && now.duration_since(known.since) >= MIN_AGE
         };
         let mut candidates: Vec<_> = connected.into_iter().filter(may_go).collect();
         candidates.sort_by_key(|(_, known)| known.touched);
@@ -257,6 +270,19 @@ mod tests {
         let gone = book.surplus(3, &keep, now + MIN_AGE + Duration::from_secs(2));
         assert_eq!(gone, [peers[1], peers[2]]);
         assert_eq!(book.surplus(0, &keep, now + MIN_AGE + Duration::from_secs(1)), [peers[1]]);
+    }
+
+    #[test]
+    fn who_answers_stays_longer_and_who_only_asks_has_no_claim() {
+        let (mut book, now) = (PeerBook::default(), Instant::now());
+        let peers: Vec<PeerId> = (0..3).map(|_| PeerId::random()).collect();
+        for (n, peer) in peers.iter().enumerate() {
+            book.connected(*peer, link(n), None, false, now);
+            book.asked(peer, now + Duration::from_millis(n as u64));
+        }
+        book.answered(&peers[0], now + MIN_AGE);
+        assert_eq!(book.surplus(2, &HashSet::new(), now + MIN_AGE), [peers[1]]);
+        assert_eq!(book.surplus(0, &HashSet::new(), now + MIN_AGE).len(), 3);
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub(crate) struct Driver {
     max_peers: usize,
     pub(crate) lookup_timeout: Duration,
     pub(crate) began: Instant,
+    /// When somebody answered a question last.
+    pub(crate) heard: Option<Instant>,
     expired: Instant,
     lookups: JoinSet<(PeerId, Vec<SocketAddr>)>,
     tells: mpsc::Receiver<TellOrder>,
@@ -159,10 +161,10 @@ impl Driver {
             published: Vec::new(),
             mode: DhtMode::Client,
             mode_told: false,
-            // Room is kept for the walks' own connections.
-            max_peers: (config.max_connections - config.max_connections / 4) as usize,
+            max_peers: net::kept_connections(config.max_connections),
             lookup_timeout: config.lookup_timeout,
             began: now,
+            heard: None,
             expired: now,
             lookups: JoinSet::new(),
             tells,
@@ -232,7 +234,7 @@ impl Driver {
         for id in self.walks.over(now) {
             self.close_find(id);
         }
-        let keep = self.boot_peers.clone();
+        let keep = self.boot_peers.iter().copied().chain(self.walks.being_asked()).collect();
         let silent = self.book.silent(now, SILENCE_LIMIT);
         for peer in silent.into_iter().chain(self.book.surplus(self.max_peers, &keep, now)) {
             self.disconnect(peer);

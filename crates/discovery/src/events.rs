@@ -189,7 +189,7 @@ impl Driver {
                 Message::Request { .. } => self.on_ask(peer, message),
                 Message::Response { .. } => self.on_answer(peer, message),
             },
-            request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
+            request_response::Event::OutboundFailure { request_id, error, .. } => {
                 let why = match error {
                     OutboundFailure::DialFailure => "it cannot be reached",
                     OutboundFailure::Timeout => "it did not answer in time",
@@ -197,10 +197,8 @@ impl Driver {
                     OutboundFailure::UnsupportedProtocols => "it does not speak of records",
                     OutboundFailure::Io(_) => "its answer could not be read",
                 };
-                if matches!(error, OutboundFailure::Timeout) {
-                    self.on_silence(peer);
-                }
-                self.on_no_answer(request_id, why);
+                let late = matches!(error, OutboundFailure::Timeout);
+                self.on_no_answer(request_id, why, late);
             }
             _ => {}
         }

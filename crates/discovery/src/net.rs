@@ -31,7 +31,7 @@ const WALK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long connecting may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer about records may take. Lookups give up earlier; a batch may wait for the other side's disk.
-const RECORDS_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const RECORDS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Questions about records at once on one connection, both ways.
 const MAX_QUESTIONS: usize = 32;
 /// Longest Kademlia message, in bytes: twice twenty peers of six addresses fit.
@@ -169,7 +169,14 @@ fn allowed(peers: Vec<PeerId>) -> allow_block_list::Behaviour<allow_block_list::
     list
 }
 
-/// A quarter of the connections is kept for those that this node opens itself.
+/// Connections that are kept while nothing needs them: half. A quarter is always left for nodes that come, else one whose
+/// connections were all taken would turn newcomers away for as long as those who took them stay; and a quarter for those
+/// that this node opens itself.
+pub(crate) fn kept_connections(max: u32) -> usize {
+    (max / 2) as usize
+}
+
+/// See [`kept_connections`].
 fn limits(max: u32) -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
         .with_max_pending_incoming(Some(MAX_PENDING))

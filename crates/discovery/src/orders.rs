@@ -10,8 +10,9 @@ use rand::seq::SliceRandom as _;
 
 use crate::addrs::{self, node_of, peer_of, to_multiaddr, to_socket};
 use crate::driver::Driver;
+use crate::net::RECORDS_TIMEOUT;
 use crate::place::{K, Place, estimate, expected_bits};
-use crate::seek::{Contact, Seek};
+use crate::seek::{Contact, GIVE_UP_AFTER, Seek};
 use crate::sweep::{Batch, Keepers, Step};
 use crate::walks::{FindOrder, JOIN_WAIT, News, Purpose, TellOrder, WalkId};
 use crate::wire::{Answer, Ask, MAX_CLOSER, Named};
@@ -126,7 +127,8 @@ impl Driver {
     /// Gets on with everything that is under way.
     pub(crate) fn advance_all(&mut self, now: Instant) {
         let late: Vec<PeerId> = self.walks.seeks().flat_map(|seek| seek.give_up(now)).collect();
-        late.into_iter().for_each(|peer| self.on_silence(peer));
+        let asked = now.checked_sub(GIVE_UP_AFTER);
+        late.into_iter().for_each(|peer| self.on_silence(peer, asked));
         for id in self.walks.running() {
             self.advance(id, now);
         }
@@ -232,9 +234,10 @@ impl Driver {
     /// Somebody answered.
     pub(crate) fn on_answer(&mut self, peer: PeerId, message: Message<Ask, Answer>) {
         let Message::Response { request_id, response } = message else { return };
-        self.book.answered(&peer);
-        let Some((purpose, _)) = self.walks.answered(&request_id) else { return };
         let now = Instant::now();
+        self.heard = Some(now);
+        self.book.answered(&peer, now);
+        let Some((purpose, _)) = self.walks.answered(&request_id) else { return };
         let id = match (purpose, response) {
             (Purpose::Walk(id), Answer::Found { providers, closer }) => {
                 let count = providers.len();
@@ -256,10 +259,14 @@ impl Driver {
         self.advance(id, now);
     }
 
-    /// A question was not answered.
-    pub(crate) fn on_no_answer(&mut self, request: OutboundRequestId, why: &'static str) {
+    /// A question was not answered; `late` if it might still be.
+    pub(crate) fn on_no_answer(&mut self, request: OutboundRequestId, why: &'static str, late: bool) {
         let Some((purpose, peer)) = self.walks.answered(&request) else { return };
         let now = Instant::now();
+        // A walk has given it up long before, which counted as a silence then.
+        if late && matches!(purpose, Purpose::Batch(_)) {
+            self.on_silence(peer, now.checked_sub(RECORDS_TIMEOUT));
+        }
         let id = self.missed(purpose, &peer, why, now);
         self.advance(id, now);
     }
@@ -282,8 +289,13 @@ impl Driver {
         }
     }
 
-    /// A node that leaves questions unanswered leaves the routing table, so that no walk waits for it again.
-    pub(crate) fn on_silence(&mut self, peer: PeerId) {
+    /// A node that leaves questions unanswered leaves the routing table, so that no walk waits for it again, but only
+    /// if somebody else has answered since it was asked: else the fault is on this side, and nobody would be left to
+    /// ask when it is mended.
+    fn on_silence(&mut self, peer: PeerId, asked: Option<Instant>) {
+        if self.heard < asked {
+            return;
+        }
         if self.book.unanswered(&peer) {
             self.kad().remove_peer(&peer);
             self.disconnect(peer);

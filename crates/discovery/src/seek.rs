@@ -225,13 +225,15 @@ impl Seek {
         !open && (self.asked >= MAX_ASKED || self.pick().is_none())
     }
 
-    /// What the walk has learned: a part of the key space, and the nodes in it that answered; where there are fewer
-    /// than [`K`] it is the whole key space.
+    /// What the walk has learned: a part of the key space, and nodes that answered, those in it and the next beyond where
+    /// it has fewer than [`K`]. What lies beyond is known near the target only, so it is no part of what was learned,
+    /// unless the whole network has fewer.
     pub(crate) fn learned(&self) -> (Region, Vec<Contact>) {
-        let region = Region::around(self.target, self.part());
+        let bits = if self.alive().nth(K - 1).is_some() { self.bits } else { 0 };
+        let asked = Region::around(self.target, self.part());
         let answered = self.candidates.values().filter(|c| matches!(c.fate, Fate::Answered { .. }));
-        let here = answered.filter(|c| region.has(&c.contact.place));
-        (region, here.map(|c| c.contact.clone()).collect())
+        let near = answered.filter(|c| asked.has(&c.contact.place));
+        (Region::around(self.target, bits), near.map(|c| c.contact.clone()).collect())
     }
 
     /// Everybody the walk knows of, the nearest first.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
+use rand::seq::SliceRandom as _;
 
 use super::*;
 use crate::place::{estimate, expected_bits};
@@ -44,7 +45,7 @@ impl Net {
         }
     }
 
-    /// What `of` has in its routing table: all near it, twenty of each half farther away.
+    /// What `of` has in its routing table: all near it, twenty of each half farther away, other ones than others have.
     fn table(&self, of: &Place) -> Vec<Contact> {
         let mut buckets: HashMap<u32, usize> = HashMap::new();
         let mut room = |place: &Place| {
@@ -53,9 +54,10 @@ impl Net {
             *bucket <= K
         };
         // Honest nodes were there first, and stay.
-        let honest = self.nodes.iter().filter(|(_, c)| !self.sybils.contains(&c.peer));
-        let late = self.nodes.iter().filter(|(_, c)| self.sybils.contains(&c.peer));
-        honest.chain(late).filter(|(p, _)| *p != of && room(p)).map(|(_, c)| c.clone()).collect()
+        let met = |c: &Contact| (of.lead() ^ c.place.lead()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut all: Vec<&Contact> = self.nodes.values().filter(|c| c.place != *of).collect();
+        all.sort_by_key(|c| (self.sybils.contains(&c.peer), met(c)));
+        all.into_iter().filter(|c| room(&c.place)).cloned().collect()
     }
 
     fn answer(&mut self, by: &Contact, target: &Place, bits: u32) -> Option<Vec<(Contact, bool)>> {
@@ -69,9 +71,10 @@ impl Net {
             self.table(&by.place)
         };
         known.sort_by_key(|c| target.distance(&c.place));
-        let (near, rest) = known.split_at(known.len().min(K));
-        let part = rest.iter().filter(|c| c.place.shared_bits(target) >= bits).take(K);
-        Some(near.iter().chain(part).map(|c| (c.clone(), false)).collect())
+        let mut rest = known.split_off(known.len().min(K));
+        rest.retain(|c| c.place.shared_bits(target) >= bits);
+        rest.shuffle(&mut rand::rng());
+        Some(known.into_iter().chain(rest.into_iter().take(K)).map(|c| (c, false)).collect())
     }
 
     fn walk(&mut self, from: &Place, target: Place) -> Seek {

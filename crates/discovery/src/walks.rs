@@ -255,6 +255,11 @@ impl Walks {
         self.asked.insert(request, (purpose, peer));
     }
 
+    /// Whom a question is under way to.
+    pub(crate) fn being_asked(&self) -> impl Iterator<Item = PeerId> {
+        self.asked.values().map(|(_, peer)| *peer)
+    }
+
     /// A question has been answered, or cannot be.
     pub(crate) fn answered(&mut self, request: &OutboundRequestId) -> Option<(Purpose, PeerId)> {
         self.asked.remove(request)

@@ -46,6 +46,21 @@ async fn two_are_enough_and_need_no_pause() -> TestResult {
     Ok(())
 }
 
+/// More nodes join by one node at the same moment than it takes connections from; all get in, since it lets go of those
+/// who have others by then.
+#[tokio::test]
+async fn a_full_bootstrap_node_lets_everybody_in() -> TestResult {
+    let mut small = config(0, &[]);
+    small.max_connections = 8;
+    let first = start(small).await?;
+    let mut nodes = Vec::new();
+    for n in 1..=8 {
+        nodes.push(start(config(n, &first.addresses())).await?);
+    }
+    eventually("everybody knows somebody", async || nodes.iter().all(|n| n.status().routing_table > 0)).await;
+    Ok(())
+}
+
 /// Found by the node that came first: what it holds was announced to nobody, but it is asked itself.
 #[tokio::test]
 async fn what_was_announced_to_nobody_is_found_by_whoever_joins() -> TestResult {

@@ -38,6 +38,11 @@ EXAMPLES = [
 ]
 ASKED = [
     Asked("1,000 leechers", "last", 1.2, "", "simulator: 1 seed, 1,000 leechers, 10 GB in 72 shards, equal uplinks: last finisher against the fluid bound"),
+    Asked("announce 100000 shards, 128 DHT nodes: walks", "value", 2, "", "announce 100,000 shards in a mesh of 128 DHT nodes: walks for each part of the key space"),
+    Asked("announce 100000 shards, 128 DHT nodes: shards", "value", 0, "", "announce 100,000 shards in a mesh of 128 DHT nodes: shards nobody was told of"),
+    Asked("announce 100000 shards, 128 DHT nodes, time", "value", 900, " s", "announce 100,000 shards in a mesh of 128 DHT nodes"),
+    Asked("find a provider, 128 DHT nodes, 30 % dead: p50", "value", 3, "", "find a provider, 128 DHT nodes, 30 % dead: p50 in round trips"),
+    Asked("find a provider, 128 DHT nodes, 30 % dead: p95", "value", 2, " s", "find a provider, 128 DHT nodes, 30 % dead: p95"),
 ]
 
 
