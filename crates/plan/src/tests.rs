@@ -265,12 +265,12 @@ fn who_follows_a_slow_one_does_not_starve() {
     plan.handle(secs(0), Event::HolderFound { holder, lan: false });
     for second in 1..30_u64 {
         let now = secs(second);
-        assert_eq!(plan.handle(now, Event::Tick), []);
         let groups = GroupSet::from(0..second * 8);
-        let asked = plan.handle(now, Event::HolderHas { holder, file: file_id(0), groups: groups.into() });
-        for action in asked {
-            let Action::Request { request, .. } = action else { panic!("{action:?}") };
-            plan.handle(now, Event::SegmentDone { request });
+        let mut todo = plan.handle(now, Event::Tick);
+        todo.extend(plan.handle(now, Event::HolderHas { holder, file: file_id(0), groups: groups.into() }));
+        while let Some(action) = todo.pop() {
+            let Action::Request { request, .. } = action else { panic!("at {second} s: {action:?}") };
+            todo.extend(plan.handle(now, Event::SegmentDone { request }));
         }
     }
 }
