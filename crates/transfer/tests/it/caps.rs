@@ -56,11 +56,11 @@ async fn bytes_keep_to_the_cap_of_either_node() -> Flat {
         for (what, valve) in [("up", out.up()), ("down", into.down())] {
             let part = valve.passed() as f64 / added.size as f64;
             assert!((1.0..1.02).contains(&part), "{what}: {} bytes of {}", valve.passed(), added.size);
-            // Once packets were looked at, they count too.
+            // Once packets were looked at, they count too, and so does what was sent twice.
             tokio::time::sleep(Duration::from_millis(1200)).await;
             let part = valve.used() as f64 / added.size as f64;
             assert!(
-                (1.02..1.2).contains(&part),
+                (1.02..1.4).contains(&part),
                 "{what}: {} bytes on the line of {}",
                 valve.used(),
                 added.size
