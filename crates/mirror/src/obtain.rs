@@ -385,15 +385,12 @@ impl Inner {
             self.note_fetched(link)?;
         }
         let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
-        let digest = link.digest;
-        blocking(move || {
-            inner.share_what_comes(hash, size)?;
-            inner.announce_part(&digest, size)
-        })
-        .await?;
+        blocking(move || inner.share_what_comes(hash, size)).await?;
         let want = Want { hash: link.hash, size: link.size };
         let feed = net.feed(keys_of(commit, entry));
-        Ok(net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?)
+        let handle = net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?;
+        self.announce_as_it_comes(link.digest, &handle);
+        Ok(handle)
     }
 
     /// Has the catalogue know what is fetched on a signer's word, as a claim: so the collector finds what a pin

@@ -95,7 +95,8 @@ async fn a_queue_that_falls_behind_says_so() -> TestResult {
     until("it has caught up", || a.mirror.status().is_ok_and(|s| s.announce.behind.is_none())).await
 }
 
-/// A node that is fetching a large file is named for a short time, and for long when it has all of it.
+/// A node that is fetching a large file is named for a short time, from when the first of it came over a line however
+/// thin, and for long when it has all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_announced_for_a_short_time() -> TestResult {
     let swarm = Swarm::new()?;
@@ -105,21 +106,31 @@ async fn a_part_is_announced_for_a_short_time() -> TestResult {
     let manifest = a.mirror.manifest(&Caller::anyone(), None, added.commit).await?;
     let digest = manifest.entry(&"w.bin".parse()?).map(|entry| entry.digest());
     let Some(FileDigest::Sha256(shard)) = digest else { anyhow::bail!("no shard") };
-    swarm.set_faults(&a, Faults { bytes_per_second: Some(MIB as u64), ..Faults::default() });
+    // At first so little comes that there is nothing to tell of when a part would be announced.
+    let rate = |rate| Faults { bytes_per_second: Some(rate), ..Faults::default() };
+    swarm.set_faults(&a, rate(4 * 1024));
     let from = [a.id];
     let pull = b.pull_from(&from);
     let part = async {
         let announced = || swarm.discovery.announced(&b.id, &DhtKey::Shard(shard));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        swarm.clock.advance(6);
+        let other = b.add(&swarm.folder("other", &[("s.txt", b"small")])?).await?;
+        let commit = DhtKey::Commit(other.commit);
+        until("the queue was looked at", || swarm.discovery.announced(&b.id, &commit).is_some()).await?;
+        until("nothing is due", || b.mirror.status().is_ok_and(|status| status.announce.due == 0)).await?;
+        assert_eq!(announced(), None);
+        swarm.set_faults(&a, rate(MIB as u64));
         let begun = Instant::now();
-        while announced().is_none() && begun.elapsed() < Duration::from_secs(10) {
+        while announced().is_none() && begun.elapsed() < Duration::from_secs(20) {
             swarm.clock.advance(6);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        announced()
+        anyhow::Ok(announced())
     };
     let (pulled, part) = tokio::join!(pull, part);
     pulled?;
-    assert_eq!(part, Some(Lifetime::Partial));
+    assert_eq!(part?, Some(Lifetime::Partial));
     until("the whole is announced", || {
         swarm.discovery.announced(&b.id, &DhtKey::Shard(shard)) == Some(Lifetime::Whole)
     })

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::fetch::FetchHandle;
 use crate::mirror::Inner;
 use crate::util::{blocking, locked};
 use crate::{AnnounceStatus, MirrorError};
@@ -41,7 +42,8 @@ const ALONE_LOOK_EVERY: Duration = Duration::from_millis(500);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// When a key is tried again after its announcement failed, in seconds.
 const RETRY_SECS: u64 = 30;
-/// How long after a fetch began it is announced that a part of the file is here, in seconds: many end before.
+/// How long after the first of a file is here it is announced that a part of it is, in seconds: many fetches end
+/// before.
 const PARTIAL_AFTER_SECS: u64 = 5;
 /// Longest wait for a withdrawal; it goes on behind, and the record expires by itself.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -396,8 +398,28 @@ impl Inner {
         self.announce_key(&queue_key::shard(shard), 0).map(drop)
     }
 
-    /// Others are told, for a short time, of a shard of which parts are coming in.
-    pub(crate) fn announce_part(&self, digest: &FileDigest, size: u64) -> Result<(), MirrorError> {
+    /// Others are told, for a short time, of a shard of which parts are coming in, once the first of it is here: a line
+    /// may be so thin that this takes a while, and what is due while there is nothing to tell leaves the queue.
+    pub(crate) fn announce_as_it_comes(self: &Arc<Self>, digest: FileDigest, fetch: &FetchHandle) {
+        let (inner, cancel, size, mut view) =
+            (Arc::clone(self), self.cancel.clone(), fetch.size(), fetch.view());
+        if size < SHARD_MIN_BYTES {
+            return;
+        }
+        self.tasks.spawn(async move {
+            let told = async {
+                if view.first_bytes().await {
+                    let announced = blocking(move || inner.announce_part(&digest, size)).await;
+                    if let Err(error) = announced {
+                        tracing::warn!(%error, "that a part of a file is here cannot be announced");
+                    }
+                }
+            };
+            cancel.run_until_cancelled(told).await.is_some()
+        });
+    }
+
+    fn announce_part(&self, digest: &FileDigest, size: u64) -> Result<(), MirrorError> {
         let Some(shard) = self.shard_for_others(digest, size)? else { return Ok(()) };
         if self.store.catalogue().due_of(&queue_key::shard(shard))?.is_some() {
             return Ok(());

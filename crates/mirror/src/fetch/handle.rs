@@ -251,6 +251,11 @@ impl FetchView {
         self.progress.borrow().clone()
     }
 
+    /// Waits until something of the file is here; `false` if the fetch ended without.
+    pub(crate) async fn first_bytes(&mut self) -> bool {
+        self.progress.wait_for(|progress| progress.done > 0).await.is_ok()
+    }
+
     /// Whether the file's whole tree is here and its origins are asked as well.
     pub(crate) fn has_tree(&self) -> bool {
         self.job.upgrade().is_some_and(|job| job.is_running() && *job.treed.borrow())
