@@ -14,6 +14,8 @@ pub mod matrix;
 mod node;
 mod wire;
 
+use std::path::PathBuf;
+
 pub use clients::Python;
 pub use files::{MIB, Tree, random_bytes, same_files};
 pub use home::{Home, Outcome, hubless_binary};
@@ -21,6 +23,12 @@ pub use http::{Answer, get, get_range, head};
 pub use line::Line;
 pub use node::{Node, RunOptions};
 pub use wire::{Wire, WireCount, WireOptions};
+
+/// The folder of this crate in the checkout whose tests run. Cargo says it as it starts a test: what a test was built with
+/// may be another checkout that shares its target folder.
+pub fn crate_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
 
 /// What a story returns.
 pub type StoryResult = anyhow::Result<()>;

@@ -117,8 +117,8 @@ async fn a_malformed_config_says_what_it_must_be() -> StoryResult {
 async fn the_shipped_configs_are_right() -> StoryResult {
     let home = Home::new()?;
     for name in ["home", "lab", "mirror"] {
-        let path = format!("{}/../configs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-        let answer = home.done_object(&["check-config", &path]).await?;
+        let config = hubless_tests::crate_folder().join(format!("../configs/{name}.toml"));
+        let answer = home.done_object(&["check-config", &config.display().to_string()]).await?;
         ensure!(answer["ok"] == true, "{answer}");
     }
     Ok(())

@@ -66,8 +66,8 @@ async fn every_client_does_what_it_can() -> StoryResult {
     hub.claim_xet(true);
     hub.set_budget(Some(Budget { left: 1_000_000, window: 300 }));
     let a = with_origin(&home_a, &hub).await?;
-    let make = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python/make.py");
-    Python::of(&a)?.file(make, &[&fixture.path().display().to_string()]).await?.ok()?;
+    let make = hubless_tests::crate_folder().join("clients/python/make.py").display().to_string();
+    Python::of(&a)?.file(&make, &[&fixture.path().display().to_string()]).await?.ok()?;
     push_all(&hub, &fixture).await?;
 
     let mut said = told("origin", &matrix::run_all(&cells, &a.http, fixture.path()).await?);

@@ -58,7 +58,7 @@ const OWNERS: &[(&str, &str)] = &[
 ];
 
 fn metadata() -> Result<Metadata> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest = hubless_tests::crate_folder().join("../Cargo.toml");
     Ok(MetadataCommand::new().manifest_path(manifest).no_deps().exec()?)
 }
 
@@ -150,7 +150,7 @@ fn every_crate_is_a_member() -> Result<()> {
 }
 
 fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = hubless_tests::crate_folder().join("..");
     root.canonicalize().unwrap_or(root)
 }
 

@@ -170,7 +170,7 @@ mod tests {
     /// The names of the rows are what is installed.
     #[test]
     fn the_table_names_the_versions_that_are_pinned() -> anyhow::Result<()> {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = crate::crate_folder().join("..");
         for (client, file, pin) in [
             ("huggingface_hub 2.4.0 with hf_xet", "scripts/requirements.txt", "huggingface_hub==2.4.0\n"),
             ("huggingface_hub 2.4.0", "scripts/clients/hub-2.4.txt", "huggingface_hub==2.4.0\n"),

@@ -136,7 +136,7 @@ fn clients() -> PathBuf {
 }
 
 fn command(program: Program, endpoint: &str, fixture: &Path, work: &Path) -> Result<Command> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    let sources = crate::crate_folder().join("clients");
     let clients = clients();
     let mut command = match program {
         Program::Python(name, script) => {

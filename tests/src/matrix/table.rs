@@ -24,7 +24,7 @@ pub fn render(cells: &[Cell]) -> String {
 }
 
 fn readme() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md")
+    crate::crate_folder().join("../README.md")
 }
 
 /// The table that README.md has now.
