@@ -250,7 +250,7 @@ impl Plan {
         rivals: u64,
     ) -> Option<Range<u64>> {
         let (start, end) = (piece * PIECE_GROUPS, (piece + 1) * PIECE_GROUPS);
-        let end = if rivals == 0 { start + MAX_STRETCH } else { end };
+        let end = if rivals == 0 { start + MAX_STRETCH } else { end.max(start + most - most % PIECE_GROUPS) };
         let stretch = |within: Range<u64>| {
             let first = first_in_both(open.file.todo(), &open.has.groups, within.clone(), 1)?;
             self.cut(id, open.hash, first.start..within.end, most, rarity)

@@ -9,9 +9,9 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::bits::Bits;
 use super::limits::{
-    BASE_OUTSTANDING, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
-    MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT,
-    STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
+    BASE_OUTSTANDING, CROWD_SPAN, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST,
+    MAX_SEGMENT, MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE,
+    SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -168,7 +168,7 @@ impl Holder {
     }
 
     /// How many groups one segment should have: about a second's worth over all of its requests but one. Where
-    /// others fetch the same it is half of that, and may be shorter: what is passed on sooner is of more use.
+    /// others fetch the same it is whole pieces, and far shorter.
     pub(super) fn segment(&self, crowd: bool) -> u64 {
         let Some(rate) = self.rate() else { return self.least_segment };
         let groups = rate * BASE_OUTSTANDING as u64 / self.limit().max(BASE_OUTSTANDING) as u64 / GROUP_BYTES;
@@ -176,7 +176,8 @@ impl Holder {
             return groups.clamp(SLOW_SEGMENT, MIN_SEGMENT);
         }
         if crowd {
-            return (groups / 2).clamp(PIECE_GROUPS, MAX_SEGMENT);
+            let groups = rate * CROWD_SPAN.as_millis() as u64 / 1000 / GROUP_BYTES;
+            return (groups - groups % PIECE_GROUPS).clamp(PIECE_GROUPS, MAX_SEGMENT);
         }
         let groups = groups.clamp(self.least_segment, MAX_SEGMENT);
         groups - groups % PIECE_GROUPS

@@ -30,7 +30,7 @@ pub(super) const FAST_RATE: u64 = 16 * MIB;
 /// trip, and a line of 1 Gbit/s at 100 ms needs ten of them.
 pub(super) const STREAM_PER_RTT: Duration = Duration::from_millis(10);
 
-/// Groups in a piece, the unit in which rarity is counted: 1 MiB.
+/// Groups in a piece, the unit in which rarity is counted: 512 KiB.
 pub(super) const PIECE_GROUPS: u64 = MIB / 2 / GROUP_BYTES;
 
 /// Shortest segment to a holder that is not slow, in groups.
@@ -41,6 +41,9 @@ pub(super) const ORIGIN_SEGMENT: u64 = 4 * MIB / GROUP_BYTES;
 
 /// Longest segment, in groups: 16 MiB.
 pub(super) const MAX_SEGMENT: u64 = 16 * MIB / GROUP_BYTES;
+
+/// A segment in a crowd is one piece, or as many as its holder sends in this time: what is passed on sooner is of more use.
+pub(super) const CROWD_SPAN: Duration = Duration::from_millis(64);
 
 /// Shortest segment to a slow holder, in groups: 64 KiB. What it holds up, another has to send again.
 pub(super) const SLOW_SEGMENT: u64 = 4;
