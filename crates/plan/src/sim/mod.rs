@@ -175,6 +175,11 @@ impl Sim {
         &self.nodes[node].out
     }
 
+    /// Requests that `node` is answering, and those that wait there for their turn.
+    pub fn load(&self, node: usize) -> (usize, usize) {
+        (self.nodes[node].sending.len(), self.nodes[node].waiting.len())
+    }
+
     /// What `node` has of `file`.
     pub fn has(&self, node: usize, file: usize) -> &GroupSet {
         &self.nodes[node].held[file]
@@ -206,8 +211,7 @@ impl Sim {
             self.nodes.iter_mut().for_each(|node| node.inbox.push(Event::Tick));
         }
         self.hear();
-        self.admit();
-        self.share();
+        self.serve();
         self.now += self.world.step;
         self.flow();
         self.hear();
