@@ -188,15 +188,7 @@ impl Plan {
     /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
     /// it gave to nobody.
     fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
-        let holder = self.holders.get(id)?;
-        let near = self.lan_alone && !holder.lan;
-        let mut open: Vec<Open<'_>> = Vec::new();
-        for (hash, has) in &holder.has {
-            let Some(file) = self.files.get(hash) else { continue };
-            if !has.pieces.is_empty() && !file.todo().is_empty() {
-                open.push(Open { hash, file, has, near, fresh: true });
-            }
-        }
+        let mut open = self.open(id);
         // What any peer has is left to the peers.
         let levels = open.iter().map(|open| open.file.levels().len()).max()?;
         let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
@@ -207,6 +199,27 @@ impl Plan {
             open.iter_mut().for_each(|open| open.fresh = false);
             self.seek(&open, &seeks)
         })
+    }
+
+    /// The files of which `id` has something and something is to do.
+    fn open(&self, id: &Source) -> Vec<Open<'_>> {
+        let Some(holder) = self.holders.get(id) else { return Vec::new() };
+        let near = self.lan_alone && !holder.lan;
+        let mut open: Vec<Open<'_>> = Vec::new();
+        for (hash, has) in &holder.has {
+            let Some(file) = self.files.get(hash) else { continue };
+            if !has.pieces.is_empty() && !file.todo().is_empty() {
+                open.push(Open { hash, file, has, near, fresh: true });
+            }
+        }
+        open
+    }
+
+    /// Whether `id` has anything to do that it gave to nobody.
+    pub(super) fn has_fresh(&self, id: &Source) -> bool {
+        let open = self.open(id);
+        let levels = open.iter().map(|open| open.file.levels().len()).max().unwrap_or(0);
+        (0..levels).any(|rarity| open.iter().any(|open| open.count(rarity) > 0))
     }
 
     fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {

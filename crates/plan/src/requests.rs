@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) file: BlobHash,
     pub(super) groups: Range<u64>,
     pub(super) sent: Duration,
+    /// Whether anything of it came.
+    pub(super) begun: bool,
     /// File bytes verified so far.
     pub(super) bytes: u64,
     /// File bytes in all.
@@ -52,14 +54,23 @@ impl Plan {
         file.take_from_todo(groups.clone());
         file.requests.push(request);
         holder.sent(self.now, total);
-        let sent =
-            Request { holder: id, file: hash, groups: groups.clone(), sent: self.now, bytes: 0, total };
+        let sent = Request {
+            holder: id,
+            file: hash,
+            groups: groups.clone(),
+            sent: self.now,
+            begun: false,
+            bytes: 0,
+            total,
+        };
         self.requests.insert(request, sent);
         self.actions.push(Action::Request { request, holder: id, file: hash, groups });
     }
 
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
-        let Some(holder) = self.requests.get(&id).map(|request| request.holder) else { return };
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.begun = true;
+        let holder = request.holder;
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.answered(after);
         }
@@ -98,7 +109,7 @@ impl Plan {
         }
         let come = request.after(request.bytes)..request.after(bytes);
         let more = bytes - request.bytes;
-        request.bytes = bytes;
+        (request.bytes, request.begun) = (bytes, true);
         let (holder, file) = (request.holder, request.file);
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.received(self.now, more);
@@ -166,6 +177,27 @@ impl Plan {
         if let Some(request) = self.end(id) {
             self.actions.push(Action::Cancel { request: id });
             self.give_back(&request.file, request.rest());
+        }
+    }
+
+    /// Takes back what waits at a source that gave the same to others meanwhile, where it has something else that it
+    /// gave to nobody: they will have it to give.
+    pub(super) fn take_back_given(&mut self, id: &Source, hash: &BlobHash) {
+        let Some(gave) = self.holders.get(id).and_then(|holder| holder.has.get(hash)).map(|has| &has.gave)
+        else {
+            return;
+        };
+        let given = |request: &&Request| {
+            request.holder == *id && !request.begun && gave.overlaps(request.groups.clone())
+        };
+        let waits = self.files.get(hash).into_iter().flat_map(|file| &file.requests).copied();
+        let waits: Vec<RequestId> =
+            waits.filter(|id| self.requests.get(id).is_some_and(|request| given(&request))).collect();
+        for request in waits {
+            if !self.has_fresh(id) {
+                break;
+            }
+            self.cancel(request);
         }
     }
 
