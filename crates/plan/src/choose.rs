@@ -28,9 +28,10 @@ impl Plan {
         if !all {
             order.retain(|id| some.contains(id));
         }
+        let rivals = self.rivals();
         // One request each in turn, so that a file with little left is spread over many.
         loop {
-            let given = order.iter().filter(|id| self.give_next(id)).count();
+            let given = order.iter().filter(|id| self.give_next(id, rivals)).count();
             if given == 0 {
                 break;
             }
@@ -120,13 +121,13 @@ impl Plan {
     }
 
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
-    fn give_next(&mut self, id: &Source) -> bool {
+    fn give_next(&mut self, id: &Source, rivals: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
         if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
             return false;
         }
         // Who gives to others as well has others that ask.
-        let rivals = if id.is_origin() { 0 } else { self.rivals().max(holder.gives_others.into()) };
+        let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
         let most = holder.segment(rivals > 0).min(self.most_capped());
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
@@ -219,21 +220,21 @@ impl Plan {
     pub(super) fn has_fresh(&self, id: &Source) -> bool {
         let open = self.open(id);
         let levels = open.iter().map(|open| open.file.levels().len()).max().unwrap_or(0);
-        (0..levels).any(|rarity| open.iter().any(|open| open.count(rarity) > 0))
+        (0..levels).any(|rarity| open.iter().any(|open| open.words(rarity).next().is_some()))
     }
 
     fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
         let holder = self.holders.get(seeks.id)?;
         for rarity in 0..seeks.levels {
-            let total: u64 = open.iter().map(|open| open.count(rarity)).sum();
+            let level = Level::of(open, rarity);
             let mut short = None;
             // All of them are tried: what a holder has of a piece need not be what is to do of it.
-            for i in 0..total {
-                let Some((open, piece)) = nth(open, rarity, (seeks.draw % total + i) % total) else {
-                    continue;
+            for (open, piece) in level.from(seeks.draw) {
+                let part = if open.has.whole {
+                    fair_part(level.total * PIECE_GROUPS, seeks.rivals)
+                } else {
+                    u64::MAX
                 };
-                let part =
-                    if open.has.whole { fair_part(total * PIECE_GROUPS, seeks.rivals) } else { u64::MAX };
                 let most = seeks.most.min(part);
                 let Some(groups) = self.segment_at(seeks.id, open, piece, most, rarity, seeks.rivals) else {
                     continue;
@@ -370,27 +371,51 @@ impl Open<'_> {
         if self.fresh { wanted & !self.has.given.word(i) } else { wanted }
     }
 
-    fn count(&self, rarity: usize) -> u64 {
-        match self.file.levels().get(rarity) {
-            Some(level) if !level.is_empty() => {
-                (0..level.words()).map(|i| u64::from(self.word(rarity, i).count_ones())).sum()
-            }
-            _ => 0,
-        }
+    /// Those 64 pieces each of that rarity that are any.
+    fn words(&self, rarity: usize) -> impl Iterator<Item = (u64, u64)> {
+        let words = self.file.levels().get(rarity).filter(|level| !level.is_empty());
+        let words = words.map_or(0, |level| level.words());
+        (0..words).map(move |i| (i as u64, self.word(rarity, i))).filter(|(_, word)| *word != 0)
     }
 }
 
-/// The `n`th piece of that rarity, counted over all files.
-fn nth<'a, 'b>(open: &'b [Open<'a>], rarity: usize, mut n: u64) -> Option<(&'b Open<'a>, u64)> {
-    for file in open {
-        for i in 0..file.file.levels().get(rarity).map_or(0, |level| level.words()) {
-            let word = file.word(rarity, i);
-            let here = u64::from(word.count_ones());
-            if n < here {
-                return ones(word).nth(n as usize).map(|bit| (file, i as u64 * 64 + bit));
-            }
-            n -= here;
-        }
+/// The pieces of one rarity over all files that a holder has something of.
+struct Level<'a, 'b> {
+    words: Vec<(&'b Open<'a>, u64, u64)>,
+    total: u64,
+}
+
+impl<'a, 'b> Level<'a, 'b> {
+    fn of(open: &'b [Open<'a>], rarity: usize) -> Self {
+        let words = open.iter().flat_map(|file| file.words(rarity).map(move |(i, word)| (file, i, word)));
+        let words: Vec<_> = words.collect();
+        let total = words.iter().map(|(_, _, word)| u64::from(word.count_ones())).sum();
+        Self { words, total }
     }
-    None
+
+    /// All of them: the `draw`th, counted round and round, those after it, and those before it.
+    fn from(&self, draw: u64) -> impl Iterator<Item = (&'b Open<'a>, u64)> {
+        let mut n = draw.checked_rem(self.total).unwrap_or(0);
+        let count = |word: u64| u64::from(word.count_ones());
+        let at = self.words.iter().position(|(_, _, word)| {
+            let here = n < count(*word);
+            n -= if here { 0 } else { count(*word) };
+            here
+        });
+        // The word that it is in comes twice: first without what is before it, at last with that alone.
+        let at = at.unwrap_or(0);
+        let first = self.words.get(at).and_then(|(_, _, word)| ones(*word).nth(n as usize)).unwrap_or(0);
+        let before = (1 << first) - 1;
+        (0..self.words.len() + usize::from(before > 0)).flat_map(move |i| {
+            let (file, place, word) = self.words[(at + i) % self.words.len()];
+            let mask = if i == 0 {
+                !before
+            } else if i < self.words.len() {
+                u64::MAX
+            } else {
+                before
+            };
+            ones(word & mask).map(move |bit| (file, place * 64 + bit))
+        })
+    }
 }
