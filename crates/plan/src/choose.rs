@@ -195,9 +195,14 @@ impl Plan {
         let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
         let seeks = Seeks { id, most, draw, rivals, levels };
         let gave = open.iter().any(|open| !open.has.gave.is_empty());
-        let fresh = if gave { self.seek(&open, &seeks) } else { None };
-        fresh.or_else(|| {
-            open.iter_mut().for_each(|open| open.fresh = false);
+        let ranks: &[Of] = match (gave, rivals > 0) {
+            (true, true) => &[Of::Fresh, Of::Full, Of::Any],
+            (true, false) => &[Of::Fresh, Of::Any],
+            (false, true) => &[Of::Full, Of::Any],
+            (false, false) => &[Of::Any],
+        };
+        ranks.iter().find_map(|of| {
+            open.iter_mut().for_each(|open| open.of = *of);
             self.seek(&open, &seeks)
         })
     }
@@ -210,7 +215,7 @@ impl Plan {
         for (hash, has) in &holder.has {
             let Some(file) = self.files.get(hash) else { continue };
             if !has.pieces.is_empty() && !file.todo().is_empty() {
-                open.push(Open { hash, file, has, near, fresh: true });
+                open.push(Open { hash, file, has, near, of: Of::Fresh });
             }
         }
         open
@@ -274,7 +279,7 @@ impl Plan {
             let aligned = start / ORIGIN_SEGMENT * ORIGIN_SEGMENT;
             return stretch(aligned..aligned + MAX_STRETCH).or_else(|| stretch(start..end));
         }
-        if !open.fresh {
+        if open.of != Of::Fresh {
             return stretch(start..end);
         }
         open.has.gave.missing(start..end).runs().iter().find_map(|run| stretch(run.clone()))
@@ -351,6 +356,16 @@ fn fair_part(total: u64, rivals: u64) -> u64 {
     if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
 }
 
+/// Which of its pieces count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Those of which it gave something to nobody.
+    Fresh,
+    /// Those that it has wholly.
+    Full,
+    Any,
+}
+
 /// A file of which a holder has something and something is to do.
 struct Open<'a> {
     hash: &'a BlobHash,
@@ -358,8 +373,7 @@ struct Open<'a> {
     has: &'a Has,
     /// Whether the holder leaves to the local network what that has.
     near: bool,
-    /// Whether only what the holder gave to nobody counts.
-    fresh: bool,
+    of: Of,
 }
 
 impl Open<'_> {
@@ -368,7 +382,11 @@ impl Open<'_> {
         let wanted =
             self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
         let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
-        if self.fresh { wanted & !self.has.given.word(i) } else { wanted }
+        match self.of {
+            Of::Fresh => wanted & !self.has.given.word(i),
+            Of::Full => wanted & self.has.full.word(i),
+            Of::Any => wanted,
+        }
     }
 
     /// Those 64 pieces each of that rarity that are any.
