@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hubless_types::{BlobHash, GROUP_BYTES};
 
-use super::bits::ones;
+use super::bits::{Bits, ones};
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
@@ -189,48 +189,38 @@ impl Plan {
     /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
     /// it gave to nobody.
     fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
-        let mut open = self.open(id);
-        // What any peer has is left to the peers.
-        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
-        let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
-        let seeks = Seeks { id, most, draw, rivals, levels };
-        let gave = open.iter().any(|open| !open.has.gave.is_empty());
-        let ranks: &[Of] = match (gave, rivals > 0) {
-            (true, true) => &[Of::Fresh, Of::Full, Of::Any],
-            (true, false) => &[Of::Fresh, Of::Any],
-            (false, true) => &[Of::Full, Of::Any],
-            (false, false) => &[Of::Any],
-        };
-        ranks.iter().find_map(|of| {
-            open.iter_mut().for_each(|open| open.of = *of);
-            self.seek(&open, &seeks)
-        })
+        let seeks = Seeks { id, most, draw, rivals };
+        let ranks = if rivals > 0 { &[Of::Fresh, Of::Full, Of::Any][..] } else { &[Of::Fresh, Of::Any] };
+        ranks.iter().find_map(|of| self.seek(&self.open(id, *of), &seeks))
     }
 
-    /// The files of which `id` has something and something is to do.
-    fn open(&self, id: &Source) -> Vec<Open<'_>> {
+    /// The files of which `id` has pieces that count and something is to do.
+    fn open(&self, id: &Source, of: Of) -> Vec<Open<'_>> {
         let Some(holder) = self.holders.get(id) else { return Vec::new() };
-        let near = self.lan_alone && !holder.lan;
-        let mut open: Vec<Open<'_>> = Vec::new();
-        for (hash, has) in &holder.has {
-            let Some(file) = self.files.get(hash) else { continue };
-            if !has.pieces.is_empty() && !file.todo().is_empty() {
-                open.push(Open { hash, file, has, near, of: Of::Fresh });
-            }
+        if of == Of::Fresh && holder.has.values().all(|has| has.gave.is_empty()) {
+            return Vec::new();
         }
-        open
+        let near = self.lan_alone && !holder.lan;
+        let open = holder.has.iter().filter_map(|(hash, has)| {
+            let open = Open { hash, file: self.files.get(hash)?, has, near, of };
+            let any = open.words(open.file.open()).next().is_some();
+            any.then_some(open)
+        });
+        open.collect()
     }
 
     /// Whether `id` has anything to do that it gave to nobody.
     pub(super) fn has_fresh(&self, id: &Source) -> bool {
-        let open = self.open(id);
-        let levels = open.iter().map(|open| open.file.levels().len()).max().unwrap_or(0);
-        (0..levels).any(|rarity| open.iter().any(|open| open.words(rarity).next().is_some()))
+        !self.open(id, Of::Fresh).is_empty()
     }
 
     fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
         let holder = self.holders.get(seeks.id)?;
-        for rarity in 0..seeks.levels {
+        let used = open.iter().fold(0, |used, open| used | open.file.rarities());
+        // What any peer has is left to the peers.
+        let used = if self.peers_alone && seeks.id.is_origin() { used & 1 } else { used };
+        let rarities = (0..u128::BITS as usize).filter(|rarity| used >> rarity & 1 == 1);
+        for rarity in rarities {
             let level = Level::of(open, rarity);
             let mut short = None;
             // All of them are tried: what a holder has of a piece need not be what is to do of it.
@@ -340,7 +330,6 @@ struct Seeks<'a> {
     most: u64,
     draw: u64,
     rivals: u64,
-    levels: usize,
 }
 
 /// What was found.
@@ -377,23 +366,19 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    /// 64 pieces of that rarity that the holder has.
-    fn word(&self, rarity: usize, i: usize) -> u64 {
-        let wanted =
-            self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
-        let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
-        match self.of {
-            Of::Fresh => wanted & !self.has.given.word(i),
-            Of::Full => wanted & self.has.full.word(i),
-            Of::Any => wanted,
-        }
-    }
-
-    /// Those 64 pieces each of that rarity that are any.
-    fn words(&self, rarity: usize) -> impl Iterator<Item = (u64, u64)> {
-        let words = self.file.levels().get(rarity).filter(|level| !level.is_empty());
-        let words = words.map_or(0, |level| level.words());
-        (0..words).map(move |i| (i as u64, self.word(rarity, i))).filter(|(_, word)| *word != 0)
+    /// Those of `pieces` that the holder has and that count, by 64 where there are any.
+    fn words<'b>(&'b self, pieces: &'b Bits) -> impl Iterator<Item = (u64, u64)> + 'b {
+        let words = if pieces.is_empty() { 0 } else { pieces.words() };
+        let word = |i| {
+            let wanted = pieces.word(i) & self.has.pieces.word(i);
+            let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
+            match self.of {
+                Of::Fresh => wanted & !self.has.given.word(i),
+                Of::Full => wanted & self.has.full.word(i),
+                Of::Any => wanted,
+            }
+        };
+        (0..words).map(move |i| (i as u64, word(i))).filter(|(_, word)| *word != 0)
     }
 }
 
@@ -405,8 +390,11 @@ struct Level<'a, 'b> {
 
 impl<'a, 'b> Level<'a, 'b> {
     fn of(open: &'b [Open<'a>], rarity: usize) -> Self {
-        let words = open.iter().flat_map(|file| file.words(rarity).map(move |(i, word)| (file, i, word)));
-        let words: Vec<_> = words.collect();
+        let mut words = Vec::new();
+        for file in open {
+            let level = file.file.level(rarity).into_iter();
+            words.extend(level.flat_map(|level| file.words(level)).map(|(i, word)| (file, i, word)));
+        }
         let total = words.iter().map(|(_, _, word)| u64::from(word.count_ones())).sum();
         Self { words, total }
     }
