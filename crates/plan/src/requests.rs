@@ -213,9 +213,16 @@ impl Plan {
         for request in file.requests.iter().filter_map(|id| self.requests.get(id)) {
             back.remove(request.rest());
         }
-        if !back.is_empty() {
-            file.put_into_todo(&back);
-            self.changed();
+        if back.is_empty() {
+            return;
+        }
+        file.put_into_todo(&back);
+        for (id, holder) in &mut self.holders {
+            let has = holder.has.get(hash);
+            if has.is_some_and(|has| back.runs().iter().any(|run| has.groups.overlaps(run.clone()))) {
+                holder.idle_at = None;
+                self.wake.some.insert(*id);
+            }
         }
     }
 
