@@ -81,6 +81,11 @@ impl Bits {
         }
     }
 
+    /// Whether any is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(mine, theirs)| mine & theirs != 0)
+    }
+
     /// The 64 pieces from `64 * i` on; 0 beyond the last that was ever set.
     pub(super) fn word(&self, i: usize) -> u64 {
         self.words.get(i).copied().unwrap_or(0)

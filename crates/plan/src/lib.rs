@@ -298,7 +298,7 @@ impl Plan {
         let was_part = entry.is_part();
         entry.whole = groups.contains(0..file.groups());
         entry.full = Bits::covered_by(&groups, file.groups());
-        news = news || groups.len() > entry.groups.len();
+        news = (news || groups.len() > entry.groups.len()) && pieces.meets(file.open());
         (entry.pieces, entry.groups) = (pieces, groups);
         holder.fetching = holder.fetching + usize::from(entry.is_part()) - usize::from(was_part);
         if news {
