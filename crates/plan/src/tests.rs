@@ -65,15 +65,15 @@ fn a_crowd_that_knows_the_seed_alone_finds_itself_by_it() {
     assert!(time < 1.15 && copies < 1.1, "{time} {copies}");
 }
 
-/// Fifty leechers, each told of eight others, at the network's own intervals.
+/// Fifty leechers, each told of eight others.
 #[test]
 fn a_crowd_of_fifty_ends_near_the_fluid_bound() {
-    let sizes = [250_000_000 / 72; 72];
+    let sizes = [32 * MIB; 8];
     let peer = || Spec { delay: Duration::from_millis(20), ..Spec::new(100 * MBIT, 400 * MBIT) };
     let specs = std::iter::once(peer().seed(&sizes)).chain((0..50).map(|_| peer().leech()));
     let links = Links::Some { told: 8, most: 50 };
-    let step = Duration::from_millis(50);
-    let world = World { links, step, ..World::new(0, &sizes, specs.collect()) };
+    let (step, push) = (Duration::from_millis(50), Duration::from_millis(100));
+    let world = World { links, step, push, ..World::new(0, &sizes, specs.collect()) };
     let (bound, total) = (world.fluid_bound(), world.total() as f64);
     let mut sim = Sim::new(world);
     sim.run(bound * 2);
