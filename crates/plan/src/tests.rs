@@ -68,11 +68,11 @@ fn a_crowd_that_knows_the_seed_alone_finds_itself_by_it() {
 /// Fifty leechers, each told of eight others.
 #[test]
 fn a_crowd_of_fifty_ends_near_the_fluid_bound() {
-    let sizes = [32 * MIB; 8];
+    let sizes = [24 * MIB; 8];
     let peer = || Spec { delay: Duration::from_millis(20), ..Spec::new(100 * MBIT, 400 * MBIT) };
     let specs = std::iter::once(peer().seed(&sizes)).chain((0..50).map(|_| peer().leech()));
     let links = Links::Some { told: 8, most: 50 };
-    let (step, push) = (Duration::from_millis(50), Duration::from_millis(100));
+    let (step, push) = (Duration::from_millis(50), Duration::from_millis(200));
     let world = World { links, step, push, ..World::new(0, &sizes, specs.collect()) };
     let (bound, total) = (world.fluid_bound(), world.total() as f64);
     let mut sim = Sim::new(world);
@@ -80,7 +80,7 @@ fn a_crowd_of_fifty_ends_near_the_fluid_bound() {
     let last = (1..51).map(|i| sim.outcome(i).finished.expect("it ends")).max().unwrap_or_default();
     let (time, copies) = (last.as_secs_f64() / bound.as_secs_f64(), sim.outcome(0).sent as f64 / total);
     println!("crowd of 50: {time:.3} of the fluid bound, {copies:.3} copies sent by the seed");
-    assert!(time < 1.2 && copies < 1.15, "{time} {copies}");
+    assert!(time < 1.2 && copies < 1.2, "{time} {copies}");
 }
 
 /// One is killed and one stopped half way.

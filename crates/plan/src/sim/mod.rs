@@ -175,11 +175,6 @@ impl Sim {
         &self.nodes[node].out
     }
 
-    /// Requests that `node` is answering, and those that wait there for their turn.
-    pub fn load(&self, node: usize) -> (usize, usize) {
-        (self.nodes[node].sending.len(), self.nodes[node].waiting.len())
-    }
-
     /// What `node` has of `file`.
     pub fn has(&self, node: usize, file: usize) -> &GroupSet {
         &self.nodes[node].held[file]
