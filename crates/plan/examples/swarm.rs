@@ -20,9 +20,9 @@ const CASES: &[Case] = &[
     ("crowd of 8, only the seed known", |seed| World { links: Links::Seed, ..crowd(seed, &[256 * MIB]) }),
     ("crowd of 8, one killed and one stopped", |seed| leavers(crowd(seed, &[256 * MIB]))),
     ("crowd of 8, one killed and one silent", |seed| silent(crowd(seed, &[256 * MIB]))),
-    ("50 leechers, 1 GB in 72 shards", |seed| swarm(seed, 50, 1_000_000_000, 400)),
-    ("200 leechers, 2 GB in 72 shards", |seed| swarm(seed, 200, 2_000_000_000, 400)),
-    ("1,000 leechers, 10 GB in 72 shards", |seed| swarm(seed, 1000, 10_000_000_000, 1000)),
+    ("50 leechers, 1 GB in 72 shards", |seed| swarm(seed, 50, 1_000_000_000, 400, 200)),
+    ("200 leechers, 2 GB in 72 shards", |seed| swarm(seed, 200, 2_000_000_000, 400, 500)),
+    ("1,000 leechers, 10 GB in 72 shards", |seed| swarm(seed, 1000, 10_000_000_000, 1000, 1000)),
 ];
 
 fn crowd(seed: u64, sizes: &[u64]) -> World {
@@ -45,16 +45,17 @@ fn silent(mut world: World) -> World {
     world
 }
 
-/// One seed and equal leechers, each told of a few others and with at most 50 neighbours.
-fn swarm(seed: u64, leechers: usize, total: u64, mbit: u64) -> World {
+/// One seed and equal leechers, each told of a few others and with at most 50 neighbours. What they have they push
+/// every `push` milliseconds: on the network it is 100, but pushes are most of what a large swarm costs here.
+fn swarm(seed: u64, leechers: usize, total: u64, mbit: u64, push: u64) -> World {
     let sizes = vec![total / 72; 72];
     let peer = || Spec { delay: Duration::from_millis(20), ..Spec::new(mbit * MBIT, 4 * mbit * MBIT) };
     let specs = std::iter::once(peer().seed(&sizes)).chain((0..leechers).map(|_| peer().leech()));
     World {
         links: Links::Some { told: 8, most: 50 },
         step: Duration::from_millis(50),
-        push: Duration::from_millis(1000),
-        tick: Duration::from_millis(500),
+        push: Duration::from_millis(push),
+        tick: Duration::from_millis(push.min(500)),
         ..World::new(seed, &sizes, specs.collect())
     }
 }

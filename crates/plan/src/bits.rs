@@ -8,10 +8,16 @@ use hubless_types::GroupSet;
 
 use super::limits::PIECE_GROUPS;
 
+/// Words that lie in the set itself: enough for a file of 128 MiB. A crowd is thousands of small sets, and most of what
+/// a choice costs is to fetch them from memory.
+const NEAR: usize = 4;
+
 /// A set of pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bits {
-    words: Vec<u64>,
+    near: [u64; NEAR],
+    far: Vec<u64>,
+    words: usize,
     count: usize,
 }
 
@@ -20,7 +26,7 @@ impl Bits {
     pub(super) fn touched_by(groups: &GroupSet) -> Self {
         let mut bits = Self::default();
         let pieces = groups.runs().last().map_or(0, |run| run.end.div_ceil(PIECE_GROUPS));
-        bits.words.reserve_exact(pieces.div_ceil(64) as usize);
+        bits.far.reserve_exact((pieces.div_ceil(64) as usize).saturating_sub(NEAR));
         for run in groups.runs() {
             bits.set_run(run.start / PIECE_GROUPS..run.end.div_ceil(PIECE_GROUPS));
         }
@@ -42,11 +48,8 @@ impl Bits {
         while at < run.end {
             let (word, end) = ((at / 64) as usize, run.end.min((at / 64 + 1) * 64));
             let mask = (u64::MAX >> (64 - (end - at))) << (at % 64);
-            if self.words.len() <= word {
-                self.words.resize(word + 1, 0);
-            }
-            self.count += (mask & !self.words[word]).count_ones() as usize;
-            self.words[word] |= mask;
+            self.count += (mask & !self.word(word)).count_ones() as usize;
+            *self.word_mut(word) |= mask;
             at = end;
         }
     }
@@ -69,11 +72,7 @@ impl Bits {
         if self.has(piece) == to {
             return;
         }
-        let word = (piece / 64) as usize;
-        if self.words.len() <= word {
-            self.words.resize(word + 1, 0);
-        }
-        self.words[word] ^= 1 << (piece % 64);
+        *self.word_mut((piece / 64) as usize) ^= 1 << (piece % 64);
         if to {
             self.count += 1;
         } else {
@@ -81,14 +80,30 @@ impl Bits {
         }
     }
 
+    /// Whether any is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        (0..self.words.min(other.words)).any(|i| self.word(i) & other.word(i) != 0)
+    }
+
     /// The 64 pieces from `64 * i` on; 0 beyond the last that was ever set.
     pub(super) fn word(&self, i: usize) -> u64 {
-        self.words.get(i).copied().unwrap_or(0)
+        self.near.get(i).or_else(|| self.far.get(i - NEAR)).copied().unwrap_or(0)
+    }
+
+    fn word_mut(&mut self, i: usize) -> &mut u64 {
+        self.words = self.words.max(i + 1);
+        if i < NEAR {
+            return &mut self.near[i];
+        }
+        if self.far.len() <= i - NEAR {
+            self.far.resize(i - NEAR + 1, 0);
+        }
+        &mut self.far[i - NEAR]
     }
 
     /// How many words hold anything.
     pub(super) const fn words(&self) -> usize {
-        self.words.len()
+        self.words
     }
 
     /// What is in one of the two alone: whether in `self`, and which.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hubless_types::{BlobHash, GROUP_BYTES};
 
-use super::bits::ones;
+use super::bits::{Bits, ones};
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
@@ -28,9 +28,10 @@ impl Plan {
         if !all {
             order.retain(|id| some.contains(id));
         }
+        let rivals = self.rivals();
         // One request each in turn, so that a file with little left is spread over many.
         loop {
-            let given = order.iter().filter(|id| self.give_next(id)).count();
+            let given = order.iter().filter(|id| self.give_next(id, rivals)).count();
             if given == 0 {
                 break;
             }
@@ -120,13 +121,13 @@ impl Plan {
     }
 
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
-    fn give_next(&mut self, id: &Source) -> bool {
+    fn give_next(&mut self, id: &Source, rivals: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
         if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
             return false;
         }
         // Who gives to others as well has others that ask.
-        let rivals = if id.is_origin() { 0 } else { self.rivals().max(holder.gives_others.into()) };
+        let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
         let most = holder.segment(rivals > 0).min(self.most_capped());
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
@@ -188,39 +189,47 @@ impl Plan {
     /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
     /// it gave to nobody.
     fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
-        let holder = self.holders.get(id)?;
-        let near = self.lan_alone && !holder.lan;
-        let mut open: Vec<Open<'_>> = Vec::new();
-        for (hash, has) in &holder.has {
-            let Some(file) = self.files.get(hash) else { continue };
-            if !has.pieces.is_empty() && !file.todo().is_empty() {
-                open.push(Open { hash, file, has, near, fresh: true });
-            }
+        let seeks = Seeks { id, most, draw, rivals };
+        let ranks = if rivals > 0 { &[Of::Fresh, Of::Full, Of::Any][..] } else { &[Of::Fresh, Of::Any] };
+        ranks.iter().find_map(|of| self.seek(&self.open(id, *of), &seeks))
+    }
+
+    /// The files of which `id` has pieces that count and something is to do.
+    fn open(&self, id: &Source, of: Of) -> Vec<Open<'_>> {
+        let Some(holder) = self.holders.get(id) else { return Vec::new() };
+        if of == Of::Fresh && holder.has.values().all(|has| has.gave.is_empty()) {
+            return Vec::new();
         }
-        // What any peer has is left to the peers.
-        let levels = open.iter().map(|open| open.file.levels().len()).max()?;
-        let levels = if self.peers_alone && id.is_origin() { 1 } else { levels };
-        let seeks = Seeks { id, most, draw, rivals, levels };
-        let gave = open.iter().any(|open| !open.has.gave.is_empty());
-        let fresh = if gave { self.seek(&open, &seeks) } else { None };
-        fresh.or_else(|| {
-            open.iter_mut().for_each(|open| open.fresh = false);
-            self.seek(&open, &seeks)
-        })
+        let near = self.lan_alone && !holder.lan;
+        let open = holder.has.iter().filter_map(|(hash, has)| {
+            let open = Open { hash, file: self.files.get(hash)?, has, near, of };
+            let any = open.words(open.file.open()).next().is_some();
+            any.then_some(open)
+        });
+        open.collect()
+    }
+
+    /// Whether `id` has anything to do that it gave to nobody.
+    pub(super) fn has_fresh(&self, id: &Source) -> bool {
+        !self.open(id, Of::Fresh).is_empty()
     }
 
     fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
         let holder = self.holders.get(seeks.id)?;
-        for rarity in 0..seeks.levels {
-            let total: u64 = open.iter().map(|open| open.count(rarity)).sum();
+        let used = open.iter().fold(0, |used, open| used | open.file.rarities());
+        // What any peer has is left to the peers.
+        let used = if self.peers_alone && seeks.id.is_origin() { used & 1 } else { used };
+        let rarities = (0..u128::BITS as usize).filter(|rarity| used >> rarity & 1 == 1);
+        for rarity in rarities {
+            let level = Level::of(open, rarity);
             let mut short = None;
             // All of them are tried: what a holder has of a piece need not be what is to do of it.
-            for i in 0..total {
-                let Some((open, piece)) = nth(open, rarity, (seeks.draw % total + i) % total) else {
-                    continue;
+            for (open, piece) in level.from(seeks.draw) {
+                let part = if open.has.whole {
+                    fair_part(level.total * PIECE_GROUPS, seeks.rivals)
+                } else {
+                    u64::MAX
                 };
-                let part =
-                    if open.has.whole { fair_part(total * PIECE_GROUPS, seeks.rivals) } else { u64::MAX };
                 let most = seeks.most.min(part);
                 let Some(groups) = self.segment_at(seeks.id, open, piece, most, rarity, seeks.rivals) else {
                     continue;
@@ -260,7 +269,7 @@ impl Plan {
             let aligned = start / ORIGIN_SEGMENT * ORIGIN_SEGMENT;
             return stretch(aligned..aligned + MAX_STRETCH).or_else(|| stretch(start..end));
         }
-        if !open.fresh {
+        if open.of != Of::Fresh {
             return stretch(start..end);
         }
         open.has.gave.missing(start..end).runs().iter().find_map(|run| stretch(run.clone()))
@@ -321,7 +330,6 @@ struct Seeks<'a> {
     most: u64,
     draw: u64,
     rivals: u64,
-    levels: usize,
 }
 
 /// What was found.
@@ -337,6 +345,16 @@ fn fair_part(total: u64, rivals: u64) -> u64 {
     if rivals == 0 { u64::MAX } else { (total / (2 * (rivals + 1))).max(SMALL_PART) }
 }
 
+/// Which of its pieces count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Those of which it gave something to nobody.
+    Fresh,
+    /// Those that it has wholly.
+    Full,
+    Any,
+}
+
 /// A file of which a holder has something and something is to do.
 struct Open<'a> {
     hash: &'a BlobHash,
@@ -344,40 +362,66 @@ struct Open<'a> {
     has: &'a Has,
     /// Whether the holder leaves to the local network what that has.
     near: bool,
-    /// Whether only what the holder gave to nobody counts.
-    fresh: bool,
+    of: Of,
 }
 
 impl Open<'_> {
-    /// 64 pieces of that rarity that the holder has.
-    fn word(&self, rarity: usize, i: usize) -> u64 {
-        let wanted =
-            self.file.levels().get(rarity).map_or(0, |level| level.word(i)) & self.has.pieces.word(i);
-        let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
-        if self.fresh { wanted & !self.has.given.word(i) } else { wanted }
-    }
-
-    fn count(&self, rarity: usize) -> u64 {
-        match self.file.levels().get(rarity) {
-            Some(level) if !level.is_empty() => {
-                (0..level.words()).map(|i| u64::from(self.word(rarity, i).count_ones())).sum()
+    /// Those of `pieces` that the holder has and that count, by 64 where there are any.
+    fn words<'b>(&'b self, pieces: &'b Bits) -> impl Iterator<Item = (u64, u64)> + 'b {
+        let words = if pieces.is_empty() { 0 } else { pieces.words() };
+        let word = |i| {
+            let wanted = pieces.word(i) & self.has.pieces.word(i);
+            let wanted = if self.near { wanted & !self.file.lan().word(i) } else { wanted };
+            match self.of {
+                Of::Fresh => wanted & !self.has.given.word(i),
+                Of::Full => wanted & self.has.full.word(i),
+                Of::Any => wanted,
             }
-            _ => 0,
-        }
+        };
+        (0..words).map(move |i| (i as u64, word(i))).filter(|(_, word)| *word != 0)
     }
 }
 
-/// The `n`th piece of that rarity, counted over all files.
-fn nth<'a, 'b>(open: &'b [Open<'a>], rarity: usize, mut n: u64) -> Option<(&'b Open<'a>, u64)> {
-    for file in open {
-        for i in 0..file.file.levels().get(rarity).map_or(0, |level| level.words()) {
-            let word = file.word(rarity, i);
-            let here = u64::from(word.count_ones());
-            if n < here {
-                return ones(word).nth(n as usize).map(|bit| (file, i as u64 * 64 + bit));
-            }
-            n -= here;
+/// The pieces of one rarity over all files that a holder has something of.
+struct Level<'a, 'b> {
+    words: Vec<(&'b Open<'a>, u64, u64)>,
+    total: u64,
+}
+
+impl<'a, 'b> Level<'a, 'b> {
+    fn of(open: &'b [Open<'a>], rarity: usize) -> Self {
+        let mut words = Vec::new();
+        for file in open {
+            let level = file.file.level(rarity).into_iter();
+            words.extend(level.flat_map(|level| file.words(level)).map(|(i, word)| (file, i, word)));
         }
+        let total = words.iter().map(|(_, _, word)| u64::from(word.count_ones())).sum();
+        Self { words, total }
     }
-    None
+
+    /// All of them: the `draw`th, counted round and round, those after it, and those before it.
+    fn from(&self, draw: u64) -> impl Iterator<Item = (&'b Open<'a>, u64)> {
+        let mut n = draw.checked_rem(self.total).unwrap_or(0);
+        let count = |word: u64| u64::from(word.count_ones());
+        let at = self.words.iter().position(|(_, _, word)| {
+            let here = n < count(*word);
+            n -= if here { 0 } else { count(*word) };
+            here
+        });
+        // The word that it is in comes twice: first without what is before it, at last with that alone.
+        let at = at.unwrap_or(0);
+        let first = self.words.get(at).and_then(|(_, _, word)| ones(*word).nth(n as usize)).unwrap_or(0);
+        let before = (1 << first) - 1;
+        (0..self.words.len() + usize::from(before > 0)).flat_map(move |i| {
+            let (file, place, word) = self.words[(at + i) % self.words.len()];
+            let mask = if i == 0 {
+                !before
+            } else if i < self.words.len() {
+                u64::MAX
+            } else {
+                before
+            };
+            ones(word & mask).map(move |bit| (file, place * 64 + bit))
+        })
+    }
 }

@@ -13,6 +13,7 @@ use super::words::RequestId;
 
 /// Rarer than this is told apart; more holders than this are as good as this many.
 const LEVELS: usize = MAX_HOLDERS + 2;
+const _: () = assert!(LEVELS <= u128::BITS as usize, "they are counted by the bit");
 
 #[derive(Debug)]
 pub(super) struct File {
@@ -32,6 +33,10 @@ pub(super) struct File {
     counts: Vec<Count>,
     /// The pieces with anything to do, by how many have them.
     levels: Vec<Bits>,
+    /// All of these pieces.
+    open: Bits,
+    /// Which of the levels have any: one bit each.
+    used: u128,
     /// The pieces that the local network has.
     lan: Bits,
 }
@@ -79,6 +84,8 @@ impl File {
             held,
             wanted,
             levels: vec![Bits::touched_by(&todo)],
+            open: Bits::touched_by(&todo),
+            used: u128::from(!todo.is_empty()),
             todo,
             requests: Vec::new(),
             done: false,
@@ -124,20 +131,33 @@ impl File {
         for piece in run.start / PIECE_GROUPS..run.end.div_ceil(PIECE_GROUPS) {
             let open = self.todo.overlaps(piece * PIECE_GROUPS..(piece + 1) * PIECE_GROUPS);
             let level = self.rarity_of(piece);
-            self.level(level).set(piece, open);
+            self.open.set(piece, open);
+            self.set_level(level, piece, open);
         }
     }
 
-    fn level(&mut self, level: usize) -> &mut Bits {
+    fn set_level(&mut self, level: usize, piece: u64, to: bool) {
         if self.levels.len() <= level {
             self.levels.resize_with(level + 1, Bits::default);
         }
-        &mut self.levels[level]
+        self.levels[level].set(piece, to);
+        let used = 1 << level;
+        self.used = if self.levels[level].is_empty() { self.used & !used } else { self.used | used };
     }
 
-    /// The pieces with anything to do, by rarity.
-    pub(super) fn levels(&self) -> &[Bits] {
-        &self.levels
+    /// The pieces with anything to do that are of that rarity.
+    pub(super) fn level(&self, rarity: usize) -> Option<&Bits> {
+        self.levels.get(rarity)
+    }
+
+    /// All pieces with anything to do.
+    pub(super) const fn open(&self) -> &Bits {
+        &self.open
+    }
+
+    /// The rarities of which there are any: one bit each.
+    pub(super) const fn rarities(&self) -> u128 {
+        self.used
     }
 
     /// The pieces that the local network has.
@@ -195,9 +215,9 @@ impl File {
         if mark == Mark::Lan {
             self.lan.set(piece, near);
         }
-        if before != after && self.level(before).has(piece) {
-            self.level(before).set(piece, false);
-            self.level(after).set(piece, true);
+        if before != after && self.open.has(piece) {
+            self.set_level(before, piece, false);
+            self.set_level(after, piece, true);
         }
     }
 }

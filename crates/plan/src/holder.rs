@@ -33,6 +33,8 @@ pub(super) struct Has {
     pub(super) groups: Arc<GroupSet>,
     /// The pieces of which it has anything.
     pub(super) pieces: Bits,
+    /// The pieces of which it has everything.
+    pub(super) full: Bits,
     /// The groups that it gave to others.
     pub(super) gave: Arc<GroupSet>,
     /// The pieces that it gave to others wholly.

@@ -167,7 +167,10 @@ impl Plan {
             Event::FileRemoved { file } => self.remove_file(&file),
             Event::HolderFound { holder, lan } => self.add_holder(holder, lan),
             Event::HolderHas { holder, file, groups } => self.holder_has(holder, file, groups),
-            Event::HolderGave { holder, file, groups } => self.holder_gave(&holder, &file, groups),
+            Event::HolderGave { holder, file, groups } => {
+                self.holder_gave(&holder, &file, groups);
+                self.take_back_given(&holder, &file);
+            }
             Event::HolderGone { holder } => self.remove_holder(&holder),
             Event::SegmentStarted { request, after } => self.started(request, after),
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
@@ -294,7 +297,8 @@ impl Plan {
         }
         let was_part = entry.is_part();
         entry.whole = groups.contains(0..file.groups());
-        news |= groups.len() > entry.groups.len();
+        entry.full = Bits::covered_by(&groups, file.groups());
+        news = (news || groups.len() > entry.groups.len()) && pieces.meets(file.open());
         (entry.pieces, entry.groups) = (pieces, groups);
         holder.fetching = holder.fetching + usize::from(entry.is_part()) - usize::from(was_part);
         if news {

@@ -17,6 +17,8 @@ pub(super) struct Request {
     pub(super) file: BlobHash,
     pub(super) groups: Range<u64>,
     pub(super) sent: Duration,
+    /// Whether anything of it came.
+    pub(super) begun: bool,
     /// File bytes verified so far.
     pub(super) bytes: u64,
     /// File bytes in all.
@@ -52,14 +54,23 @@ impl Plan {
         file.take_from_todo(groups.clone());
         file.requests.push(request);
         holder.sent(self.now, total);
-        let sent =
-            Request { holder: id, file: hash, groups: groups.clone(), sent: self.now, bytes: 0, total };
+        let sent = Request {
+            holder: id,
+            file: hash,
+            groups: groups.clone(),
+            sent: self.now,
+            begun: false,
+            bytes: 0,
+            total,
+        };
         self.requests.insert(request, sent);
         self.actions.push(Action::Request { request, holder: id, file: hash, groups });
     }
 
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
-        let Some(holder) = self.requests.get(&id).map(|request| request.holder) else { return };
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.begun = true;
+        let holder = request.holder;
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.answered(after);
         }
@@ -98,7 +109,7 @@ impl Plan {
         }
         let come = request.after(request.bytes)..request.after(bytes);
         let more = bytes - request.bytes;
-        request.bytes = bytes;
+        (request.bytes, request.begun) = (bytes, true);
         let (holder, file) = (request.holder, request.file);
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.received(self.now, more);
@@ -169,6 +180,27 @@ impl Plan {
         }
     }
 
+    /// Takes back what waits at a source that gave the same to others meanwhile, where it has something else that it
+    /// gave to nobody: they will have it to give.
+    pub(super) fn take_back_given(&mut self, id: &Source, hash: &BlobHash) {
+        let Some(gave) = self.holders.get(id).and_then(|holder| holder.has.get(hash)).map(|has| &has.gave)
+        else {
+            return;
+        };
+        let given = |request: &&Request| {
+            request.holder == *id && !request.begun && gave.overlaps(request.groups.clone())
+        };
+        let waits = self.files.get(hash).into_iter().flat_map(|file| &file.requests).copied();
+        let waits: Vec<RequestId> =
+            waits.filter(|id| self.requests.get(id).is_some_and(|request| given(&request))).collect();
+        for request in waits {
+            if !self.has_fresh(id) {
+                break;
+            }
+            self.cancel(request);
+        }
+    }
+
     pub(super) fn cancel_where(&mut self, which: impl Fn(&Request) -> bool) {
         let ids: Vec<RequestId> = self.requests.iter().filter(|(_, r)| which(r)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.cancel(id));
@@ -181,9 +213,16 @@ impl Plan {
         for request in file.requests.iter().filter_map(|id| self.requests.get(id)) {
             back.remove(request.rest());
         }
-        if !back.is_empty() {
-            file.put_into_todo(&back);
-            self.changed();
+        if back.is_empty() {
+            return;
+        }
+        file.put_into_todo(&back);
+        for (id, holder) in &mut self.holders {
+            let has = holder.has.get(hash);
+            if has.is_some_and(|has| back.runs().iter().any(|run| has.groups.overlaps(run.clone()))) {
+                holder.idle_at = None;
+                self.wake.some.insert(*id);
+            }
         }
     }
 

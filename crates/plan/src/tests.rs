@@ -1,12 +1,14 @@
 //! Stories of plans in the simulator, and what must hold whatever the swarm is like.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_types::{GROUP_BYTES, GroupSet};
 use proptest::prelude::*;
 
 use super::sim::{Links, Sim, Spec, World, file_id, node_id};
-use super::{Action, Dropped, Event, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, Source};
+use super::{Action, Dropped, Event, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId, Source};
 
 const MIB: u64 = 1024 * 1024;
 const MBIT: u64 = 1_000_000 / 8;
@@ -61,6 +63,24 @@ fn many_files_are_spread_over_a_crowd_as_one_is() {
 fn a_crowd_that_knows_the_seed_alone_finds_itself_by_it() {
     let Crowd { time, copies } = crowd(&[256 * MIB], 0, Links::Seed, |_, spec| spec);
     assert!(time < 1.15 && copies < 1.1, "{time} {copies}");
+}
+
+/// Fifty leechers, each told of eight others.
+#[test]
+fn a_crowd_of_fifty_ends_near_the_fluid_bound() {
+    let sizes = [24 * MIB; 8];
+    let peer = || Spec { delay: Duration::from_millis(20), ..Spec::new(100 * MBIT, 400 * MBIT) };
+    let specs = std::iter::once(peer().seed(&sizes)).chain((0..50).map(|_| peer().leech()));
+    let links = Links::Some { told: 8, most: 50 };
+    let (step, push) = (Duration::from_millis(50), Duration::from_millis(200));
+    let world = World { links, step, push, ..World::new(0, &sizes, specs.collect()) };
+    let (bound, total) = (world.fluid_bound(), world.total() as f64);
+    let mut sim = Sim::new(world);
+    sim.run(bound * 2);
+    let last = (1..51).map(|i| sim.outcome(i).finished.expect("it ends")).max().unwrap_or_default();
+    let (time, copies) = (last.as_secs_f64() / bound.as_secs_f64(), sim.outcome(0).sent as f64 / total);
+    println!("crowd of 50: {time:.3} of the fluid bound, {copies:.3} copies sent by the seed");
+    assert!(time < 1.2 && copies < 1.2, "{time} {copies}");
 }
 
 /// One is killed and one stopped half way.
@@ -254,6 +274,73 @@ fn a_file_that_nobody_has_is_called_starved_once_after_the_patience() {
     assert!(!starved(plan.handle(secs(10), Event::Tick)));
     assert!(starved(plan.handle(secs(11), Event::Tick)));
     assert!(!starved(plan.handle(secs(30), Event::Tick)));
+}
+
+/// What `actions` ask for, and what they take back.
+fn asked(actions: &[Action]) -> (Vec<(RequestId, Range<u64>)>, Vec<RequestId>) {
+    let asked = actions.iter().filter_map(|action| match action {
+        Action::Request { request, groups, .. } => Some((*request, groups.clone())),
+        _ => None,
+    });
+    let cancelled = actions.iter().filter_map(|action| match action {
+        Action::Cancel { request } => Some(*request),
+        _ => None,
+    });
+    (asked.collect(), cancelled.collect())
+}
+
+#[test]
+fn what_waits_at_a_source_is_taken_back_once_the_source_gave_it_to_others() {
+    let (mut plan, holder, file) = (plan(), node_id(1), file_id(0));
+    added(&mut plan, 64 * MIB);
+    plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+    let groups = GroupSet::whole(64 * MIB).into();
+    let (first, _) = asked(&plan.handle(secs(0), Event::HolderHas { holder, file, groups }));
+    let [(begun, ref a), (waits, ref b)] = first[..] else { panic!("{first:?}") };
+    plan.handle(secs(0), Event::SegmentStarted { request: begun, after: secs(0) });
+    let gave: GroupSet = [a.clone(), b.clone()].into_iter().collect();
+    let gives = |gave: &GroupSet| Event::HolderGave { holder, file, groups: Arc::new(gave.clone()) };
+    let (anew, cancelled) = asked(&plan.handle(secs(0), gives(&gave)));
+    // What has begun to come is on its way; the other is asked of whoever it went to.
+    assert_eq!(cancelled, [waits]);
+    let [(_, ref other)] = anew[..] else { panic!("{anew:?}") };
+    assert!(!gave.overlaps(other.clone()), "{other:?} {gave:?}");
+    // A source that has nothing left that it gave to nobody is asked for what it gave.
+    let (anew, cancelled) = asked(&plan.handle(secs(0), gives(&GroupSet::whole(64 * MIB))));
+    assert_eq!((anew, cancelled), (vec![], vec![]));
+}
+
+#[test]
+fn in_a_crowd_what_a_holder_has_wholly_comes_first() {
+    for seed in 0..8 {
+        let mut plan = Plan::new(PlanConfig { seed, patience: secs(10), origin_streams: 4 });
+        added(&mut plan, MIB);
+        let (holder, file) = (node_id(1), file_id(0));
+        plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+        // It is being sent the first of two pieces.
+        let groups: GroupSet = [0..16, 32..64].into_iter().collect();
+        let has = Event::HolderHas { holder, file, groups: groups.into() };
+        let (asked, _) = asked(&plan.handle(secs(0), has));
+        assert!(asked[0].1.start >= 32, "{asked:?}");
+    }
+}
+
+#[test]
+fn what_one_failed_to_send_is_asked_of_one_who_had_nothing_to_do() {
+    let mut plan = plan();
+    added(&mut plan, MIB / 2);
+    let file = file_id(0);
+    let groups: Arc<GroupSet> = GroupSet::whole(MIB / 2).into();
+    let mut actions = Vec::new();
+    for holder in [node_id(1), node_id(2)] {
+        plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+        actions.extend(plan.handle(secs(0), Event::HolderHas { holder, file, groups: groups.clone() }));
+    }
+    let [Action::Request { request, holder, .. }, ..] = actions[..] else { panic!("{actions:?}") };
+    let failed = Event::SegmentFailed { request, kind: super::Failure::Refused };
+    let again = plan.handle(secs(0), failed);
+    let other = |action: &Action| matches!(action, Action::Request { holder: other, .. } if *other != holder);
+    assert!(again.iter().any(other), "{again:?}");
 }
 
 /// Whoever fetches from somebody who is being sent the file itself has all that there is, most of the time.

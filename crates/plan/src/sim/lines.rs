@@ -12,6 +12,9 @@ pub(super) type FlowId = usize;
 /// Rounds in which what some flows cannot use goes to others.
 const SHARING_ROUNDS: usize = 3;
 
+/// Rounds in which a step's slots are given.
+const SERVING_ROUNDS: usize = 3;
+
 /// Longest wait for a slot, as on the network.
 const SLOT_WAIT: Duration = Duration::from_secs(2);
 
@@ -29,16 +32,28 @@ pub(super) struct Flow {
     groups: Range<u64>,
     total: u64,
     sent_at: Duration,
-    /// When the request is with the sender.
+    /// When its first byte comes, if it need not wait for a slot: after the way there and the way back. No slot is
+    /// held on the way: a sender is done with an answer when it has left.
     arrives: Duration,
     sending: bool,
-    /// When its first byte comes.
-    begins: Duration,
     bytes: u64,
     told: u64,
     /// Bytes a second that losses allow.
     cap: u64,
     rate: u64,
+}
+
+impl Flow {
+    /// Most bytes a second that it can use in a step of so many microseconds.
+    const fn most(&self, step: u64) -> u64 {
+        let left = ((self.total - self.bytes) * 1_000_000).div_ceil(step);
+        if left < self.cap { left } else { self.cap }
+    }
+
+    /// Whether it ends in this step, at the rate that it was given.
+    const fn ends(&self, step: u64) -> bool {
+        self.bytes + self.rate * step / 1_000_000 >= self.total
+    }
 }
 
 impl Sim {
@@ -63,9 +78,8 @@ impl Sim {
             groups,
             total,
             sent_at: self.now,
-            arrives: self.now + one_way,
+            arrives: self.now + one_way * 2,
             sending: false,
-            begins: self.now + one_way * 2,
             bytes: 0,
             told: 0,
             cap: if loss > 0.0 { cap as u64 } else { u64::MAX },
@@ -101,8 +115,23 @@ impl Sim {
         }
     }
 
-    /// Gives free slots to those who wait: the next is whoever has the fewest, and got the least so far.
-    pub(super) fn admit(&mut self) {
+    /// Gives slots to those who wait, and shares the lines among those who have one. What ends within the step leaves
+    /// its slot, and what it does not need of its line, to the next.
+    pub(super) fn serve(&mut self) {
+        for round in 0..SERVING_ROUNDS {
+            let more = self.admit();
+            if round > 0 && !more {
+                break;
+            }
+            self.share();
+        }
+    }
+
+    /// Gives free slots to those who wait: the next is whoever has the fewest, and got the least so far. Whether there
+    /// was any.
+    fn admit(&mut self) -> bool {
+        let step = self.world.step.as_micros() as u64;
+        let mut any = false;
         for i in 0..self.nodes.len() {
             if self.nodes[i].waiting.is_empty() {
                 continue;
@@ -112,15 +141,17 @@ impl Sim {
                 continue;
             }
             let slots = self.nodes[i].spec.slots;
-            while self.nodes[i].sending.len() < slots {
+            let stays = |id: &&FlowId| self.flows[**id].as_ref().is_some_and(|flow| !flow.ends(step));
+            let stay = self.nodes[i].sending.iter().filter(stays).count();
+            for _ in stay..slots {
                 let Some(next) = self.next_in_turn(i) else { break };
                 let node = &mut self.nodes[i];
                 node.waiting.retain(|id| *id != next);
                 node.sending.push(next);
                 if let Some(flow) = self.flows[next].as_mut() {
                     flow.sending = true;
-                    flow.begins = flow.begins.max(self.now + (flow.arrives.saturating_sub(flow.sent_at)));
                     self.note_given(next);
+                    any = true;
                 }
             }
             let late = |id: &FlowId| {
@@ -130,6 +161,7 @@ impl Sim {
             self.nodes[i].out.refused += late.len() as u64;
             late.into_iter().for_each(|id| self.end_with(id, Failure::Refused));
         }
+        any
     }
 
     fn next_in_turn(&self, i: usize) -> Option<FlowId> {
@@ -184,35 +216,41 @@ impl Sim {
         lost.into_iter().for_each(|id| self.end_with(id, Failure::Lost));
     }
 
-    /// Shares uplinks and downlinks among the flows.
-    pub(super) fn share(&mut self) {
-        let now = self.now;
-        let up: Vec<u64> = self.nodes.iter().map(|n| if n.spec.sends(now) { n.spec.up } else { 0 }).collect();
+    /// Shares uplinks and downlinks among the flows. One that is about to end takes no more than it has left: the rest
+    /// of the step is the others'.
+    fn share(&mut self) {
+        let (now, step) = (self.now, self.world.step.as_micros() as u64);
+        let mut left: Vec<u64> =
+            self.nodes.iter().map(|n| if n.spec.sends(now) { n.spec.up } else { 0 }).collect();
         let mut down: Vec<u64> =
             self.nodes.iter().map(|n| if n.spec.is_away(now) { 0 } else { n.spec.down }).collect();
-        let mut left = up.clone();
-        let (mut senders, mut takers) = (vec![0_u64; up.len()], vec![0_u64; up.len()]);
+        let mut takers = vec![0_u64; left.len()];
+        let mut open: Vec<FlowId> = self.nodes.iter().flat_map(|node| &node.sending).copied().collect();
+        for id in &open {
+            if let Some(flow) = self.flows[*id].as_mut() {
+                flow.rate = 0;
+            }
+        }
+        let mut senders = vec![0_u64; left.len()];
         for round in 0..SHARING_ROUNDS {
-            let open = |flow: &Flow, left: &[u64], down: &[u64]| {
-                let room = if round == 0 { left[flow.from] > 0 } else { left[flow.from] > 1000 };
-                flow.sending && flow.begins <= now && flow.rate < flow.cap && room && down[flow.to] > 1000
-            };
+            let least = if round == 0 { 0 } else { 1000 };
             senders.fill(0);
             takers.fill(0);
-            for flow in self.flows.iter_mut().flatten() {
-                if round == 0 {
-                    flow.rate = 0;
-                }
-                if open(flow, &left, &down) {
+            open.retain(|id| {
+                let Some(flow) = &self.flows[*id] else { return false };
+                let open = flow.rate < flow.most(step) && left[flow.from] > least && down[flow.to] > 1000;
+                if open {
                     senders[flow.from] += 1;
                     takers[flow.to] += 1;
                 }
-            }
+                open
+            });
             let (was_left, was_down) = (left.clone(), down.clone());
-            for flow in self.flows.iter_mut().flatten().filter(|flow| open(flow, &was_left, &was_down)) {
+            for id in &open {
+                let Some(flow) = self.flows[*id].as_mut() else { continue };
                 let part =
                     (was_left[flow.from] / senders[flow.from]).min(was_down[flow.to] / takers[flow.to]);
-                let part = part.min(flow.cap - flow.rate);
+                let part = part.min(flow.most(step) - flow.rate);
                 flow.rate += part;
                 left[flow.from] -= part;
                 down[flow.to] -= part;
@@ -223,7 +261,8 @@ impl Sim {
     /// Moves the bytes of one step.
     pub(super) fn flow(&mut self) {
         let step = self.world.step.as_micros() as u64;
-        for id in 0..self.flows.len() {
+        let sending: Vec<FlowId> = self.nodes.iter().flat_map(|node| &node.sending).copied().collect();
+        for id in sending {
             let Some(flow) = self.flows[id].as_mut().filter(|flow| flow.sending) else { continue };
             let (from, to) = (flow.from, flow.to);
             if self.nodes[from].spec.is_dead(self.now) {
@@ -238,6 +277,7 @@ impl Sim {
             }
             let before = flow.bytes;
             flow.bytes = flow.total.min(before + flow.rate * step / 1_000_000);
+            flow.rate = 0;
             if flow.bytes == before && flow.total > before {
                 continue;
             }
@@ -289,7 +329,9 @@ impl Sim {
 
     /// Tells those who ask how far their requests are.
     pub(super) fn report_progress(&mut self) {
-        for flow in self.flows.iter_mut().flatten().filter(|flow| flow.bytes > flow.told) {
+        let sending: Vec<FlowId> = self.nodes.iter().flat_map(|node| &node.sending).copied().collect();
+        for id in sending {
+            let Some(flow) = self.flows[id].as_mut().filter(|flow| flow.bytes > flow.told) else { continue };
             flow.told = flow.bytes;
             let (request, bytes) = (flow.request, flow.bytes);
             self.nodes[flow.to].inbox.push(Event::SegmentProgress { request, bytes });

@@ -120,8 +120,9 @@ impl Sim {
         if let Some(groups) = &told.has {
             self.send(at, to, Event::HolderHas { holder, file: hash, groups: groups.clone() });
         }
-        if let Some(groups) = &told.gave {
-            self.send(at, to, Event::HolderGave { holder, file: hash, groups: groups.clone() });
+        if let Some(gave) = &told.gave {
+            let groups = Arc::new(gave.to_others(self.nodes[from].gave[&file].get(&to)));
+            self.send(at, to, Event::HolderGave { holder, file: hash, groups });
         }
     }
 
@@ -129,11 +130,13 @@ impl Sim {
         let node = &self.nodes[from];
         let has = (has && !node.held[file].is_empty()).then(|| Arc::new(node.held[file].clone()));
         let gave = node.gave.get(&file).map(|to| {
-            let mut all = GroupSet::new();
-            to.iter()
-                .filter(|(to, _)| !self.nodes[**to].spec.is_dead(self.now))
-                .for_each(|(_, groups)| all.insert_all(groups));
-            Arc::new(all)
+            let there = to.iter().filter(|(to, _)| !self.nodes[**to].spec.is_dead(self.now));
+            let mut gave = Gave::default();
+            for (_, groups) in there {
+                gave.twice.insert_all(&gave.all.intersection(groups));
+                gave.all.insert_all(groups);
+            }
+            gave
         });
         Told { has, gave }
     }
@@ -166,5 +169,24 @@ impl Sim {
 /// What one tells of one file.
 struct Told {
     has: Option<Arc<GroupSet>>,
-    gave: Option<Arc<GroupSet>>,
+    gave: Option<Gave>,
+}
+
+/// What one gave of a file to those who are still there.
+#[derive(Default)]
+struct Gave {
+    all: GroupSet,
+    /// To more than one of them.
+    twice: GroupSet,
+}
+
+impl Gave {
+    /// What others than whoever was given `own` were given.
+    fn to_others(&self, own: Option<&GroupSet>) -> GroupSet {
+        let Some(own) = own else { return self.all.clone() };
+        let mut others = self.all.clone();
+        own.runs().iter().for_each(|run| others.remove(run.clone()));
+        others.insert_all(&self.twice);
+        others
+    }
 }

@@ -206,8 +206,7 @@ impl Sim {
             self.nodes.iter_mut().for_each(|node| node.inbox.push(Event::Tick));
         }
         self.hear();
-        self.admit();
-        self.share();
+        self.serve();
         self.now += self.world.step;
         self.flow();
         self.hear();
