@@ -99,6 +99,10 @@ impl Sender {
 
     fn answer(&mut self, ask: &Ask) -> Result<(), Stop> {
         let peer = self.peer.clone();
+        let taken_back = || ask.cancelled.load(Ordering::Relaxed);
+        if taken_back() {
+            return Err(Refusal::Busy.into());
+        }
         let slots = async {
             let slots = async { (peer.share.uploads.acquire().await, peer.shared.uploads.acquire().await) };
             peer.shared.cancel.run_until_cancelled(timeout(SLOT_WAIT, slots)).await
@@ -108,11 +112,15 @@ impl Sender {
             Some(_) => return Err(Refusal::Busy.into()),
             None => return Err(Refusal::Stopping.into()),
         };
+        // What was taken back while it waited was given to nobody.
+        if taken_back() {
+            return Err(Refusal::Busy.into());
+        }
         let gave = |groups: &GroupSet| peer.shared.crowds.gave(&ask.get.hash, &peer.node, groups);
         let wanted = |size| ask.get.wanted(size).inspect(gave);
         let mut encoder = open_segment(&peer.shared.store, &ask.get.hash, wanted)?;
         let mut patience = Patience::new();
-        while !ask.cancelled.load(Ordering::Relaxed) {
+        while !taken_back() {
             if peer.shared.limits.up().spent(Use::Content).is_some() {
                 break;
             }
