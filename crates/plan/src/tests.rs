@@ -311,6 +311,34 @@ fn what_waits_at_a_source_is_taken_back_once_the_source_gave_it_to_others() {
 }
 
 #[test]
+fn a_crowd_asks_for_a_piece_of_who_is_slow_and_for_several_of_who_is_fast() {
+    let (holder, file, size) = (node_id(1), file_id(0), 4096 * MIB);
+    // How long 512 KiB take; the least mean of what is asked for once that is known, and the longest.
+    for (millis, mean, longest) in [(500, 32, 32), (2, 256, 1024)] {
+        let mut plan = plan();
+        added(&mut plan, size);
+        // Another of whom nothing is known yet may want the same.
+        plan.handle(secs(0), Event::HolderFound { holder: node_id(2), lan: false });
+        plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+        let groups = GroupSet::whole(size).into();
+        let (mut todo, _) = asked(&plan.handle(secs(0), Event::HolderHas { holder, file, groups }));
+        let (mut now, mut later) = (secs(0), Vec::new());
+        while now < secs(5) {
+            let (request, groups) = todo.remove(0);
+            if now > secs(3) {
+                later.push(groups.end - groups.start);
+            }
+            plan.handle(now, Event::SegmentStarted { request, after: secs(0) });
+            now += Duration::from_millis(millis) * (groups.end - groups.start) as u32 / 32;
+            todo.extend(asked(&plan.handle(now, Event::SegmentDone { request })).0);
+        }
+        let sum: u64 = later.iter().sum();
+        assert!(sum >= mean * later.len() as u64, "{millis}: {later:?}");
+        assert!(later.iter().all(|groups| *groups <= longest), "{millis}: {later:?}");
+    }
+}
+
+#[test]
 fn in_a_crowd_what_a_holder_has_wholly_comes_first() {
     for seed in 0..8 {
         let mut plan = Plan::new(PlanConfig { seed, patience: secs(10), origin_streams: 4 });
