@@ -110,6 +110,16 @@ impl PeerClient for Counted {
         self.peers.segment(peer, groups, into, self.counting(peer.node, tick)).await
     }
 
+    async fn segment_now(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.peers.segment_now(peer, groups, into, self.counting(peer.node, tick)).await
+    }
+
     async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
         self.peers.tree(peer, into).await
     }

@@ -10,8 +10,8 @@ use super::bits::{Bits, ones};
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
-    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_WINDOW, ORIGIN_SEGMENT,
-    PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_SEGMENT, MIN_WINDOW,
+    ORIGIN_SEGMENT, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
 };
 use super::words::Source;
 use super::{Plan, Reader, Wake};
@@ -96,7 +96,9 @@ impl Plan {
             (first.start - reader.next).max(FIRST_SEGMENT).min(holder.segment(false)).min(self.most_capped());
         let groups = first_in_both(todo, &holder.has.get(&reader.file)?.groups, first, most)?;
         let end = groups.end;
-        self.request(id, reader.file, groups);
+        // What is long is so far from the reader that it can wait its turn.
+        let urgent = groups.end - groups.start < MIN_SEGMENT;
+        self.request(id, reader.file, groups, urgent);
         Some(end)
     }
 
@@ -142,7 +144,7 @@ impl Plan {
         if let Some(cursor) = self.holders.get_mut(id).and_then(|holder| holder.cursor.as_mut()) {
             cursor.next = groups.end;
         }
-        self.request(*id, file, groups);
+        self.request(*id, file, groups, false);
         true
     }
 

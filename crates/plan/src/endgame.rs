@@ -110,7 +110,7 @@ impl Plan {
         }
         let has = &self.holders.get(&other)?.has.get(&reader.file)?.groups;
         let groups = first_in_both(has, has, rest, FIRST_SEGMENT)?;
-        self.request(other, reader.file, groups);
+        self.request(other, reader.file, groups, true);
         Some(())
     }
 
@@ -183,7 +183,7 @@ impl Plan {
             })
             .max_by(|a, b| (a.0, a.1, a.2.start).cmp(&(b.0, b.1, b.2.start)));
         let Some((_, file, groups)) = latest else { return false };
-        self.request(*id, file, groups);
+        self.request(*id, file, groups, false);
         true
     }
 }

@@ -44,7 +44,7 @@ impl Request {
 
 impl Plan {
     /// Asks `holder` for `groups`. They need not be among what is to do: at the end some are asked for twice.
-    pub(super) fn request(&mut self, id: Source, hash: BlobHash, groups: Range<u64>) {
+    pub(super) fn request(&mut self, id: Source, hash: BlobHash, groups: Range<u64>, urgent: bool) {
         let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
             return;
         };
@@ -64,7 +64,7 @@ impl Plan {
             total,
         };
         self.requests.insert(request, sent);
-        self.actions.push(Action::Request { request, holder: id, file: hash, groups });
+        self.actions.push(Action::Request { request, holder: id, file: hash, groups, urgent });
     }
 
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {

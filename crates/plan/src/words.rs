@@ -195,6 +195,8 @@ pub enum Action {
         file: BlobHash,
         /// Which groups, never empty.
         groups: Range<u64>,
+        /// Whether a reader waits for it: it must not queue behind what else was asked of the holder.
+        urgent: bool,
     },
     /// Give up a request; nothing more is to be told of it.
     Cancel {

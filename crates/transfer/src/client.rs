@@ -113,6 +113,17 @@ pub trait PeerClient: Send + Sync + 'static {
         tick: Tick,
     ) -> Result<(), TransferError>;
 
+    /// As [`PeerClient::segment`], for what a reader waits for: it does not queue behind other segments from the peer.
+    async fn segment_now(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.segment(peer, groups, into, tick).await
+    }
+
     /// Fetches what is missing of `into`'s hash tree (64 bytes for each 16 KiB of the file), each parent checked before
     /// it is written; bytes from anywhere can be checked then ([`PartialBlob::filler`]). Dropping the future cancels;
     /// what was verified by then stays, and the next call goes on from there.

@@ -214,9 +214,9 @@ pub(crate) const MAX_LINES: usize = 64;
 /// Segments that may wait on one bulk line, the one that is being sent included.
 pub(crate) const MAX_ASKED_PER_LINE: usize = 16;
 
-/// Shortest segment that is asked for on a bulk line, in groups: 512 KiB, a piece of the plan, which is what a crowd asks
-/// for. A line answers one after the other, so what a reader waits for goes over QUIC, past it.
-pub(crate) const BULK_GROUPS: u64 = 32;
+/// Shortest segment that is asked for on a bulk line, in groups: 128 KiB, the shortest part that a crowd asks for where it
+/// has a choice. A line answers one after the other, so what a reader waits for goes over QUIC, past it.
+pub(crate) const BULK_GROUPS: u64 = 8;
 
 /// Longest wait for a TCP connection with a bulk port.
 pub(crate) const LINE_DIAL_TIMEOUT: Duration = Duration::from_secs(2);

@@ -216,6 +216,17 @@ impl PeerClient for Remote {
             groups if groups.is_empty() => return Ok(()),
             rest => rest,
         };
+        self.segment_now(peer, groups, into, tick).await
+    }
+
+    async fn segment_now(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
         let request = Get::groups(into.hash(), &groups).encode();
         let (lease, recv) = self.open(peer, Protocol::Blobs, request, Use::Content).await?;
         let expected = shape::answer_len(into.size(), &groups);

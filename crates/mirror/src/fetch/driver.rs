@@ -461,7 +461,7 @@ impl Driver {
     /// Does what the plan says; what comes of it at once is told next.
     fn obey(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Request { request, holder, file, groups } => {
+            Action::Request { request, holder, file, groups, urgent } => {
                 let Some((run, from)) = self.sender(&file, holder) else {
                     return Some(Event::SegmentFailed { request, kind: Failure::NotHeld });
                 };
@@ -469,7 +469,7 @@ impl Driver {
                     return Some(Event::SegmentDone { request });
                 }
                 let into = run.job.partial.clone();
-                self.segments.start(request, from, groups, into);
+                self.segments.start(request, from, groups, into, urgent);
             }
             Action::Cancel { request } => self.segments.cancel(request),
             Action::DropHolder { holder, why } => {

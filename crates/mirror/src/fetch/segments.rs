@@ -70,7 +70,14 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn start(&mut self, request: RequestId, from: From, groups: Range<u64>, into: PartialBlob) {
+    pub(super) fn start(
+        &mut self,
+        request: RequestId,
+        from: From,
+        groups: Range<u64>,
+        into: PartialBlob,
+        urgent: bool,
+    ) {
         let meter = Arc::new(Meter {
             sent: Instant::now(),
             bytes: AtomicU64::new(0),
@@ -87,7 +94,7 @@ impl Segments {
                 counted.first.get_or_init(|| counted.sent.elapsed());
                 counted.bytes.fetch_add(bytes, Ordering::Relaxed);
             });
-            from.send(asked, &into, tick).await
+            from.send(asked, &into, tick, urgent).await
         });
         self.names.insert(task.id(), request);
         self.live.insert(request, Live { holder, file, groups, meter, told: 0, told_first: false, task });
@@ -158,8 +165,17 @@ impl From {
         }
     }
 
-    async fn send(&self, groups: Range<u64>, into: &PartialBlob, tick: Tick) -> Result<(), SegmentError> {
+    async fn send(
+        &self,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+        urgent: bool,
+    ) -> Result<(), SegmentError> {
         match self {
+            Self::Peer(peers, provider) if urgent => {
+                peers.segment_now(provider, groups, into, tick).await.map_err(SegmentError::Peer)
+            }
             Self::Peer(peers, provider) => {
                 peers.segment(provider, groups, into, tick).await.map_err(SegmentError::Peer)
             }

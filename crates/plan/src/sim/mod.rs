@@ -231,7 +231,7 @@ impl Sim {
 
     fn act(&mut self, i: usize, action: Action) {
         match action {
-            Action::Request { request, holder, file, groups } => {
+            Action::Request { request, holder, file, groups, .. } => {
                 self.ask(i, index_of(&holder), request, file_index(&file), groups);
             }
             Action::Cancel { request } => {
