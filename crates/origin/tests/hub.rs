@@ -103,6 +103,24 @@ async fn a_repository_comes_over_with_few_requests() -> Result<()> {
     Ok(())
 }
 
+/// One answer that nobody expects says nothing of what a hub can do.
+#[tokio::test]
+async fn a_hub_that_refused_everything_once_is_asked_as_before() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id = repo("acme/tiny")?;
+    let commit = sample(&hub, &id).await?;
+    let origin = build(&config(&hub)?)?;
+    hub.set_faults(HubFaults { refuse: Some(Refusal::page(400)), ..HubFaults::default() });
+    ensure!(kind(origin.resolve(&id, &Revision::main(), None).await) == Some(OriginErrorKind::Unavailable));
+    ensure!(kind(origin.bundle(&id, commit, None).await) == Some(OriginErrorKind::Unavailable));
+    hub.set_faults(HubFaults::default());
+    hub.forget_requests();
+    origin.resolve(&id, &Revision::main(), None).await?;
+    let asked: Vec<_> = hub.requests().into_iter().map(|request| request.target).collect();
+    ensure!(asked.len() == 1 && asked[0].contains("expand=sha"), "{asked:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn refs_branches_and_pull_requests_are_listed_and_resolve() -> Result<()> {
     let hub = Hub::start().await?;
