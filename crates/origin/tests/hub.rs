@@ -305,6 +305,39 @@ async fn an_origin_that_asks_for_patience_is_given_it() -> Result<()> {
     Ok(())
 }
 
+/// A content network that wants to be left alone, or is down, says nothing for the hub: names are still resolved.
+#[tokio::test]
+async fn what_a_content_network_asks_for_is_not_asked_by_the_hub() -> Result<()> {
+    for refusal in [
+        Refusal::page(429).with("Retry-After", "50"),
+        Refusal::page(503).with("Retry-After", "50"),
+        Refusal::page(500),
+    ] {
+        let hub = Hub::start().await?;
+        let id = repo("acme/tiny")?;
+        let commit = sample(&hub, &id).await?;
+        let origin = build(&OriginConfig { attempts: 1, ..config(&hub)? })?;
+        let manifest = manifest(&*origin, &id, commit).await?;
+        let (on, status) = (Scope::Network, refusal.status);
+        hub.set_faults(HubFaults { on, refuse: Some(refusal), ..HubFaults::default() });
+        let large = manifest.entry(&"model.safetensors".parse()?).context("the model")?;
+        let whole = ByteRange::whole(large.size);
+        for _ in 0..5 {
+            ensure!(read(&*origin, &id, commit, large, whole, None).await.is_err(), "{status}");
+        }
+        hub.forget_requests();
+        let error = read(&*origin, &id, commit, large, whole, None).await.err().context("it answers")?;
+        ensure!(error.kind() == OriginErrorKind::Busy, "{status}: {error}");
+        ensure!(error.to_string().contains(&hub.content_url()), "{status}: {error}");
+        ensure!(hub.requests().iter().all(|r| r.port == PortOf::Hub), "{status}: it is left in peace");
+        origin.resolve(&id, &Revision::main(), None).await.with_context(|| format!("{status}"))?;
+        let small = manifest.entry(&"README.md".parse()?).context("the readme")?;
+        let text = read(&*origin, &id, commit, small, ByteRange::whole(small.size), None).await?;
+        ensure!(text.len() == 5000 && origin.status().breaker == Breaker::Closed, "{status}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_short_wait_is_sat_out_and_a_passing_failure_is_tried_again() -> Result<()> {
     let hub = Hub::start().await?;
