@@ -184,6 +184,35 @@ async fn absence_has_its_names() -> Result<()> {
     Ok(())
 }
 
+/// A proxy before a hub that asks for a password while the hub is down says nothing of repositories; a hub of which
+/// nothing is known yet, and git, have no other word for it.
+#[tokio::test]
+async fn a_bare_refusal_of_a_hub_is_trouble_and_no_word() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id = repo("acme/tiny")?;
+    let commit = sample(&hub, &id).await?;
+    let (known, new) = (build(&config(&hub)?)?, build(&config(&hub)?)?);
+    let manifest = manifest(&*known, &id, commit).await?;
+    let entry = manifest.entry(&"README.md".parse()?).context("the readme")?;
+    read(&*known, &id, commit, entry, ByteRange::whole(entry.size), None).await?;
+    let (main, token) = (Revision::main(), Token::new("hf_known")?);
+    for (status, unknown) in [(401, OriginErrorKind::RepoNotFound), (403, OriginErrorKind::Unavailable)] {
+        hub.set_faults(HubFaults { refuse: Some(Refusal::page(status)), ..HubFaults::default() });
+        for token in [None, Some(&token)] {
+            let error = known.resolve(&id, &main, token).await;
+            ensure!(kind(error) == Some(OriginErrorKind::Unavailable), "{status}");
+            ensure!(kind(known.may_read(&id, token).await) == Some(OriginErrorKind::Unavailable), "{status}");
+        }
+        ensure!(kind(new.resolve(&id, &main, None).await) == Some(unknown), "{status}");
+        ensure!(kind(known.bundle(&id, commit, None).await) == Some(unknown), "{status}: git has no codes");
+    }
+    hub.set_faults(HubFaults::default());
+    hub.private(&id, &["hf_known"])?;
+    ensure!(kind(known.resolve(&id, &main, None).await) == Some(OriginErrorKind::RepoNotFound), "its word");
+    known.resolve(&id, &main, Some(&token)).await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_token_goes_to_the_hub_and_to_nobody_else() -> Result<()> {
     let hub = Hub::start().await?;

@@ -11,6 +11,7 @@ mod hop;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -141,6 +142,8 @@ pub(crate) struct Http {
     client: Client,
     guard: Arc<Guard>,
     gauge: Arc<Gauge>,
+    /// An answer of it was one of a hub, in this run.
+    codes: AtomicBool,
     config: OriginConfig,
 }
 
@@ -169,7 +172,8 @@ impl Http {
             .build()
             .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
         let gauge = Arc::new(Gauge::new(config.name(), limits.clone()));
-        Ok(Self { base: config.url.clone(), client, guard, gauge, config: config.clone() })
+        let (base, codes) = (config.url.clone(), AtomicBool::new(false));
+        Ok(Self { base, client, guard, gauge, codes, config: config.clone() })
     }
 
     /// The origin's name.
@@ -281,6 +285,9 @@ impl Http {
             };
             if trust.own {
                 xet = XetId::told(response.headers()).or(xet);
+                if refusal::is_hubs(response.headers()) {
+                    self.codes.store(true, Ordering::Relaxed);
+                }
                 if let Some(header) = text(response.headers(), "ratelimit") {
                     self.gauge.learn(ask.lane(), header);
                 }
@@ -345,7 +352,9 @@ impl Http {
         };
         let code = text(&headers, "x-error-code");
         let token = ask.auth.token().is_some();
-        let refusal = Refusal { status, code, said: &said, token, own: trust.own };
+        // Git has no codes, at a hub either: its 401 asks for a password.
+        let codes = matches!(ask.auth, Auth::Bearer(_)) && self.codes.load(Ordering::Relaxed);
+        let refusal = Refusal { status, code, said: &said, token, own: trust.own, codes };
         let origin = self.name().to_owned();
         OriginError::Refused { kind: refusal.kind(ask.missing), origin, status, said }
     }
