@@ -20,7 +20,7 @@ use crate::address::{self, Address, Call, Door};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
-use crate::{GatewayConfig, auth, paging, routes};
+use crate::{GatewayConfig, auth, head, paging, routes};
 
 /// What scripts in a browser may read of an answer.
 const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
@@ -103,6 +103,7 @@ type Shared = (Arc<App>, Arc<Lingering>);
 
 async fn answer_any(State((app, lingering)): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let fits = head::check(&parts);
     let ask = Arc::new(Ask {
         base: paging::base_url(&parts.headers, app.local),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
@@ -115,7 +116,10 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         false => app.config.answer_timeout,
     };
     let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, &uri, body).await };
+    let work = async move {
+        fits?;
+        dispatch(&app, &asked, &uri, body).await
+    };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
