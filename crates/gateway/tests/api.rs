@@ -128,10 +128,8 @@ async fn refs_and_history() -> TestResult {
     let folder = story.swarm.folder("tiny", &[("config.json", b"{\"hidden_size\":5}")])?;
     let second = story.node.publish(&"acme/tiny".parse()?, folder).await?.commit;
     let newest = story.get("/api/models/acme/tiny/commits/main?limit=1").await?;
-    assert_eq!(
-        (newest.header("x-total-count"), texts(&newest.json()?, "id")),
-        ("2", vec![second.to_string()])
-    );
+    assert_eq!(texts(&newest.json()?, "id"), [second.to_string()]);
+    assert_eq!(newest.header("x-total-count"), "", "nobody walks back to the beginning for it");
     let link = newest
         .header("link")
         .split(['<', '>'])
@@ -140,6 +138,7 @@ async fn refs_and_history() -> TestResult {
         .replace("http://hub.test:8090", "");
     let oldest = story.get(&link).await?;
     assert_eq!(texts(&oldest.json()?, "id"), [story.commit.to_string()]);
+    assert_eq!(oldest.header("x-total-count"), "2");
     assert!(oldest.header("link").is_empty() && oldest.json()?[0]["authors"][0]["user"].is_string());
     Ok(())
 }
