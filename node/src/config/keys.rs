@@ -107,7 +107,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "discovery.lookup_timeout",
         must_be: "longer than `0s` and at most `5m`, like `10s`",
         example: "\"3s\"",
-        default: "\"10s\"",
+        default: "\"5s\"",
     },
     Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
