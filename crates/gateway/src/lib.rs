@@ -16,6 +16,7 @@ mod auth;
 mod body;
 mod chat_template;
 mod config;
+mod cors;
 mod error;
 mod gguf;
 mod head;

@@ -130,6 +130,12 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"0.0.0.0:8090\"",
         default: "\"127.0.0.1:8090\"",
     },
+    Key {
+        path: "gateway.cors_origins",
+        must_be: "a list of origins as browsers write them, like `[\"http://localhost:5173\"]`, without a path; or `[\"*\"]`",
+        example: "[\"http://localhost:5173\", \"https://app.example.org\"]",
+        default: "[] (none)",
+    },
 ];
 
 /// What is known of `path`.

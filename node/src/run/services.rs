@@ -89,7 +89,10 @@ impl Services {
         let admin = tokio::net::UnixListener::from_std(admin)
             .map_err(|source| NodeError::Io { doing: "use the admin socket".into(), source })?;
         let (cancel, mut doors) = (CancellationToken::new(), JoinSet::new());
-        let settings = hubless_gateway::GatewayConfig::default();
+        let settings = hubless_gateway::GatewayConfig {
+            cors_origins: config.gateway.cors_origins.clone(),
+            ..hubless_gateway::GatewayConfig::default()
+        };
         doors.spawn(hubless_gateway::serve_http(door, mirror.clone(), settings, cancel.clone()));
         doors.spawn(hubless_gateway::serve_admin(
             admin,

@@ -59,7 +59,13 @@ pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str)
     let commit = head.commit();
     let found = history(head, from.saturating_add(limit), |commit| {
         let (mirror, repo) = (app.mirror.clone(), repo.clone());
-        async move { Ok(mirror.held_manifest(&repo, commit).await?) }
+        async move {
+            let held = mirror.held_manifest(&repo, commit).await?;
+            if held.is_some() {
+                ask.shown.note(mirror.is_for_everyone(&repo, commit, None)?);
+            }
+            Ok(held)
+        }
     })
     .await?;
     let mut answer = json(&found.commits.get(from..).unwrap_or_default());
