@@ -37,6 +37,16 @@ pub(crate) enum Address {
     Unknown,
 }
 
+impl Address {
+    /// The repository that is asked about.
+    pub(crate) const fn repo(&self) -> Option<&RepoId> {
+        match self {
+            Self::Repo(repo, _) | Self::Door(repo, _) => Some(repo),
+            _ => None,
+        }
+    }
+}
+
 /// What is asked of a repository. Each `Vec` is what follows the verb, decoded, never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {

@@ -20,16 +20,8 @@ use crate::address::{self, Address, Call, Door};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
-use crate::{GatewayConfig, auth, paging, routes};
+use crate::{GatewayConfig, auth, cors, head, paging, routes};
 
-/// What scripts in a browser may read of an answer.
-const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Docker-Content-Digest, ETag, Link, Retry-After, \
-                       X-Error-Code, X-Error-Message, X-Hubless-Fork, X-Hubless-Resolved-By, X-Linked-ETag, \
-                       X-Linked-Size, X-Repo-Commit, X-Total-Count, \
-                       X-Xet-Access-Token, X-Xet-Cas-Url, X-Xet-Hash, X-Xet-Token-Expiration";
-/// What scripts in a browser may send.
-const ALLOWED_HEADERS: &str = "Accept, Authorization, Content-Encoding, Content-Type, Git-Protocol, If-None-Match, \
-                               If-Range, Range";
 /// Methods of most addresses.
 const READ: &str = "GET, HEAD, OPTIONS";
 
@@ -53,6 +45,8 @@ pub(crate) struct Ask {
     pub(crate) base: String,
     /// What the name that was asked for means, once that is known.
     resolved: OnceLock<Resolved>,
+    /// Whether what the answer shows is everybody's.
+    pub(crate) shown: cors::Shown,
 }
 
 impl Ask {
@@ -103,19 +97,24 @@ type Shared = (Arc<App>, Arc<Lingering>);
 
 async fn answer_any(State((app, lingering)): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let fits = head::check(&parts);
     let ask = Arc::new(Ask {
         base: paging::base_url(&parts.headers, app.local),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         method: parts.method,
         headers: parts.headers,
         resolved: OnceLock::new(),
+        shown: cors::Shown::default(),
     });
     let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
         true => routes::git::ANSWER_TIMEOUT,
         false => app.config.answer_timeout,
     };
-    let (asked, uri) = (Arc::clone(&ask), parts.uri);
-    let work = async move { dispatch(&app, &asked, &uri, body).await };
+    let (asked, uri, door) = (Arc::clone(&ask), parts.uri, Arc::clone(&app));
+    let work = async move {
+        fits?;
+        dispatch(&app, &asked, &uri, body).await
+    };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
     let answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
@@ -125,7 +124,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
             Err(Fault::not_yet("this takes longer than a client waits; ask again"))
         }
     };
-    finish(&ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
+    finish(&door.config, &ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
 async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Response, Fault> {
@@ -136,20 +135,33 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         _ => false,
     };
     match ask.method {
-        Method::OPTIONS => return Ok(preflight(takes_post)),
+        Method::OPTIONS => {
+            ask.shown.note(true);
+            return Ok(cors::preflight(if takes_post { "POST, OPTIONS" } else { READ }));
+        }
         Method::GET | Method::HEAD if !takes_post => {}
         Method::POST if takes_post => {}
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
+    let answer = route(app, ask, uri, &address, body).await;
+    // Where no commit was shown (a redirect, refs, a refusal), all that the repository has must be everybody's.
+    if let (None, Some(repo)) = (ask.shown.is_for_everyone(), address.repo()) {
+        let canonical = app.mirror.canonical(repo)?;
+        ask.shown.note(app.mirror.is_all_for_everyone(canonical.as_ref().unwrap_or(repo))?);
+    }
+    answer
+}
+
+async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -> Result<Response, Fault> {
     // Whoever may not know of a repository is not told how its name is written.
-    if let Address::Repo(repo, _) | Address::Door(repo, _) = &address
+    if let Some(repo) = address.repo()
         && let Some(to) = app.mirror.canonical(repo)?
         && app.mirror.may_know(&ask.caller(), &to).await.is_err()
     {
         return Err(MirrorError::RepoNotFound { repo: repo.clone() }.into());
     }
     // A clone remembers its address, so git is sent on too; the other doors' clients just get what they ask for.
-    if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = &address
+    if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = address
         && let Some(to) = app.mirror.canonical(repo)?
         && let Some(answer) = routes::moved::moved(uri, repo, &to)
     {
@@ -162,47 +174,35 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         Address::Harnesses => Ok(routes::account::harnesses()),
         Address::Registry => Ok(routes::ollama::registry()),
         Address::Door(repo, door) => {
-            let repo = app.mirror.canonical(&repo)?.unwrap_or(repo);
-            routes::door(app, ask, &repo, door, body).await
+            let repo = app.mirror.canonical(repo)?.unwrap_or_else(|| repo.clone());
+            routes::door(app, ask, &repo, door.clone(), body).await
         }
-        Address::List(kind) => routes::list::list(app, ask, kind).await,
-        Address::NoRepo(name) => Err(Fault::no_repo(&name)),
+        Address::List(kind) => routes::list::list(app, ask, *kind).await,
+        Address::NoRepo(name) => Err(Fault::no_repo(name)),
         Address::Unknown => {
             Err(Fault::new(StatusCode::NOT_FOUND, "NotFound", "nothing is served at this address"))
         }
         Address::Repo(repo, call) => match call {
-            Call::Info => routes::info::info(app, ask, &repo, "main").await,
-            Call::Revision(tail) => routes::info::info(app, ask, &repo, &tail.join("/")).await,
-            Call::Tree(tail) => routes::tree::tree(app, ask, &repo, &tail).await,
+            Call::Info => routes::info::info(app, ask, repo, "main").await,
+            Call::Revision(tail) => routes::info::info(app, ask, repo, &tail.join("/")).await,
+            Call::Tree(tail) => routes::tree::tree(app, ask, repo, tail).await,
             Call::PathsInfo(tail) => {
-                routes::paths_info::paths_info(app, ask, &repo, &tail.join("/"), body).await
+                routes::paths_info::paths_info(app, ask, repo, &tail.join("/"), body).await
             }
-            Call::Refs => routes::refs::refs(app, ask, &repo).await,
-            Call::Commits(tail) => routes::commits::commits(app, ask, &repo, &tail.join("/")).await,
-            Call::AuthCheck => routes::account::auth_check(app, ask, &repo).await,
-            Call::Resolve(tail) => routes::file::resolve(app, ask, &repo, &tail).await,
-            Call::Raw(tail) => routes::file::raw(app, ask, &repo, &tail).await,
+            Call::Refs => routes::refs::refs(app, ask, repo).await,
+            Call::Commits(tail) => routes::commits::commits(app, ask, repo, &tail.join("/")).await,
+            Call::AuthCheck => routes::account::auth_check(app, ask, repo).await,
+            Call::Resolve(tail) => routes::file::resolve(app, ask, repo, tail).await,
+            Call::Raw(tail) => routes::file::raw(app, ask, repo, tail).await,
         },
     }
 }
 
-fn preflight(takes_post: bool) -> Response {
-    let mut answer = Response::new(Body::empty());
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    let methods = if takes_post { "POST, OPTIONS" } else { READ };
-    headers.insert(header::ALLOW, HeaderValue::from_static(methods));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    answer
-}
-
 /// What every answer has in common.
-fn finish(ask: &Ask, mut answer: Response) -> Response {
+fn finish(config: &GatewayConfig, ask: &Ask, mut answer: Response) -> Response {
     let headers = answer.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    let for_everyone = ask.shown.is_for_everyone() == Some(true);
+    cors::allow(headers, &config.cors_origins, ask.headers.get(header::ORIGIN), for_everyone);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(resolved) = ask.resolved.get() {
         headers.insert("x-hubless-resolved-by", header_text(&resolved.by_text()));

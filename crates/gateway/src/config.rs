@@ -21,6 +21,8 @@ pub struct GatewayConfig {
     pub answer_timeout: Duration,
     /// Files above this many bytes are offered by Xet as well.
     pub xet_above: u64,
+    /// Origins (`https://app.example`, or `*` for all) whose web pages may read what is not for everyone as well.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for GatewayConfig {
@@ -30,6 +32,7 @@ impl Default for GatewayConfig {
             max_connections: MAX_CONNECTIONS,
             answer_timeout: ANSWER_TIMEOUT,
             xet_above: XET_ABOVE,
+            cors_origins: Vec::new(),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! family (`routes`, `admin`) and leave with the headers that Hub clients look for.
 //!
 //! **Invariant:** nothing a client sends makes a panic or a 500; whatever is refused says why in
-//! `X-Error-Code`, `X-Error-Message` and JSON (a request that is no HTTP is refused by its status alone). A body that cannot be completed is cut, never padded.
+//! `X-Error-Code`, `X-Error-Message` and JSON (what hyper cannot read, because it is no HTTP or its head is beyond
+//! all bounds, is refused by its status alone). A body that cannot be completed is cut, never padded.
 //! **Not here:** any decision about what is known, trusted or fetched (`mirror`); disk; peers.
 
 mod address;
@@ -15,8 +16,10 @@ mod auth;
 mod body;
 mod chat_template;
 mod config;
+mod cors;
 mod error;
 mod gguf;
+mod head;
 mod incoming;
 mod lingering;
 mod paging;

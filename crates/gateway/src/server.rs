@@ -23,16 +23,18 @@ use tokio_util::sync::CancellationToken;
 use hubless_mirror::Mirror;
 
 use crate::error::GatewayError;
+use crate::head;
 use crate::seats::{Seat, Seats};
 use crate::stall::StallGuard;
 use crate::{GatewayConfig, Reload, admin_router, router};
 
 /// Longest wait for a request's head, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest request head, in bytes: a file path of 3,072 bytes, each percent-encoded, fits three times.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Most header lines in a request.
-const MAX_HEADERS: usize = 100;
+/// Largest request head that hyper reads, in bytes. It refuses larger ones by a bare status, so what is refused with
+/// words ([`crate::head`]) comes before it.
+const READ_HEAD_BYTES: usize = 2 * head::MAX_HEAD_BYTES;
+/// Most header lines that hyper reads, likewise.
+const READ_HEADERS: usize = 4 * head::MAX_HEADERS;
 /// Most connections on the admin socket at once.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
 /// Longest wait for busy connections when the server stops.
@@ -132,8 +134,8 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(READ_HEADERS)
+        .max_buf_size(READ_HEAD_BYTES)
         .serve_connection(
             TokioIo::new(StallGuard::new(stream, seat.pulse.clone())),
             TowerToHyperService::new(app),

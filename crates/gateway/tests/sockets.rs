@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use common::{TestResult, model_folder};
 use hubless_gateway::{GatewayConfig, bind_admin, serve_admin, serve_http};
 use hubless_testkit::{Swarm, SwarmNode};
@@ -112,6 +112,35 @@ async fn what_cannot_be_done_says_why() -> TestResult {
     assert_eq!((status, &last["event"]), (200, &json!("error")));
     assert!(last["error"].is_string() && last["kind"].is_string());
     assert_eq!(served.post("/v1/nothing", json!({})).await?.0, 404);
+    Ok(())
+}
+
+/// A head that is too large is refused with words; one beyond all bounds, or no HTTP, at least with its status.
+#[tokio::test]
+async fn a_head_that_is_too_large_is_told_why() -> TestResult {
+    let mut served = Served::begin()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?;
+    let (mirror, config) = (served.node.mirror.clone(), GatewayConfig::default());
+    served.servers.spawn(serve_http(listener, mirror, config, served.stop.clone()));
+    let ask = async |more: String| {
+        let request = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}\r\n");
+        converse(TcpStream::connect(addr).await?, &request).await
+    };
+    let long = |bytes: usize| format!("x-long: {}\r\n", "v".repeat(bytes));
+    let many = |lines: usize| (0..lines).map(|n| format!("x-{n}: v\r\n")).collect::<String>();
+    ensure!(ask(long(60_000)).await?.starts_with("HTTP/1.1 200 "));
+    for told in [ask(long(70_000)).await?, ask(many(150)).await?] {
+        let head = told.to_lowercase();
+        ensure!(
+            head.starts_with("http/1.1 431 ") && head.contains("\r\nx-error-code: toolarge\r\n"),
+            "{told}"
+        );
+        ensure!(head.contains("\r\nx-error-message: the request") && head.contains("{\"error\":"), "{told}");
+    }
+    ensure!(ask(many(500)).await?.starts_with("HTTP/1.1 431 "));
+    let no_http = converse(TcpStream::connect(addr).await?, "\0\0\0\0 what?\r\n\r\n").await?;
+    ensure!(no_http.starts_with("HTTP/1.1 400 "), "{no_http}");
     Ok(())
 }
 

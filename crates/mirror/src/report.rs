@@ -125,7 +125,7 @@ pub struct VerifyReport {
     pub files: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// Those that were wrong; they were dropped.
+    /// Those that were wrong, and were dropped; and those that are kept, were here, and are gone.
     pub bad: Vec<BadFile>,
     /// How many of those are being fetched anew, because something pinned needs them.
     pub refetching: u64,

@@ -5,11 +5,57 @@
 //! A manifest that names a file shares nothing of it: anybody can write a manifest.
 //! **Not here:** refusing whoever asks for what is not shared (`transfer`).
 
-use hubless_types::{Access, BlobHash, CommitId, RepoId};
+use hubless_store::BlobStatus;
+use hubless_types::{Access, BlobHash, CommitId, FileEntry, RepoId};
 
-use crate::MirrorError;
 use crate::add::Taken;
 use crate::mirror::Inner;
+use crate::{Mirror, MirrorError};
+
+impl Mirror {
+    /// Whether anybody at all may have a commit of `repo`, and `file` of it: the repository is open, and what is here of
+    /// them is given to peers. Blocks a little.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn is_for_everyone(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        file: Option<&FileEntry>,
+    ) -> Result<bool, MirrorError> {
+        let inner = &self.inner;
+        let commit = inner.own_commit(repo, commit)?;
+        if !inner.access(repo)?.is_open() || !inner.store.catalogue().is_commit_shared(commit)? {
+            return Ok(false);
+        }
+        // A manifest may name what was never meant for others: the bytes have a mark of their own.
+        let link = file.map(|file| inner.store.catalogue().link(&file.digest())).transpose()?.flatten();
+        let blobs = inner.store.blobs();
+        Ok(match link {
+            Some(link) => blobs.is_shared(&link.hash)? || blobs.status(&link.hash)? == BlobStatus::Absent,
+            None => true,
+        })
+    }
+
+    /// Whether anybody at all may have all that is here of `repo`; not where nothing is. Blocks a little.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn is_all_for_everyone(&self, repo: &RepoId) -> Result<bool, MirrorError> {
+        let catalogue = self.inner.store.catalogue();
+        if !self.inner.access(repo)?.is_open() {
+            return Ok(false);
+        }
+        let commits = catalogue.commits_of(repo)?;
+        for commit in &commits {
+            if !catalogue.is_commit_shared(*commit)? {
+                return Ok(false);
+            }
+        }
+        Ok(!commits.is_empty())
+    }
+}
 
 impl Inner {
     /// Peers may have a commit's manifest, unless `repo` is known not to be for everybody.

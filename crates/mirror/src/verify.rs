@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use hubless_store::{BadBlob, VerifyEvent};
-use hubless_types::{BlobHash, CommitId, FileDigest, RepoId, RepoPath};
+use hubless_store::{BadBlob, BlobStatus, VerifyEvent};
+use hubless_types::{
+    BlobHash, CommitId, FileDigest, FileEntry, LinkTrust, POINTER_MAX_BYTES, RepoId, RepoPath,
+};
 use tokio::time::Instant;
 
 use crate::meter::{HERE, TELL_EVERY};
@@ -14,12 +16,18 @@ use crate::{BadFile, Mirror, MirrorError, Progress, ProgressSink, VerifyReport};
 
 /// Most users of one bad file that are named.
 const MAX_USERS: usize = 16;
+/// Files whose links are looked up at once.
+const LINK_PAGE: usize = 4096;
+/// What can be done about a file that is wrong or gone, and is kept.
+const KEPT: &str = "a pin, or what was published here, needs it: a running node fetches it anew from whoever has it; else \
+                    add its folder or pull it again, or unpin it";
 /// Manifests that are looked at between two looks at the catalogue.
 const MANIFEST_PAGE: usize = 256;
 
 impl Mirror {
     /// Hashes every file that is here. Bad ones are named with who uses them, and dropped; those that something
-    /// pinned needs are fetched anew in the background if there is a network.
+    /// pinned needs are fetched anew in the background if there is a network. What was here, is kept and is gone is
+    /// named likewise, each time until it is here again.
     pub async fn verify(&self, progress: ProgressSink) -> Result<VerifyReport, MirrorError> {
         let inner = Arc::clone(&self.inner);
         let report = blocking(move || inner.verify(&progress)).await?;
@@ -61,22 +69,72 @@ impl Inner {
             bytes: found.bytes,
             ..VerifyReport::default()
         };
+        let dropped: HashSet<BlobHash> = found.bad.iter().map(|bad| bad.hash).collect();
         if !found.bad.is_empty() {
             self.name_bad(found.bad, &mut report)?;
         }
+        if !self.cancel.is_cancelled() {
+            self.name_gone(&dropped, &mut report)?;
+        }
         Ok(report)
+    }
+
+    /// Names the files of kept commits that were whole here once and are not now, but for those that were `named` before.
+    fn name_gone(&self, named: &HashSet<BlobHash>, report: &mut VerifyReport) -> Result<(), MirrorError> {
+        let mut gone: HashMap<BlobHash, BadFile> = HashMap::new();
+        for commit in self.kept_commits()? {
+            self.add_gone(commit, named, &mut gone)?;
+        }
+        if self.net.is_some() {
+            report.refetching += gone.len() as u64;
+        }
+        let mut gone: Vec<BadFile> = gone.into_values().collect();
+        gone.sort_by(|a, b| a.used_by.cmp(&b.used_by));
+        report.bad.append(&mut gone);
+        Ok(())
+    }
+
+    fn add_gone(
+        &self,
+        commit: CommitId,
+        named: &HashSet<BlobHash>,
+        gone: &mut HashMap<BlobHash, BadFile>,
+    ) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
+        let Some(manifest) = catalogue.manifest(commit)? else { return Ok(()) };
+        let repos = catalogue.repos_of(commit)?;
+        for page in manifest.entries().chunks(LINK_PAGE) {
+            let digests: Vec<_> = page.iter().map(FileEntry::digest).collect();
+            for (entry, link) in page.iter().zip(catalogue.links(&digests)?) {
+                // Only what was hashed here was here; what a pin still waits for was not.
+                let Some(link) = link.filter(|link| link.trust == LinkTrust::Proven) else { continue };
+                let is_here = matches!(self.store.blobs().status(&link.hash)?, BlobStatus::Complete { .. });
+                if is_here || is_bundled(entry) || named.contains(&link.hash) {
+                    continue;
+                }
+                let why = || format!("it is no longer whole on this disk; {KEPT}");
+                let (digest, used_by) = (Some(entry.digest()), Vec::new());
+                let file = || BadFile { digest, place: None, used_by, why: why() };
+                let users = &mut gone.entry(link.hash).or_insert_with(file).used_by;
+                let left = MAX_USERS.saturating_sub(users.len());
+                users.extend(repos.iter().map(|repo| (repo.clone(), entry.path.clone())).take(left));
+            }
+        }
+        Ok(())
     }
 
     fn name_bad(&self, bad: Vec<BadBlob>, report: &mut VerifyReport) -> Result<(), MirrorError> {
         let kept = self.kept_blobs()?;
         let mut users = self.users_of(&bad)?;
         for blob in bad {
-            if kept.contains(&blob.hash) && self.net.is_some() {
+            let is_kept = kept.contains(&blob.hash);
+            if is_kept && self.net.is_some() {
                 report.refetching += 1;
             }
             let digest = self.store.catalogue().digests_of(&blob.hash)?.into_iter().next();
             let used_by = users.remove(&blob.hash).unwrap_or_default();
-            report.bad.push(BadFile { digest, place: Some(blob.path), used_by, why: blob.why });
+            let why = if is_kept { format!("{}; {KEPT}", blob.why) } else { blob.why };
+            report.bad.push(BadFile { digest, place: Some(blob.path), used_by, why });
         }
         Ok(())
     }
@@ -128,4 +186,9 @@ impl Inner {
             page.into_iter().try_for_each(&mut visit)?;
         }
     }
+}
+
+/// Whether the commit's own bundle has the content.
+const fn is_bundled(entry: &FileEntry) -> bool {
+    entry.lfs.is_none() && entry.size <= POINTER_MAX_BYTES
 }

@@ -71,6 +71,40 @@ async fn a_changed_reference_is_fetched_anew() -> TestResult {
     Ok(())
 }
 
+/// A kept file that is gone from disk is named with its repository and path, each time until it is here again; what a pin
+/// never had is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_file_that_is_gone_is_named() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let weights = noise(1, 9 * MIB);
+    let files: [(&str, &[u8]); 3] = [("w.bin", &weights), ("t.txt", &noise(2, 5000)), ("s.json", b"{}")];
+    let dir = swarm.folder("repo", &files)?;
+    let added = a.add(&dir).await?;
+    assert_eq!(a.mirror.verify(ignore()).await?.bad, []);
+    b.mirror.manifest(&Caller::anyone(), Some(&tiny()), added.commit).await?;
+    swarm.cut(&b);
+    assert!(b.mirror.pin(&tiny(), &added.commit.into(), &Caller::anyone()).await.is_err());
+    assert_eq!(b.mirror.verify(ignore()).await?.bad, [], "it was never here");
+
+    for (path, _) in files {
+        std::fs::remove_file(dir.join(path))?;
+    }
+    // The first time the node forgets the files, and still knows the second time that it needs them.
+    for round in ["first", "second"] {
+        let report = a.mirror.verify(ignore()).await?;
+        let mut named: Vec<_> = report.bad.iter().flat_map(|bad| bad.used_by.clone()).collect();
+        named.retain(|(_, path)| path.as_str() != "s.json");
+        named.sort();
+        assert_eq!(named, [(tiny(), "t.txt".parse()?), (tiny(), "w.bin".parse()?)], "{round}: {report:?}");
+        let weights =
+            report.bad.iter().find(|bad| bad.used_by.contains(&(tiny(), "w.bin".parse().expect("a path"))));
+        assert!(weights.is_some_and(|bad| bad.why.contains("pull it again")), "{round}: {report:?}");
+    }
+    assert_eq!(a.read(added.commit, "s.json", 0).await?, b"{}", "the commit's own bundle has it");
+    Ok(())
+}
+
 /// A changed reference that is read at once is fetched, not served wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_gets_the_right_bytes_of_a_changed_file() -> TestResult {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use common::*;
 use hubless_discovery::DhtKey;
 use hubless_mirror::*;
-use hubless_origin::OriginErrorKind;
-use hubless_testkit::{MemoryOrigin, OriginFaults};
+use hubless_origin::{OriginConfig, OriginErrorKind, OriginKind};
+use hubless_testkit::{Hub, HubFaults, MemoryOrigin, OriginFaults, Refusal};
 use hubless_types::*;
 
 const TOKEN: &str = "hf_letmein";
@@ -118,6 +118,36 @@ async fn a_removal_is_honoured() -> TestResult {
         now(&holder).await?;
         assert_eq!(holder.read(commit, "w.bin", 0).await?.len(), 2 * MIB);
         assert_eq!(stranger.pull_commit(commit).await?.files, 1);
+    }
+    Ok(())
+}
+
+/// Whoever asks for a password in a hub's place while that is down says nothing: what was open stays so, for peers too,
+/// and what was closed stays closed.
+#[tokio::test]
+async fn a_hub_in_trouble_closes_nothing_and_opens_nothing() -> TestResult {
+    let (swarm, hub) = (Swarm::new()?, Hub::start().await?);
+    let noise = noise(1, 2 * MIB);
+    let commit = hub.push(&tiny(), "main", &[("w.bin", &noise)]).await?;
+    let origin = hubless_origin::build(&OriginConfig::new(&hub.url(), OriginKind::Hub)?)?;
+    let holder = swarm.node_below(vec![origin], |_| {})?;
+    holder.pull_from(&[]).await?;
+    for status in [401, 403] {
+        hub.set_faults(HubFaults { refuse: Some(Refusal::page(status)), ..HubFaults::default() });
+        assert_eq!(now(&holder).await?.commit, commit, "{status}: what was seen last");
+        assert_eq!(holder.read(commit, "w.bin", 0).await?.len(), 2 * MIB, "{status}");
+        let peer = swarm.node()?;
+        assert_eq!(peer.pull_commit(commit).await?.files, 1, "{status}: peers have it still");
+        swarm.cut(&peer);
+    }
+    hub.set_faults(HubFaults::default());
+    hub.private(&tiny(), &[TOKEN])?;
+    assert!(now(&holder).await.is_err(), "the hub's own word");
+    for status in [401, 403] {
+        hub.set_faults(HubFaults { refuse: Some(Refusal::page(status)), ..HubFaults::default() });
+        assert!(now(&holder).await.is_err(), "{status}: doubt opens nothing");
+        assert!(holder.read(commit, "w.bin", 0).await.is_err(), "{status}");
+        assert!(swarm.node()?.pull_commit(commit).await.is_err(), "{status}");
     }
     Ok(())
 }

@@ -103,6 +103,24 @@ async fn a_repository_comes_over_with_few_requests() -> Result<()> {
     Ok(())
 }
 
+/// One answer that nobody expects says nothing of what a hub can do.
+#[tokio::test]
+async fn a_hub_that_refused_everything_once_is_asked_as_before() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id = repo("acme/tiny")?;
+    let commit = sample(&hub, &id).await?;
+    let origin = build(&config(&hub)?)?;
+    hub.set_faults(HubFaults { refuse: Some(Refusal::page(400)), ..HubFaults::default() });
+    ensure!(kind(origin.resolve(&id, &Revision::main(), None).await) == Some(OriginErrorKind::Unavailable));
+    ensure!(kind(origin.bundle(&id, commit, None).await) == Some(OriginErrorKind::Unavailable));
+    hub.set_faults(HubFaults::default());
+    hub.forget_requests();
+    origin.resolve(&id, &Revision::main(), None).await?;
+    let asked: Vec<_> = hub.requests().into_iter().map(|request| request.target).collect();
+    ensure!(asked.len() == 1 && asked[0].contains("expand=sha"), "{asked:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn refs_branches_and_pull_requests_are_listed_and_resolve() -> Result<()> {
     let hub = Hub::start().await?;
@@ -163,6 +181,35 @@ async fn absence_has_its_names() -> Result<()> {
     hub.disable(&id)?;
     ensure!(kind(origin.resolve(&id, &main, None).await) == Some(Disabled));
     ensure!(origin.status().breaker == Breaker::Closed, "refusals are answers");
+    Ok(())
+}
+
+/// A proxy before a hub that asks for a password while the hub is down says nothing of repositories; a hub of which
+/// nothing is known yet, and git, have no other word for it.
+#[tokio::test]
+async fn a_bare_refusal_of_a_hub_is_trouble_and_no_word() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id = repo("acme/tiny")?;
+    let commit = sample(&hub, &id).await?;
+    let (known, new) = (build(&config(&hub)?)?, build(&config(&hub)?)?);
+    let manifest = manifest(&*known, &id, commit).await?;
+    let entry = manifest.entry(&"README.md".parse()?).context("the readme")?;
+    read(&*known, &id, commit, entry, ByteRange::whole(entry.size), None).await?;
+    let (main, token) = (Revision::main(), Token::new("hf_known")?);
+    for (status, unknown) in [(401, OriginErrorKind::RepoNotFound), (403, OriginErrorKind::Unavailable)] {
+        hub.set_faults(HubFaults { refuse: Some(Refusal::page(status)), ..HubFaults::default() });
+        for token in [None, Some(&token)] {
+            let error = known.resolve(&id, &main, token).await;
+            ensure!(kind(error) == Some(OriginErrorKind::Unavailable), "{status}");
+            ensure!(kind(known.may_read(&id, token).await) == Some(OriginErrorKind::Unavailable), "{status}");
+        }
+        ensure!(kind(new.resolve(&id, &main, None).await) == Some(unknown), "{status}");
+        ensure!(kind(known.bundle(&id, commit, None).await) == Some(unknown), "{status}: git has no codes");
+    }
+    hub.set_faults(HubFaults::default());
+    hub.private(&id, &["hf_known"])?;
+    ensure!(kind(known.resolve(&id, &main, None).await) == Some(OriginErrorKind::RepoNotFound), "its word");
+    known.resolve(&id, &main, Some(&token)).await?;
     Ok(())
 }
 
@@ -284,6 +331,39 @@ async fn an_origin_that_asks_for_patience_is_given_it() -> Result<()> {
     ensure!(kind(origin.resolve(&id, &Revision::main(), None).await) == Some(OriginErrorKind::Busy));
     ensure!(hub.requests().is_empty(), "it is left in peace");
     ensure!(origin.status().wait.is_some(), "and people see why");
+    Ok(())
+}
+
+/// A content network that wants to be left alone, or is down, says nothing for the hub: names are still resolved.
+#[tokio::test]
+async fn what_a_content_network_asks_for_is_not_asked_by_the_hub() -> Result<()> {
+    for refusal in [
+        Refusal::page(429).with("Retry-After", "50"),
+        Refusal::page(503).with("Retry-After", "50"),
+        Refusal::page(500),
+    ] {
+        let hub = Hub::start().await?;
+        let id = repo("acme/tiny")?;
+        let commit = sample(&hub, &id).await?;
+        let origin = build(&OriginConfig { attempts: 1, ..config(&hub)? })?;
+        let manifest = manifest(&*origin, &id, commit).await?;
+        let (on, status) = (Scope::Network, refusal.status);
+        hub.set_faults(HubFaults { on, refuse: Some(refusal), ..HubFaults::default() });
+        let large = manifest.entry(&"model.safetensors".parse()?).context("the model")?;
+        let whole = ByteRange::whole(large.size);
+        for _ in 0..5 {
+            ensure!(read(&*origin, &id, commit, large, whole, None).await.is_err(), "{status}");
+        }
+        hub.forget_requests();
+        let error = read(&*origin, &id, commit, large, whole, None).await.err().context("it answers")?;
+        ensure!(error.kind() == OriginErrorKind::Busy, "{status}: {error}");
+        ensure!(error.to_string().contains(&hub.content_url()), "{status}: {error}");
+        ensure!(hub.requests().iter().all(|r| r.port == PortOf::Hub), "{status}: it is left in peace");
+        origin.resolve(&id, &Revision::main(), None).await.with_context(|| format!("{status}"))?;
+        let small = manifest.entry(&"README.md".parse()?).context("the readme")?;
+        let text = read(&*origin, &id, commit, small, ByteRange::whole(small.size), None).await?;
+        ensure!(text.len() == 5000 && origin.status().breaker == Breaker::Closed, "{status}");
+    }
     Ok(())
 }
 

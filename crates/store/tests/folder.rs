@@ -79,11 +79,11 @@ fn a_folder_of_a_newer_version_is_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
     let note = dir.path().join("format.json");
-    let text = std::fs::read_to_string(&note).unwrap().replace("\"format\":2", "\"format\":3");
+    let text = std::fs::read_to_string(&note).unwrap().replace("\"format\":3", "\"format\":4");
     std::fs::write(&note, text).unwrap();
     let before = files(dir.path());
     let error = open(dir.path()).unwrap_err();
-    assert!(matches!(error, StoreError::NewerVersion { found: 3, supported: 2 }), "{error}");
+    assert!(matches!(error, StoreError::NewerVersion { found: 4, supported: 3 }), "{error}");
     assert_eq!(files(dir.path()), before);
 }
 
@@ -98,7 +98,7 @@ fn a_folder_without_a_note_is_brought_up() {
     std::fs::remove_file(&note).unwrap();
     let store = reopen(dir.path());
     assert_eq!(store.catalogue().scheduled_count().unwrap(), 1);
-    assert!(std::fs::read_to_string(&note).unwrap().contains("\"format\":2"));
+    assert!(std::fs::read_to_string(&note).unwrap().contains("\"format\":3"));
 }
 
 /// A note that is no note is an error, not a panic nor a new folder.

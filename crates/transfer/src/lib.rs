@@ -33,6 +33,8 @@ mod wire;
 
 #[cfg(fuzzing)]
 pub use bulk::strangers_bytes;
+#[cfg(fuzzing)]
+pub use wire::strangers_words;
 
 pub use client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
 pub use endpoint::TransferConfig;

@@ -319,6 +319,36 @@ pub(crate) fn drafts_reply(
     frames.iter().map(told).collect()
 }
 
+/// What strangers may say of crowds, drafts and parts (questions 8 to 10 and their answers). Nothing panics, and what is
+/// taken reads the same when it is written again, within its bounds.
+#[cfg(fuzzing)]
+pub fn strangers_words(bytes: &[u8]) {
+    check_words(bytes);
+}
+
+#[cfg(any(test, fuzzing))]
+fn check_words(bytes: &[u8]) {
+    for kind in 8..=10 {
+        let Ok(question) = Question::decode_body(kind, bytes) else { continue };
+        let written = question.encode().unwrap_or_default();
+        let head = written.first_chunk().map(|head| Question::decode_head(*head));
+        assert_eq!(head, Some(Ok((kind, written.len() - QUESTION_HEAD))));
+        assert_eq!(Question::decode_body(kind, &written[QUESTION_HEAD..]), Ok(question));
+    }
+    if let Some(hash) = bytes.first_chunk().map(|hash| BlobHash::from_bytes(*hash))
+        && let Ok(told) = gathering(bytes, &[hash])
+    {
+        assert!(told.hash == hash && told.peers.len() <= MAX_CROWD_TOLD);
+        assert_eq!(gathering(&pack(&told).unwrap_or_default(), &[hash]), Ok(told));
+    }
+    let asked = [FileDigest::Git(hubless_types::BlobId::from_bytes([1; 20]))];
+    if let Ok(told) = drafts_reply(&[bytes.to_vec()], &asked) {
+        let frames: Vec<Vec<u8>> =
+            told.iter().map(|(_, news)| pack(&(0_u32, news)).unwrap_or_default()).collect();
+        assert_eq!(drafts_reply(&frames, &asked), Ok(told));
+    }
+}
+
 pub(crate) fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
     postcard::to_stdvec(value).map_err(|_| WireError::Garbled)
 }
@@ -373,6 +403,29 @@ mod tests {
         ]
     }
 
+    fn groups() -> impl Strategy<Value = GroupSet> {
+        prop::collection::vec((0..400_u64, 1..40_u64), 0..6).prop_map(|runs| {
+            let mut set = GroupSet::new();
+            runs.into_iter().for_each(|(at, len)| set.insert_all(&GroupSet::from(at..at + len)));
+            set
+        })
+    }
+
+    /// Of a file that has at least all these groups.
+    fn news() -> impl Strategy<Value = DraftNews> {
+        (440_u64..1 << 40, groups(), groups(), groups()).prop_map(|(groups, offers, awaits, have)| {
+            let size = groups * hubless_types::GROUP_BYTES;
+            DraftNews { size, offers, awaits, have }
+        })
+    }
+
+    fn crowd() -> impl Strategy<Value = Gathering> {
+        let peer = (any::<[u8; 32]>(), any::<(std::net::IpAddr, u16)>())
+            .prop_map(|(node, addr)| (hubless_types::NodeId::from_bytes(node), addr.into()));
+        (any::<[u8; 32]>(), groups(), prop::collection::vec(peer, 0..=MAX_CROWD_TOLD))
+            .prop_map(|(hash, gave, peers)| Gathering { hash: BlobHash::from_bytes(hash), gave, peers })
+    }
+
     fn decoded(bytes: &[u8]) -> Result<Question, WireError> {
         let (head, body) = bytes.split_first_chunk().ok_or(WireError::Garbled)?;
         let (kind, len) = Question::decode_head(*head)?;
@@ -383,6 +436,34 @@ mod tests {
         #[test]
         fn questions_read_as_they_were_written(question in question()) {
             prop_assert_eq!(decoded(&question.encode().unwrap()), Ok(question));
+        }
+
+        #[test]
+        fn what_is_told_of_crowds_and_drafts_reads_as_it_was_written(crowd in crowd(), news in news(), at: usize, flip: u8) {
+            let told = pack(&crowd).unwrap();
+            prop_assert!(told.len() <= MAX_CROWD_FRAME);
+            prop_assert_eq!(gathering(&told, &[crowd.hash]), Ok(crowd));
+            let asked = [FileDigest::Git(BlobId::from_bytes([1; 20]))];
+            let framed = draft_frame(0, &news).unwrap();
+            let frames = split_frames(&Question::Drafts(asked.to_vec()), &framed).unwrap();
+            prop_assert_eq!(drafts_reply(&frames, &asked), Ok(vec![(asked[0], news)]));
+            for mut bytes in [told, frames[0].clone()] {
+                check_words(&bytes);
+                let place = at % bytes.len();
+                bytes[place] ^= flip;
+                check_words(&bytes);
+            }
+        }
+
+        #[test]
+        fn questions_about_crowds_drafts_and_parts_survive_a_spoilt_byte(question in question(), at: usize, flip: u8) {
+            let mut body = question.encode().unwrap().split_off(QUESTION_HEAD);
+            check_words(&body);
+            if !body.is_empty() {
+                let place = at % body.len();
+                body[place] ^= flip;
+                check_words(&body);
+            }
         }
 
         #[test]

@@ -11,7 +11,8 @@ use crate::output::report;
 
 /// Hash every file again and name every bad one
 ///
-/// A bad file is dropped, and fetched anew if a pin needs it. Ends with exit code 6 if there was one.
+/// A bad file is dropped, and fetched anew if a pin needs it. What a pin needs and is gone from this disk is named likewise. Ends
+/// with exit code 6 if there was one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {}
 

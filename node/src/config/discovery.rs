@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use hubless_mirror::MirrorConfig;
 use hubless_types::PeerAddr;
 use serde::Deserialize;
 
@@ -29,7 +30,8 @@ pub(crate) struct DiscoveryConfig {
     pub(crate) external: Vec<SocketAddr>,
     /// Whether to find nodes on the local network.
     pub(crate) mdns: bool,
-    /// Longest wait for providers.
+    /// Longest wait for providers, of the DHT and of all that asks it. A little less than Hub clients wait for an answer
+    /// leaves room for what follows a lookup.
     #[serde(with = "humantime_serde")]
     pub(crate) lookup_timeout: Duration,
     /// Whether to tell the DHT what this node holds.
@@ -46,7 +48,7 @@ impl Default for DiscoveryConfig {
             bootstrap: Vec::new(),
             external: Vec::new(),
             mdns: true,
-            lookup_timeout: Duration::from_secs(10),
+            lookup_timeout: MirrorConfig::default().lookup_timeout,
             announce: true,
             announce_interval: Duration::from_secs(22 * 3600),
         }

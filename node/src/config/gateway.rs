@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 
+use super::Unfit;
+
 /// The port that `HF_ENDPOINT` names in every example.
 const DEFAULT_PORT: u16 = 8090;
 
@@ -13,10 +15,51 @@ const DEFAULT_PORT: u16 = 8090;
 pub(crate) struct GatewayConfig {
     /// Where Hub clients are served; port 0 takes any free port.
     pub(crate) listen: SocketAddr,
+    /// Web pages that may read what is not for everyone as well.
+    pub(crate) cors_origins: Vec<String>,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)), cors_origins: Vec::new() }
+    }
+}
+
+impl GatewayConfig {
+    pub(super) fn validate(&self) -> Result<(), Unfit> {
+        match self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            Some(none) => Err(Unfit::new("gateway.cors_origins", format!("a list with `{none}`"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a browser may send it as `Origin`: scheme, host and port, in lower case; or all of them are meant.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+    text == "*" || host.is_some_and(|host| !host.is_empty() && host.chars().all(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        for good in ["*", "http://localhost:5173", "https://app.example.org", "http://[::1]:80"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "",
+            "null",
+            "localhost:5173",
+            "https://",
+            "https://a.example/",
+            "https://A.example",
+            "https://*.a",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
 }

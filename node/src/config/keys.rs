@@ -107,7 +107,7 @@ pub(crate) const KEYS: &[Key] = &[
         path: "discovery.lookup_timeout",
         must_be: "longer than `0s` and at most `5m`, like `10s`",
         example: "\"3s\"",
-        default: "\"10s\"",
+        default: "\"5s\"",
     },
     Key { path: "discovery.announce", must_be: "`true` or `false`", example: "false", default: "true" },
     Key {
@@ -129,6 +129,12 @@ pub(crate) const KEYS: &[Key] = &[
         must_be: "an address and port, like `127.0.0.1:8090`; port 0 takes any free one",
         example: "\"0.0.0.0:8090\"",
         default: "\"127.0.0.1:8090\"",
+    },
+    Key {
+        path: "gateway.cors_origins",
+        must_be: "a list of origins as browsers write them, like `[\"http://localhost:5173\"]`, without a path; or `[\"*\"]`",
+        example: "[\"http://localhost:5173\", \"https://app.example.org\"]",
+        default: "[] (none)",
     },
 ];
 

@@ -151,6 +151,7 @@ impl Config {
             return Err(Unfit::new("transfer.bulk_port", port.to_string()));
         }
         self.origin.validate()?;
+        self.gateway.validate()?;
         self.names.validate()
     }
 }

@@ -89,7 +89,10 @@ impl Services {
         let admin = tokio::net::UnixListener::from_std(admin)
             .map_err(|source| NodeError::Io { doing: "use the admin socket".into(), source })?;
         let (cancel, mut doors) = (CancellationToken::new(), JoinSet::new());
-        let settings = hubless_gateway::GatewayConfig::default();
+        let settings = hubless_gateway::GatewayConfig {
+            cors_origins: config.gateway.cors_origins.clone(),
+            ..hubless_gateway::GatewayConfig::default()
+        };
         doors.spawn(hubless_gateway::serve_http(door, mirror.clone(), settings, cancel.clone()));
         doors.spawn(hubless_gateway::serve_admin(
             admin,
@@ -277,18 +280,32 @@ fn origins(config: &Config, limits: &Limits) -> Result<Vec<Arc<dyn Origin>>, Nod
 }
 
 fn mirror_config(config: &Config) -> MirrorConfig {
-    let defaults = MirrorConfig::default();
     MirrorConfig {
         trusted: config.names.trusted.clone(),
         witnesses: config.names.witnesses.clone(),
         threshold: config.names.threshold(),
-        // Hub clients wait 10 s for an answer; the mirror's own default leaves room for what follows a lookup.
-        lookup_timeout: config.discovery.lookup_timeout.min(defaults.lookup_timeout),
+        lookup_timeout: config.discovery.lookup_timeout,
         answer_within: config.origin.answer_within,
         origin_streams: config.origin.streams,
         honour_removal: config.origin.honour_removal,
         announce: config.discovery.announce,
         announce_interval: config.discovery.announce_interval,
-        ..defaults
+        ..MirrorConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whoever waits longer for providers on purpose does so everywhere.
+    #[test]
+    fn a_longer_lookup_holds_for_the_mirror_too() {
+        let mut config = Config::default();
+        assert_eq!(mirror_config(&config).lookup_timeout, Duration::from_secs(5));
+        config.discovery.lookup_timeout = Duration::from_secs(40);
+        assert_eq!(mirror_config(&config).lookup_timeout, Duration::from_secs(40));
     }
 }

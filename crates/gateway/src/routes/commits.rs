@@ -49,23 +49,30 @@ impl Commit {
     }
 }
 
-/// Lists a revision's commit and its first parents, newest first.
+/// Lists a revision's commit and its first parents, newest first. How many there are in all is told where the page is
+/// the last one: further back nobody looks for it.
 pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str) -> Result<Response, Fault> {
-    let head = manifest_at(app, ask, repo, revision).await?;
-    let commit = head.commit();
-    let all = history(head, |commit| {
-        let (mirror, repo) = (app.mirror.clone(), repo.clone());
-        async move { Ok(mirror.held_manifest(&repo, commit).await?) }
-    })
-    .await?;
     let limit = ask.query.number("limit")?.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let page = ask.query.number("p")?.unwrap_or(0);
-    let from = page.saturating_mul(limit).min(all.len());
-    let to = from.saturating_add(limit).min(all.len());
-    let mut answer = json(&&all[from..to]);
+    let from = page.saturating_mul(limit);
+    let head = manifest_at(app, ask, repo, revision).await?;
+    let commit = head.commit();
+    let found = history(head, from.saturating_add(limit), |commit| {
+        let (mirror, repo) = (app.mirror.clone(), repo.clone());
+        async move {
+            let held = mirror.held_manifest(&repo, commit).await?;
+            if held.is_some() {
+                ask.shown.note(mirror.is_for_everyone(&repo, commit, None)?);
+            }
+            Ok(held)
+        }
+    })
+    .await?;
+    let mut answer = json(&found.commits.get(from..).unwrap_or_default());
     let headers = answer.headers_mut();
-    headers.insert("x-total-count", HeaderValue::from(all.len()));
-    if to < all.len() {
+    if found.is_whole {
+        headers.insert("x-total-count", HeaderValue::from(found.commits.len()));
+    } else {
         let path = format!("/api/{}/{}/commits/{commit}", repo.kind().plural(), encode_path(repo.name()));
         let query = [("p", page.saturating_add(1).to_string()), ("limit", limit.to_string())];
         headers.insert(header::LINK, header_text(&next_link(&ask.base, &path, &query)));
@@ -73,23 +80,40 @@ pub(crate) async fn commits(app: &App, ask: &Ask, repo: &RepoId, revision: &str)
     Ok(answer)
 }
 
-async fn history<F>(head: Arc<Manifest>, held: impl Fn(CommitId) -> F) -> Result<Vec<Commit>, Fault>
+/// The newest commits.
+struct History {
+    commits: Vec<Commit>,
+    /// Nothing older is held here, or listed.
+    is_whole: bool,
+}
+
+/// Walks back from `head` until there are `wanted` commits, and looks whether another follows.
+async fn history<F>(
+    head: Arc<Manifest>,
+    wanted: usize,
+    held: impl Fn(CommitId) -> F,
+) -> Result<History, Fault>
 where
     F: Future<Output = Result<Option<Arc<Manifest>>, Fault>>,
 {
-    let mut commits = vec![Commit::new(&head)];
-    let mut next = head.info().parents.first().copied();
-    while let Some(parent) = next.filter(|_| commits.len() < MAX_HISTORY) {
-        let Some(manifest) = held(parent).await? else { break };
+    let (mut commits, mut next) = (Vec::new(), Some(head));
+    while let Some(manifest) = next.take() {
+        let is_whole = commits.len() == MAX_HISTORY;
+        if is_whole || commits.len() == wanted {
+            return Ok(History { commits, is_whole });
+        }
         commits.push(Commit::new(&manifest));
-        next = manifest.info().parents.first().copied();
+        if let Some(parent) = manifest.info().parents.first() {
+            next = held(*parent).await?;
+        }
     }
-    Ok(commits)
+    Ok(History { commits, is_whole: true })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::future::ready;
 
     use hubless_types::{CommitInfo, Timestamp, TreeId};
@@ -105,13 +129,42 @@ mod tests {
         Arc::new(Manifest::new(CommitId::from_bytes([id; 20]), info, vec![], vec![]).unwrap())
     }
 
+    fn id(n: u8) -> CommitId {
+        CommitId::from_bytes([n; 20])
+    }
+
     #[tokio::test]
     async fn history_ends_where_nothing_more_is_held() {
-        let second = CommitId::from_bytes([2; 20]);
-        let held = |commit| ready(Ok((commit == second).then(|| manifest(2, Some(1)))));
-        let commits = history(manifest(3, Some(2)), held).await.unwrap();
-        assert_eq!(commits.iter().map(|c| c.id).collect::<Vec<_>>(), [CommitId::from_bytes([3; 20]), second]);
-        assert_eq!((&commits[0].title[..], &commits[0].message[..]), ("title", "more"));
-        assert_eq!(commits[0].authors, [Author { user: "Ann Lee".into() }]);
+        let held = |commit| ready(Ok((commit == id(2)).then(|| manifest(2, Some(1)))));
+        let found = history(manifest(3, Some(2)), 50, held).await.unwrap();
+        assert_eq!(found.commits.iter().map(|c| c.id).collect::<Vec<_>>(), [id(3), id(2)]);
+        let first = &found.commits[0];
+        assert_eq!((&first.title[..], &first.message[..]), ("title", "more"));
+        assert_eq!(first.authors, [Author { user: "Ann Lee".into() }]);
+    }
+
+    /// However long a history is, a page costs its own commits, and one that tells whether there is another.
+    #[tokio::test]
+    async fn a_page_is_no_walk_to_the_beginning() {
+        for (wanted, listed, looks, whole) in [
+            (1, 1, 1, false),
+            (5, 5, 5, false),
+            (199, 199, 199, false),
+            (200, 200, 199, true),
+            (999, 200, 199, true),
+        ] {
+            let asked = Cell::new(0);
+            let held = |commit: CommitId| {
+                asked.set(asked.get() + 1);
+                let n = commit.as_bytes()[0];
+                ready(Ok(Some(manifest(n, n.checked_sub(1).filter(|parent| *parent > 0)))))
+            };
+            let found = history(manifest(200, Some(199)), wanted, held).await.unwrap();
+            assert_eq!(
+                (found.commits.len(), asked.get(), found.is_whole),
+                (listed, looks, whole),
+                "{wanted}"
+            );
+        }
     }
 }

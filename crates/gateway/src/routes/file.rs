@@ -41,8 +41,7 @@ pub(crate) async fn resolve(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]
     let (commit, path, linked) = (found.commit, &entry.path, entry.lfs.is_some());
     let xet = xet::advert(app, ask, repo, commit, entry);
     let meta = Meta { commit, path, size: entry.size, etag, linked, xet };
-    let caller = ask.caller();
-    send(ask, &meta, |range| content(app, &caller, repo, found.commit, &entry.path, range)).await
+    send_content(app, ask, repo, entry, &meta).await
 }
 
 /// A file of a commit under the name that another door gives it.
@@ -57,8 +56,7 @@ pub(crate) async fn at(
     let entry = manifest.entry(path).ok_or_else(|| Fault::no_entry(repo, commit, path.as_str()))?;
     let (etag, linked) = (entry.digest().hex(), entry.lfs.is_some());
     let meta = Meta { commit, path, size: entry.size, etag, linked, xet: None };
-    let caller = ask.caller();
-    send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await
+    send_content(app, ask, repo, entry, &meta).await
 }
 
 /// `HEAD` and `GET /{id}/raw/{rev}/{path}`: the git blob, which for an LFS file is its pointer.
@@ -68,8 +66,7 @@ pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) ->
     let (commit, path, etag) = (found.commit, &entry.path, entry.blob.to_string());
     let Some(lfs) = entry.lfs else {
         let meta = Meta { commit, path, size: entry.size, etag, linked: false, xet: None };
-        let caller = ask.caller();
-        return send(ask, &meta, |range| content(app, &caller, repo, commit, path, range)).await;
+        return send_content(app, ask, repo, entry, &meta).await;
     };
     let pointer = pointer(lfs.sha256, entry.size);
     if pointer.len() as u64 != lfs.pointer_size {
@@ -114,6 +111,18 @@ fn pointer(sha256: Sha256, size: u64) -> Bytes {
 fn slice(bytes: &Bytes, range: ByteRange) -> Bytes {
     let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
     bytes.slice(at(range.start)..at(range.end))
+}
+
+async fn send_content(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    entry: &FileEntry,
+    meta: &Meta<'_>,
+) -> Result<Response, Fault> {
+    ask.shown.note(app.mirror.is_for_everyone(repo, meta.commit, Some(entry))?);
+    let caller = ask.caller();
+    send(ask, meta, |range| content(app, &caller, repo, meta.commit, &entry.path, range)).await
 }
 
 /// Opens the file and waits for its first verified bytes.

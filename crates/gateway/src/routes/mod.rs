@@ -81,7 +81,10 @@ pub(crate) async fn manifest_of(
     commit: CommitId,
 ) -> Result<Arc<Manifest>, Fault> {
     match app.mirror.manifest(&ask.caller(), Some(repo), commit).await {
-        Ok(manifest) => Ok(manifest),
+        Ok(manifest) => {
+            ask.shown.note(app.mirror.is_for_everyone(repo, commit, None)?);
+            Ok(manifest)
+        }
         // Without a network, what is not here is not known.
         Err(MirrorError::Offline { .. } | MirrorError::CommitNotFound { .. }) => {
             let known = app.mirror.knows(repo).unwrap_or(false);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::body::Pieces;
 use super::{text, words};
-use crate::pace::Gauge;
+use crate::pace::{Gauge, Host};
 use crate::{OriginBody, OriginError, Patience};
 
 /// A successful answer whose body has not been read.
@@ -21,13 +21,20 @@ use crate::{OriginBody, OriginError, Patience};
 pub(crate) struct Answer {
     response: Response,
     gauge: Arc<Gauge>,
+    /// Who gave it.
+    host: Host,
     patience: Patience,
     what: Use,
 }
 
 impl Answer {
-    pub(super) const fn new(response: Response, gauge: Arc<Gauge>, patience: Patience, what: Use) -> Self {
-        Self { response, gauge, patience, what }
+    pub(super) fn new(
+        response: Response,
+        (gauge, host): (Arc<Gauge>, Host),
+        patience: Patience,
+        what: Use,
+    ) -> Self {
+        Self { response, gauge, host, patience, what }
     }
 
     /// When it was given, by the clock of whoever gave it.
@@ -131,12 +138,12 @@ impl Answer {
     }
 
     fn noted(&self, error: OriginError) -> OriginError {
-        self.gauge.note(&error);
+        self.gauge.note(&self.host, &error);
         error
     }
 
     fn into_pieces(self) -> Pieces {
-        Pieces::new(self.response, self.gauge, self.patience.stall, self.what)
+        Pieces::new(self.response, (self.gauge, self.host), self.patience.stall, self.what)
     }
 
     fn check_encoding(&self) -> Result<(), OriginError> {

@@ -11,7 +11,7 @@ use reqwest::Response;
 use tokio::time::Instant;
 
 use super::unreachable;
-use crate::pace::Gauge;
+use crate::pace::{Gauge, Host};
 use crate::{OriginBody, OriginError};
 
 /// Fewest bytes that must come while the stall's time is waited: drops do not keep a connection alive.
@@ -24,6 +24,8 @@ const TELL_HELD: Duration = Duration::from_millis(500);
 pub(super) struct Pieces {
     response: Response,
     gauge: Arc<Gauge>,
+    /// Who sends it.
+    host: Host,
     stall: Duration,
     /// How long was waited, and how many bytes came, since enough of them had come. Only waiting counts: a reader
     /// that takes its time is no stall.
@@ -44,9 +46,14 @@ impl fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    pub(super) fn new(response: Response, gauge: Arc<Gauge>, stall: Duration, what: Use) -> Self {
+    pub(super) fn new(
+        response: Response,
+        (gauge, host): (Arc<Gauge>, Host),
+        stall: Duration,
+        what: Use,
+    ) -> Self {
         let (waited, held) = (Duration::ZERO, Duration::ZERO);
-        Self { response, gauge, stall, waited, came: 0, what, debt: OriginDebt::default(), held }
+        Self { response, gauge, host, stall, waited, came: 0, what, debt: OriginDebt::default(), held }
     }
 
     /// How long this node's own caps held it back.
@@ -82,7 +89,7 @@ impl Pieces {
                 (self.waited, self.came) = (Duration::ZERO, 0);
             }
         }
-        result.inspect_err(|error| self.gauge.note(error))
+        result.inspect_err(|error| self.gauge.note(&self.host, error))
     }
 
     /// A stream of these pieces that ends with an error unless they have `expected` bytes together.
@@ -93,7 +100,7 @@ impl Pieces {
             if now > expected || (piece.is_none() && now < expected) {
                 let origin = pieces.gauge.name().to_owned();
                 let error = OriginError::Length { origin, got: now, expected };
-                pieces.gauge.note(&error);
+                pieces.gauge.note(&pieces.host, &error);
                 return Err(error);
             }
             Ok(piece.map(|piece| (piece, (pieces, now))))

@@ -11,6 +11,7 @@ mod hop;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ pub(crate) use refusal::words;
 
 use self::guard::{Guard, GuardedResolver, Shut};
 use self::refusal::Refusal;
-use crate::pace::{Gauge, Lane, LaneKind, pause, roll};
+use crate::pace::{Gauge, Host, Lane, LaneKind, Permit, pause, roll};
 use crate::xet::XetId;
 use crate::{OriginConfig, OriginError, OriginErrorKind, OriginStatus};
 
@@ -125,8 +126,10 @@ impl From<OriginError> for Failure {
 }
 
 /// The answer at the end of the redirects.
-struct Arrival {
+struct Arrival<'a> {
     response: Response,
+    /// Of the host that gave it.
+    permit: Permit<'a>,
     trust: Trust,
     /// What the origin itself said on the way.
     xet: Option<XetId>,
@@ -139,6 +142,8 @@ pub(crate) struct Http {
     client: Client,
     guard: Arc<Guard>,
     gauge: Arc<Gauge>,
+    /// An answer of it was one of a hub, in this run.
+    codes: AtomicBool,
     config: OriginConfig,
 }
 
@@ -167,7 +172,8 @@ impl Http {
             .build()
             .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
         let gauge = Arc::new(Gauge::new(config.name(), limits.clone()));
-        Ok(Self { base: config.url.clone(), client, guard, gauge, config: config.clone() })
+        let (base, codes) = (config.url.clone(), AtomicBool::new(false));
+        Ok(Self { base, client, guard, gauge, codes, config: config.clone() })
     }
 
     /// The origin's name.
@@ -211,7 +217,7 @@ impl Http {
 
     /// Notes what was wrong with an answer's content.
     pub(crate) fn noted(&self, error: OriginError) -> OriginError {
-        self.gauge.note(&error);
+        self.gauge.note(&Host::Own, &error);
         error
     }
 
@@ -247,26 +253,21 @@ impl Http {
             LaneKind::Files | LaneKind::Elsewhere => Use::Content,
         };
         self.gauge.within_month(what)?;
-        let permit = self.gauge.admit(ask.lane())?;
-        let failure = match self.follow(ask).await {
-            Ok(Arrival { response, .. }) if response.status().is_success() => {
-                permit.answered();
-                return Ok(Answer::new(response, Arc::clone(&self.gauge), self.config.patience, what));
-            }
-            Ok(Arrival { response, trust, xet }) => {
-                let error = self.refused(ask, response, trust).await;
-                let by_xet = xet.filter(|_| refuses_the_way(&error));
-                Failure { error, by_xet }
-            }
-            Err(error) => error.into(),
-        };
-        permit.failed(&failure.error);
-        Err(failure)
+        let Arrival { response, permit, trust, xet } = self.follow(ask).await?;
+        if response.status().is_success() {
+            let by = (Arc::clone(&self.gauge), permit.answered());
+            return Ok(Answer::new(response, by, self.config.patience, what));
+        }
+        let error = self.refused(ask, response, permit.host(), trust).await;
+        permit.failed(&error);
+        let by_xet = xet.filter(|_| refuses_the_way(&error));
+        Err(Failure { error, by_xet })
     }
 
-    /// Sends the request along its redirects, and says how far from home the answer was given.
-    async fn follow(&self, ask: &Ask<'_>) -> Result<Arrival, OriginError> {
-        let astray = |why| OriginError::Redirect { origin: self.name().to_owned(), why };
+    /// Sends the request along its redirects, each hop as its host allows, and says how far from home the answer was
+    /// given.
+    async fn follow(&self, ask: &Ask<'_>) -> Result<Arrival<'_>, OriginError> {
+        let astray = |why| self.noted(OriginError::Redirect { origin: self.name().to_owned(), why });
         let mut url = ask.url.clone();
         hop::check(&self.base, &url, &self.guard).map_err(astray)?;
         let (mut trust, mut xet) = (Trust { own: true, first: true }, None);
@@ -274,16 +275,27 @@ impl Http {
             // Dropped for good: what left the origin's host may lead back with somebody else's words.
             trust.own &= self.is_own(&url);
             trust.first &= hop::same_host(&ask.url, &url);
-            let response = self.execute(self.request(ask, &url, trust)?).await?;
+            let permit = self.gauge.admit(self.host(&url), ask.lane())?;
+            let response = match self.execute(self.request(ask, &url, trust)?).await {
+                Ok(response) => response,
+                Err(error) => {
+                    permit.failed(&error);
+                    return Err(error);
+                }
+            };
             if trust.own {
                 xet = XetId::told(response.headers()).or(xet);
+                if refusal::is_hubs(response.headers()) {
+                    self.codes.store(true, Ordering::Relaxed);
+                }
                 if let Some(header) = text(response.headers(), "ratelimit") {
                     self.gauge.learn(ask.lane(), header);
                 }
             }
             if !is_redirect(response.status(), ask.body.is_some()) {
-                return Ok(Arrival { response, trust, xet });
+                return Ok(Arrival { response, permit, trust, xet });
             }
+            permit.answered();
             let next = hop::next(&url, response.headers(), &self.guard).map_err(astray)?;
             if ask.body.is_some() && !hop::same_host(&url, &next) {
                 return Err(astray(format!("a POST to {}", hop::shown(&next))));
@@ -327,13 +339,12 @@ impl Http {
         unreachable(self.name(), error)
     }
 
-    async fn refused(&self, ask: &Ask<'_>, response: Response, trust: Trust) -> OriginError {
-        let origin = self.name().to_owned();
+    async fn refused(&self, ask: &Ask<'_>, response: Response, host: &Host, trust: Trust) -> OriginError {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let retry_after = text(&headers, "retry-after");
         if status == 429 || (status == 503 && retry_after.is_some()) {
-            let wait = self.gauge.refused(ask.lane(), text(&headers, "ratelimit"), retry_after);
-            return OriginError::Limited { origin, status, wait };
+            let rate_limit = text(&headers, "ratelimit");
+            return self.gauge.refused(host, ask.lane(), status, rate_limit, retry_after);
         }
         let said = match text(&headers, "x-error-message") {
             Some(said) => words(said),
@@ -341,8 +352,16 @@ impl Http {
         };
         let code = text(&headers, "x-error-code");
         let token = ask.auth.token().is_some();
-        let refusal = Refusal { status, code, said: &said, token, own: trust.own };
+        // Git has no codes, at a hub either: its 401 asks for a password.
+        let codes = matches!(ask.auth, Auth::Bearer(_)) && self.codes.load(Ordering::Relaxed);
+        let refusal = Refusal { status, code, said: &said, token, own: trust.own, codes };
+        let origin = self.name().to_owned();
         OriginError::Refused { kind: refusal.kind(ask.missing), origin, status, said }
+    }
+
+    /// Whose pace a request to `url` keeps.
+    fn host(&self, url: &Url) -> Host {
+        if self.is_own(url) { Host::Own } else { Host::Other(hop::shown(url)) }
     }
 
     #[cfg(test)]

@@ -1,5 +1,8 @@
 //! What a refusal means: by the Hub's own codes, else by status.
 
+use reqwest::header::{ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap};
+
+use super::text;
 use crate::{MAX_SAID_CHARS, OriginErrorKind};
 
 /// The Hub's words for a repository that was switched off.
@@ -19,6 +22,8 @@ pub(super) struct Refusal<'a> {
     pub(super) token: bool,
     /// Whether the origin itself said so, and not a host that it led to.
     pub(super) own: bool,
+    /// Whether it is one that tells by a code why it refuses.
+    pub(super) codes: bool,
 }
 
 impl Refusal<'_> {
@@ -45,10 +50,13 @@ impl Refusal<'_> {
         }
         match self.status {
             401 if self.token && BAD_TOKEN.iter().any(|words| self.said.starts_with(words)) => BadToken,
+            403 if self.said.contains(DISABLED) => Disabled,
+            // A hub's word on a repository or a token comes with its code. Without one it is somebody on the way, or its
+            // own trouble: taken for its word, it would close what is open for as long as the trouble lasts.
+            401 | 403 if self.codes && self.code.is_none() => Unavailable,
             // Whoever sent no token learns nothing of what is hidden; a git host says 401 to a wrong token.
             401 if self.token && self.code.is_none() => BadToken,
             401 => RepoNotFound,
-            403 if self.said.contains(DISABLED) => Disabled,
             // A web page comes from a firewall or a proxy on the way; those who speak of access say it in a line or in JSON.
             403 if self.said.starts_with('<') => Unavailable,
             403 => Gated,
@@ -58,6 +66,14 @@ impl Refusal<'_> {
             _ => Unavailable,
         }
     }
+}
+
+/// Whether an answer is of a hub that tells by a code why it refuses.
+pub(super) fn is_hubs(headers: &HeaderMap) -> bool {
+    // What the Hub lets pages read names the code in every answer of its API; files name their commit.
+    let exposes = text(headers, ACCESS_CONTROL_EXPOSE_HEADERS.as_str())
+        .is_some_and(|names| names.split(',').any(|name| name.trim().eq_ignore_ascii_case("x-error-code")));
+    exposes || headers.contains_key("x-error-code") || headers.contains_key("x-repo-commit")
 }
 
 /// An origin's own words: without control characters, in one line, cut.
@@ -116,8 +132,41 @@ mod tests {
             (451, None, "", false, Disabled),
             (418, None, "", false, Unavailable),
         ] {
-            let refusal = Refusal { status, code, said, token, own: true };
+            let refusal = Refusal { status, code, said, token, own: true, codes: false };
             assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_hub_that_gives_no_code_says_nothing_of_repositories() {
+        for (status, code, said, token, kind) in [
+            (401, None, "Unauthorized", false, Unavailable),
+            (403, None, "Forbidden", false, Unavailable),
+            (401, None, "Unauthorized", true, Unavailable),
+            (401, Some("RepoNotFound"), "Invalid username or password.", false, RepoNotFound),
+            (401, Some("GatedRepo"), "Access to model a/b is restricted.", false, Gated),
+            (403, Some("GatedRepo"), "Access to model a/b is restricted.", true, Gated),
+            (401, None, "Invalid credentials in Authorization header", true, BadToken),
+            (403, None, "Access to this resource is disabled.", false, Disabled),
+            (404, None, "", false, EntryNotFound),
+        ] {
+            let refusal = Refusal { status, code, said, token, own: true, codes: true };
+            assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_hub_is_known_by_its_headers() {
+        for (name, value, hub) in [
+            ("access-control-expose-headers", "X-Repo-Commit,X-Request-Id, x-error-code", true),
+            ("access-control-expose-headers", "X-Request-Id", false),
+            ("x-error-code", "EntryNotFound", true),
+            ("x-repo-commit", "0", true),
+            ("x-request-id", "0", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(is_hubs(&headers), hub, "{name}: {value}");
         }
     }
 

@@ -4,10 +4,10 @@
 //! sizes, one GET a file. What it takes beyond that is asked for in steps: blobs by one more POST, then one by one.
 
 mod info;
+mod lack;
 mod tree;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use hubless_limits::Limits;
 use hubless_proof::{Bundle, PackFilter, PackObject, ProofError};
 use hubless_types::{
-    BlobId, ByteRange, CommitId, FileEntry, POINTER_MAX_BYTES, RepoId, RepoPath, Revision, Token,
+    BlobId, ByteRange, CommitId, FileEntry, POINTER_MAX_BYTES, RepoId, RepoKind, RepoPath, Revision, Token,
 };
 use reqwest::header::{HeaderValue, RANGE};
 use tokio::sync::Semaphore;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::info::{Info, Refs};
+use self::lack::Lack;
 use crate::assemble::Assembly;
 use crate::git::{ABOVE_POINTERS, UploadPack};
 use crate::http::{Ask, Auth, Failure, Http};
@@ -53,12 +54,12 @@ pub struct HubOrigin {
     /// The largest file that is asked for whole, in bytes.
     plain_up_to: u64,
     bundles: Semaphore,
-    /// It takes `expand`, as far as is known.
-    expands: AtomicBool,
-    /// It filters blobs by their length, as far as is known.
-    filters: AtomicBool,
-    /// It gives out blobs by their ids, as far as is known.
-    gives_blobs: AtomicBool,
+    /// `expand`, a kind of repository: each has fields of its own.
+    expand: [Lack; RepoKind::ALL.len()],
+    /// Filtering blobs by their length.
+    filter: Lack,
+    /// Giving out blobs by their ids.
+    blobs: Lack,
 }
 
 impl HubOrigin {
@@ -74,9 +75,9 @@ impl HubOrigin {
             refusers: Refusers::default(),
             plain_up_to: config.plain_up_to,
             bundles: Semaphore::new(BUNDLES_AT_ONCE),
-            expands: AtomicBool::new(true),
-            filters: AtomicBool::new(true),
-            gives_blobs: AtomicBool::new(true),
+            expand: Default::default(),
+            filter: Lack::default(),
+            blobs: Lack::default(),
         })
     }
 
@@ -109,15 +110,18 @@ impl HubOrigin {
         git: &UploadPack<'_>,
         commit: CommitId,
     ) -> Result<Vec<PackObject>, OriginError> {
-        if self.filters.load(Ordering::Relaxed) {
+        let asks = !self.filter.is_known(Instant::now());
+        if asks {
             match git.commit(commit, ABOVE_POINTERS).await {
                 Err(error) if may_be_the_filter(&error) => {}
                 result => return result,
             }
         }
         let objects = git.commit(commit, PackFilter::NoBlobs).await?;
-        // It was the filter.
-        self.filters.store(false, Ordering::Relaxed);
+        if asks {
+            // It was the filter.
+            self.filter.note(Instant::now());
+        }
         Ok(objects)
     }
 
@@ -129,7 +133,8 @@ impl HubOrigin {
         commit: CommitId,
         assembly: &mut Assembly,
     ) -> Result<(), OriginError> {
-        if self.gives_blobs.load(Ordering::Relaxed) {
+        let mut refused = false;
+        if !self.blobs.is_known(Instant::now()) {
             let ids: Vec<BlobId> = assembly.missing().into_iter().map(|(id, _)| id).collect();
             match git.blobs(&ids).await {
                 Ok(objects) => objects.into_iter().for_each(|object| assembly.object(object)),
@@ -139,8 +144,8 @@ impl HubOrigin {
                     | OriginError::Malformed { .. }
                     | OriginError::Proof { .. }),
                 ) => {
-                    tracing::debug!(%error, "small files are fetched one by one from now on");
-                    self.gives_blobs.store(false, Ordering::Relaxed);
+                    tracing::debug!(%error, "small files are fetched one by one");
+                    refused = true;
                 }
                 Err(error) => return Err(error),
             }
@@ -152,8 +157,13 @@ impl HubOrigin {
         let paths = left.into_iter().filter_map(|(_, path)| path);
         let mut contents = stream::iter(paths.map(|path| self.raw(repo, commit, path, git.auth)))
             .buffer_unordered(RAW_AT_ONCE);
+        let mut came = false;
         while let Some(content) = contents.next().await {
             assembly.content(content?).map_err(|source| self.proof(source))?;
+            came = true;
+        }
+        if refused && came {
+            self.blobs.note(Instant::now());
         }
         Ok(())
     }
@@ -227,15 +237,14 @@ impl Origin for HubOrigin {
     ) -> Result<Seen, OriginError> {
         let plain = self.api(repo, &["revision", revision.as_str()]);
         let auth = Auth::Bearer(token);
-        let mut found = None;
-        if self.expands.load(Ordering::Relaxed) {
+        let lack = &self.expand[repo.kind() as usize];
+        let (mut found, mut refused) = (None, false);
+        if !lack.is_known(Instant::now()) {
             let mut url = plain.clone();
             url.query_pairs_mut()
                 .extend_pairs(info::fields(repo.kind()).iter().map(|field| ("expand", field)));
             match self.info(url, auth).await {
-                Err(OriginError::Refused { status: 400 | 422, .. }) => {
-                    self.expands.store(false, Ordering::Relaxed)
-                }
+                Err(OriginError::Refused { status: 400 | 422, .. }) => refused = true,
                 // A hub that does not give the fields that were asked for is asked for all that it has.
                 info => found = Some(info?).filter(Info::is_enough),
             }
@@ -244,6 +253,9 @@ impl Origin for HubOrigin {
             Some(info) => info,
             None => self.info(plain, auth).await?,
         };
+        if refused {
+            lack.note(Instant::now());
+        }
         let seen = info.seen(repo);
         seen.ok_or_else(|| self.http.malformed("what it knows of a repository", "it names no commit"))
     }

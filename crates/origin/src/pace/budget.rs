@@ -1,5 +1,5 @@
 //! What an origin allows: `RateLimit: "resolvers";r=2998;t=172` (draft-ietf-httpapi-ratelimit-headers) and
-//! `Retry-After`. One budget is shared by all who ask that origin.
+//! `Retry-After`. One budget is shared by all who ask that host.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One origin's switch, budget and counters, shared by all who ask it.
+//! One origin's switches, budgets and counters, shared by all who ask it; those of each host that it leads to apart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,8 @@ use std::time::Duration;
 use hubless_limits::{Limits, OriginDebt, Use};
 use tokio::time::Instant;
 
-use super::{Budget, Lane, Switch, roll};
+use super::hosts::Hosts;
+use super::{Host, Lane, roll};
 use crate::{OriginError, OriginStatus};
 
 /// Whoever gives up a request after this long was let down: without that, an origin that never answers would never
@@ -27,8 +28,7 @@ pub(crate) struct Gauge {
 
 #[derive(Debug, Default)]
 struct Inner {
-    switch: Switch,
-    budget: Budget,
+    hosts: Hosts,
     last_error: Option<String>,
 }
 
@@ -48,22 +48,22 @@ impl Gauge {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a request may go out.
+    /// Whether a request may go out to `host`.
     ///
     /// # Errors
     /// [`OriginError::Resting`] or [`OriginError::Limited`].
-    pub(crate) fn admit(&self, lane: Lane) -> Result<Permit<'_>, OriginError> {
+    pub(crate) fn admit(&self, host: Host, lane: Lane) -> Result<Permit<'_>, OriginError> {
         let now = Instant::now();
         let mut inner = self.lock();
-        let origin = || self.name.clone();
-        inner.budget.admit(lane, now).map_err(|wait| OriginError::Limited {
+        let origin = || self.shown(&host);
+        let pace = inner.hosts.of(&host);
+        pace.budget.admit(lane, now).map_err(|wait| OriginError::Limited {
             origin: origin(),
             status: 429,
             wait,
         })?;
-        let probe =
-            inner.switch.admit(now).map_err(|wait| OriginError::Resting { origin: origin(), wait })?;
-        Ok(Permit { gauge: self, probe, open: true, since: now })
+        let probe = pace.switch.admit(now).map_err(|wait| OriginError::Resting { origin: origin(), wait })?;
+        Ok(Permit { gauge: self, host, probe, open: true, since: now })
     }
 
     /// One request goes out; redirects are requests too.
@@ -93,23 +93,35 @@ impl Gauge {
         }
     }
 
-    /// What an answer says of the budget.
+    /// What an answer of the origin itself says of the budget.
     pub(crate) fn learn(&self, lane: Lane, header: &str) {
-        self.lock().budget.learn(lane, header, Instant::now());
+        self.lock().hosts.own.budget.learn(lane, header, Instant::now());
     }
 
-    /// A refusal that asks for patience; how long.
+    /// A refusal of `host` that asks for patience: the error that says for how long.
     pub(crate) fn refused(
         &self,
+        host: &Host,
         lane: Lane,
+        status: u16,
         rate_limit: Option<&str>,
         retry_after: Option<&str>,
-    ) -> Duration {
-        self.lock().budget.refused(lane, rate_limit, retry_after, Instant::now())
+    ) -> OriginError {
+        let mut inner = self.lock();
+        let wait = inner.hosts.of(host).budget.refused(lane, rate_limit, retry_after, Instant::now());
+        OriginError::Limited { origin: self.shown(host), status, wait }
     }
 
-    /// Notes an error: where it is the origin's fault, the switch hears of it.
-    pub(crate) fn note(&self, error: &OriginError) {
+    /// How people are told of `host`.
+    fn shown(&self, host: &Host) -> String {
+        match host {
+            Host::Own => self.name.clone(),
+            Host::Other(name) => format!("{name} (for {})", self.name),
+        }
+    }
+
+    /// Notes an error: where it is the fault of `host`, its switch hears of it.
+    pub(crate) fn note(&self, host: &Host, error: &OriginError) {
         if matches!(error, OriginError::Resting { .. }) {
             return;
         }
@@ -117,16 +129,17 @@ impl Gauge {
         let mut inner = self.lock();
         inner.last_error = Some(error.to_string());
         if is_outage(error) {
-            inner.switch.failed(Instant::now(), roll());
+            inner.hosts.of(host).switch.failed(Instant::now(), roll());
         }
     }
 
-    /// How the origin is doing.
+    /// How the origin itself is doing; of the hosts that it leads to, the last error tells.
     pub(crate) fn status(&self) -> OriginStatus {
         let now = Instant::now();
         let inner = self.lock();
-        let (breaker, rest) = inner.switch.seen(now);
-        let (budget, wait) = inner.budget.seen(now);
+        let own = &inner.hosts.own;
+        let (breaker, rest) = own.switch.seen(now);
+        let (budget, wait) = own.budget.seen(now);
         OriginStatus {
             name: self.name.clone(),
             breaker,
@@ -154,24 +167,31 @@ const fn is_outage(error: &OriginError) -> bool {
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
     gauge: &'a Gauge,
+    host: Host,
     probe: bool,
     open: bool,
     since: Instant,
 }
 
 impl Permit<'_> {
-    /// The origin answered, if only to refuse.
-    pub(crate) fn answered(mut self) {
+    /// Who is asked.
+    pub(crate) const fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The host answered, if only to refuse.
+    pub(crate) fn answered(mut self) -> Host {
         self.open = false;
-        self.gauge.lock().switch.answered();
+        self.gauge.lock().hosts.of(&self.host).switch.answered();
+        std::mem::replace(&mut self.host, Host::Own)
     }
 
     /// The request failed.
     pub(crate) fn failed(mut self, error: &OriginError) {
         self.open = false;
-        self.gauge.note(error);
+        self.gauge.note(&self.host, error);
         if self.probe && !is_outage(error) {
-            self.gauge.lock().switch.answered();
+            self.gauge.lock().hosts.of(&self.host).switch.answered();
         }
     }
 }
@@ -183,9 +203,10 @@ impl Drop for Permit<'_> {
         }
         let after = self.since.elapsed();
         if after >= LET_DOWN_AFTER {
-            self.gauge.note(&OriginError::Stalled { origin: self.gauge.name.clone(), after });
+            let origin = self.gauge.name.clone();
+            self.gauge.note(&self.host, &OriginError::Stalled { origin, after });
         } else if self.probe {
-            self.gauge.lock().switch.given_up(Instant::now());
+            self.gauge.lock().hosts.of(&self.host).switch.given_up(Instant::now());
         }
     }
 }
@@ -204,20 +225,20 @@ mod tests {
     #[test]
     fn an_origin_that_fails_is_left_alone() {
         let gauge = Gauge::new("o".into(), Limits::default());
-        while let Ok(permit) = gauge.admit(LANE) {
+        while let Ok(permit) = gauge.admit(Host::Own, LANE) {
             permit.failed(&broken());
         }
         let status = gauge.status();
         assert_eq!((status.breaker, status.failures), (crate::Breaker::Open, 5));
         assert_eq!(status.last_error.as_deref(), Some("o cannot be reached: refused"));
-        assert!(matches!(gauge.admit(LANE), Err(OriginError::Resting { .. })));
+        assert!(matches!(gauge.admit(Host::Own, LANE), Err(OriginError::Resting { .. })));
     }
 
     #[test]
     fn a_request_that_is_given_up_lets_the_next_one_try() {
         let gauge = Gauge::new("o".into(), Limits::default());
-        drop(Permit { gauge: &gauge, probe: true, open: true, since: Instant::now() });
-        assert_eq!(gauge.admit(LANE).map(|permit| permit.probe).ok(), Some(false));
+        drop(Permit { gauge: &gauge, host: Host::Own, probe: true, open: true, since: Instant::now() });
+        assert_eq!(gauge.admit(Host::Own, LANE).map(|permit| permit.probe).ok(), Some(false));
     }
 
     #[test]
@@ -225,9 +246,9 @@ mod tests {
         let gauge = Gauge::new("o".into(), Limits::default());
         let Some(since) = Instant::now().checked_sub(LET_DOWN_AFTER) else { return };
         for _ in 0..5 {
-            drop(Permit { gauge: &gauge, probe: false, open: true, since });
+            drop(Permit { gauge: &gauge, host: Host::Own, probe: false, open: true, since });
         }
-        assert!(matches!(gauge.admit(LANE), Err(OriginError::Resting { .. })));
+        assert!(matches!(gauge.admit(Host::Own, LANE), Err(OriginError::Resting { .. })));
         assert_eq!(gauge.status().last_error.as_deref(), Some("o sent nothing for 2 s"));
     }
 
@@ -236,8 +257,25 @@ mod tests {
         let gauge = Gauge::new("o".into(), Limits::default());
         for _ in 0..20 {
             let error = OriginError::Length { origin: "o".into(), got: 1, expected: 2 };
-            gauge.admit(LANE).unwrap().failed(&error);
+            gauge.admit(Host::Own, LANE).unwrap().failed(&error);
         }
+        assert_eq!(gauge.status().breaker, crate::Breaker::Closed);
+    }
+
+    /// A content network that is down leaves the origin's own answers, and other hosts, as they were.
+    #[test]
+    fn a_host_that_fails_is_left_alone_by_itself() {
+        let gauge = Gauge::new("o".into(), Limits::default());
+        let (cdn, other) = (Host::Other("https://cdn".into()), Host::Other("https://other".into()));
+        while let Ok(permit) = gauge.admit(cdn.clone(), LANE) {
+            permit.failed(&broken());
+        }
+        let resting = gauge.admit(cdn.clone(), LANE).unwrap_err();
+        assert!(resting.to_string().starts_with("https://cdn (for o) failed too often"), "{resting}");
+        for free in [Host::Own, other] {
+            gauge.admit(free, LANE).unwrap().answered();
+        }
+        assert!(gauge.admit(cdn, LANE).is_err(), "others say nothing for it");
         assert_eq!(gauge.status().breaker, crate::Breaker::Closed);
     }
 }

@@ -5,9 +5,11 @@
 mod backoff;
 mod budget;
 mod gauge;
+mod hosts;
 mod switch;
 
 pub(crate) use backoff::{pause, roll};
 pub(crate) use budget::{Budget, Lane, LaneKind};
-pub(crate) use gauge::Gauge;
+pub(crate) use gauge::{Gauge, Permit};
+pub(crate) use hosts::Host;
 pub(crate) use switch::Switch;

@@ -101,7 +101,8 @@ impl<'a> Batch<'a> {
     /// Stores a statement.
     pub fn put_statement(&mut self, statement: &Statement) -> &mut Self {
         let (statement, node) = (statement.clone(), self.catalogue.inner.node);
-        self.step(move |txn| statements::put(txn, &statement, statement.signer == node).map(drop))
+        let limit = self.catalogue.inner.statement_limit;
+        self.step(move |txn| statements::put(txn, &statement, statement.signer == node, limit).map(drop))
     }
 
     /// Puts a key into the announce queue.

@@ -95,6 +95,8 @@ column_families! {
     Pins = "pins",
     /// `repo 0 revision 0 signer` to a statement.
     Statements = "statements",
+    /// `seen` and a statement's key: those of signers who do not count, the oldest first.
+    StatementAges = "statement_ages",
     /// `due key`.
     AnnounceDue = "announce_due",
     /// `key` to its due time.

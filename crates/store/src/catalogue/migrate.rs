@@ -8,14 +8,14 @@ use std::collections::HashSet;
 
 use hubless_types::CommitId;
 
-use super::Catalogue;
 use super::codec::{self, Record};
 use super::db::Cf;
 use super::records::{BlobRecord, RefRecord, RefSource};
+use super::{Catalogue, statements};
 use crate::error::Result;
 
 /// The format of data folders that this version writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// Commits that are looked at between two looks at the list.
 const COMMITS_AT_ONCE: usize = 256;
@@ -25,7 +25,7 @@ const ROWS_AT_ONCE: usize = 4096;
 
 /// The step that leads to format `n + 1` stands at place `n`.
 const STEPS: [fn(&Catalogue) -> Result<()>; FORMAT as usize] =
-    [rewrite::<BlobRecord, { Cf::Blobs as u8 }>, share_what_was_told];
+    [rewrite::<BlobRecord, { Cf::Blobs as u8 }>, share_what_was_told, statements::enter_ages];
 
 impl Catalogue {
     pub(super) fn migrate(&self, found: u32) -> Result<()> {

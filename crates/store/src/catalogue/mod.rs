@@ -52,7 +52,7 @@ pub(crate) use self::migrate::FORMAT;
 pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
 pub use self::shelf::HEARD_MAX;
-pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS};
+pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS, STATEMENT_MAX_STRANGERS};
 pub use self::traffic::TrafficRecord;
 
 use self::db::Db;
@@ -85,6 +85,8 @@ struct Inner {
     manifests: ManifestCache,
     node: NodeId,
     dht_limits: DhtLimits,
+    /// Most statements of signers who do not count; tests have a lower one.
+    statement_limit: u64,
     shelf: Shelf,
     looks: Looks,
     /// Let go only after the database is closed: fields are dropped in this order.
@@ -101,6 +103,7 @@ impl Catalogue {
             manifests: ManifestCache::default(),
             node,
             dht_limits: DhtLimits::default(),
+            statement_limit: STATEMENT_MAX_STRANGERS,
             shelf: Shelf::open(dir),
             looks: Looks::default(),
             _lock: lock,

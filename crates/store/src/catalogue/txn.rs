@@ -95,6 +95,18 @@ impl<'a> Txn<'a> {
         Ok(found)
     }
 
+    /// The first key of a table.
+    pub(super) fn first(&self, cf: Cf) -> Result<Option<Vec<u8>>> {
+        let mut ours = self.changes.range((cf, Vec::new())..).take_while(|((c, _), _)| *c == cf);
+        let ours = ours.find(|(_, value)| value.is_some()).map(|((_, key), _)| key.clone());
+        let mut before = None;
+        self.db.scan(cf, &[], &[], |key, _| {
+            before = (!self.changes.contains_key(&(cf, key.to_vec()))).then(|| key.to_vec());
+            Ok(before.is_none())
+        })?;
+        Ok([ours, before].into_iter().flatten().min())
+    }
+
     /// Adds to a counter, which never falls below 0, and returns it.
     pub(super) fn count(&mut self, counter: &[u8], change: i64) -> Result<u64> {
         let old: u64 = self.get(Cf::Counters, counter)?.unwrap_or(0);

@@ -30,6 +30,11 @@ impl Fixture {
         self
     }
 
+    fn with_statement_limit(mut self, limit: u64) -> Self {
+        Arc::get_mut(&mut self.catalogue.inner).unwrap().statement_limit = limit;
+        self
+    }
+
     /// Closes and opens it again.
     pub(crate) fn reopened(self) -> Self {
         let Self { catalogue, dir } = self;

@@ -239,6 +239,82 @@ fn nobody_fills_the_disk_with_names() {
     assert_eq!(kept.len(), STATEMENT_MAX_PER_REPO + 1);
 }
 
+fn strangers_kept(f: &super::Fixture) -> u64 {
+    let rows =
+        f.catalogue.db().page(super::super::db::Cf::StatementAges, &[], None, usize::MAX, |_, _| Ok(()));
+    rows.unwrap().len() as u64
+}
+
+/// However many repositories strangers make up, their statements are bounded in all: the oldest of theirs go, and
+/// nobody's who counts.
+#[test]
+fn nobody_fills_the_disk_with_repositories() {
+    const LIMIT: u64 = 20;
+    let f = fixture().with_statement_limit(LIMIT);
+    let c = &f.catalogue;
+    let about = |n: u64| repo(&format!("acme/r{n}"));
+    let of = |n: u64, signer, seen| {
+        let mut statement = signed_by(signer, "main", seen);
+        statement.body.repo = about(n);
+        statement
+    };
+    let says = |n: u64| c.statements(&about(n), None).unwrap().len();
+    assert!(c.put_trusted_statement(&of(0, node(1), 1)).unwrap());
+    assert!(c.put_statement(&of(1, node(0), 1)).unwrap(), "our own count");
+    for n in 2..LIMIT + 2 {
+        assert!(c.put_statement(&of(n, stranger(n as u32), 100 + n)).unwrap());
+    }
+    assert_eq!((strangers_kept(&f), says(2)), (LIMIT, 1), "there is room for all of these");
+    for n in LIMIT + 2..5 * LIMIT {
+        assert!(c.put_statement(&of(n, stranger(n as u32), 100 + n)).unwrap());
+        assert_eq!(strangers_kept(&f), LIMIT);
+    }
+    assert_eq!((says(2), says(4 * LIMIT - 1), says(4 * LIMIT)), (0, 0, 1), "the oldest went");
+    assert_eq!((says(0), says(1)), (1, 1), "those who count stay");
+    assert!(!c.put_statement(&of(3, stranger(3), 5)).unwrap(), "older than all that are kept");
+    // Renewing takes no second place, and one who counts from now on leaves the strangers' places.
+    let last = 5 * LIMIT - 1;
+    assert!(c.put_statement(&of(last, stranger(last as u32), 10_000)).unwrap());
+    assert_eq!(strangers_kept(&f), LIMIT);
+    assert!(c.put_trusted_statement(&of(last, stranger(last as u32), 10_000)).unwrap());
+    assert_eq!((strangers_kept(&f), says(last)), (LIMIT - 1, 1));
+    // What went left its repository's count as well.
+    let mut batch = c.batch();
+    for n in 0..STATEMENT_MAX_PER_REPO {
+        let mut statement = signed_by(stranger(1), &format!("b{n}"), 20_000 + n as u64);
+        statement.body.repo = about(2);
+        batch.put_statement(&statement);
+    }
+    batch.commit().unwrap();
+    assert!(c.put_statement(&of(2, stranger(9), 90_000)).unwrap(), "only {LIMIT} are kept of it");
+    assert_eq!((strangers_kept(&f), says(2)), (LIMIT, LIMIT as usize));
+}
+
+/// What an older version kept is bounded from now on as well.
+#[test]
+fn statements_of_format_2_are_counted() {
+    use super::super::db::Cf;
+    let f = fixture();
+    for n in 0..5 {
+        f.catalogue.put_statement(&signed_by(stranger(n), "main", 10)).unwrap();
+    }
+    f.catalogue.put_trusted_statement(&statement(1, "main", 10)).unwrap();
+    let c = &f.catalogue;
+    c.change(|txn| {
+        txn.delete_all(Cf::StatementAges, &[0]);
+        txn.delete(Cf::Counters, b"statements-of-strangers".to_vec());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(strangers_kept(&f), 0);
+    for _ in 0..2 {
+        c.migrate(2).unwrap();
+        assert_eq!(strangers_kept(&f), 5);
+        let counted: Option<u64> = c.db().get(Cf::Counters, b"statements-of-strangers").unwrap();
+        assert_eq!(counted, Some(5));
+    }
+}
+
 #[test]
 fn a_damaged_record_is_named() {
     let f = fixture();
