@@ -22,6 +22,7 @@ mod error;
 pub mod fetch;
 mod gc;
 mod git_serve;
+mod history;
 mod keeper;
 mod limits;
 mod links;
@@ -51,6 +52,7 @@ mod withdrawn;
 pub use config::{MirrorConfig, MirrorParts};
 pub use error::{ErrorKind, MirrorError, NotFound, Said};
 pub use git_serve::{GitBody, GitServer, MAX_GIT_REQUEST_BYTES};
+pub use history::History;
 pub use limits::LimitsRequest;
 pub use mirror::Mirror;
 pub use names::{

@@ -1,5 +1,6 @@
 //! Which commit a name means: asks origins and peers, and lets [`decide`] choose.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::mirror::Inner;
 use crate::names::decide::{Answer, Question, Sight, decide};
-use crate::names::{Outcome, Remembered, Told, is_absent};
+use crate::names::{Heard, Outcome, Remembered, Told, is_absent};
 use crate::util::{blocking, locked};
 use crate::{Accept, Caller, Mirror, MirrorError, Resolved, ResolvedBy};
 
@@ -251,9 +252,11 @@ struct Look<'a> {
     origin: Option<oneshot::Receiver<OriginTold>>,
     refused: Option<MirrorError>,
     /// What peers say, while they are asked.
-    peers: Option<mpsc::Receiver<Vec<Statement>>>,
+    peers: Option<mpsc::Receiver<Heard>>,
     asked_peers: bool,
     heard: Vec<Statement>,
+    /// Who gave its own statement itself: nobody else can have a newer one of it.
+    spoke: HashSet<NodeId>,
     /// Until when peers are waited for.
     deadline: Instant,
 }
@@ -267,8 +270,21 @@ impl<'a> Look<'a> {
         ask: Ask,
     ) -> Self {
         let (origin, refused, peers, heard, deadline) = (None, None, None, Vec::new(), Instant::now());
-        let asked_peers = false;
-        Self { inner, repo, revision, caller, ask, origin, refused, peers, asked_peers, heard, deadline }
+        let (asked_peers, spoke) = (false, HashSet::new());
+        Self {
+            inner,
+            repo,
+            revision,
+            caller,
+            ask,
+            origin,
+            refused,
+            peers,
+            asked_peers,
+            heard,
+            spoke,
+            deadline,
+        }
     }
 
     async fn run(mut self) -> Result<Found, MirrorError> {
@@ -391,14 +407,28 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn take_heard(&mut self, heard: Vec<Statement>, local: Option<&RefRecord>) {
-        self.heard.extend(heard);
-        let question = self.question(None, local, &self.heard, self.inner.clock.now());
-        let usable =
-            matches!(decide(&question), Answer::Is(_, by) if !matches!(by, ResolvedBy::LastSeen { .. }));
-        if usable {
-            self.deadline = self.deadline.min(Instant::now() + self.grace());
+    fn take_heard(&mut self, Heard { from, said }: Heard, local: Option<&RefRecord>) {
+        if said.iter().any(|statement| statement.signer == from) {
+            self.spoke.insert(from);
         }
+        self.heard.extend(said);
+        let question = self.question(None, local, &self.heard, self.inner.clock.now());
+        let patience = match decide(&question) {
+            Answer::Is(_, ResolvedBy::LastSeen { .. }) => return,
+            Answer::Is(_, by) if self.is_last_word(&by) => Duration::ZERO,
+            Answer::Is(..) => self.grace(),
+            _ => return,
+        };
+        self.deadline = self.deadline.min(Instant::now() + patience);
+    }
+
+    /// Whether all whose word could change the answer have given it themselves: who is out of reach keeps nobody waiting.
+    fn is_last_word(&self, by: &ResolvedBy) -> bool {
+        let spoke = |node: &NodeId| *node == self.inner.node || self.spoke.contains(node);
+        let (asked, config) = (&self.caller.accept.from, &self.inner.config);
+        // Those that were named for this request come before all others.
+        let first = matches!(by, ResolvedBy::Publisher(node) if asked.contains(node));
+        asked.iter().all(spoke) && (first || config.witnesses.iter().chain(&config.trusted).all(spoke))
     }
 
     fn question<'q>(
@@ -474,7 +504,7 @@ impl<'a> Look<'a> {
         let mut known = self.inner.knows(self.repo)?;
         if let (false, Some(mut heard)) = (known, self.inner.hear_peers(self.repo, None, &[])) {
             while let (false, Some(heard)) = (known, heard.recv().await) {
-                known = !heard.is_empty();
+                known = !heard.said.is_empty();
             }
         }
         Ok(absent_error(known, repo, revision))

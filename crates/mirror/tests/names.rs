@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::*;
+use hubless_discovery::DhtKey;
 use hubless_mirror::{ErrorKind, MirrorError, NotFound, ResolvedBy};
+use hubless_transfer::Faults;
 use hubless_types::{Revision, Timestamp};
 
 /// A second add of a changed folder follows the first commit; of an unchanged one it makes none.
@@ -98,6 +102,21 @@ async fn a_word_from_the_future_is_refused() -> TestResult {
     a.store.catalogue().put_statement(&ahead)?;
     let refused = b.resolve(&[a.id]).await;
     assert!(matches!(refused, Err(MirrorError::RepoNotFound { .. })), "{refused:?}");
+    Ok(())
+}
+
+/// Once all whose word counts have spoken, nobody waits for others, who may be out of reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_those_who_can_change_nothing() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, silent, b) = (swarm.node()?, swarm.node()?, swarm.node()?);
+    a.add(&swarm.folder("repo", &[("a.txt", b"one")])?).await?;
+    silent.pull_from(&[a.id]).await?;
+    silent.announced(&swarm, &b, DhtKey::Repo(tiny())).await?;
+    swarm.set_faults(&silent, Faults { stall_after: Some(0), ..Faults::default() });
+    let begun = Instant::now();
+    b.pull_from(&[a.id]).await?;
+    assert!(begun.elapsed() < Duration::from_millis(800), "{:?}", begun.elapsed());
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod sight;
 mod words;
 
 pub(crate) use memory::{Exchanged, Memory, Outcome, Remembered};
-pub(crate) use peers::EXCHANGES_AT_ONCE;
+pub(crate) use peers::{EXCHANGES_AT_ONCE, Heard};
 pub(crate) use sight::{Told, is_absent};
 
 pub use report::{MoveReport, NameReport, NamesReport, Role, Word};

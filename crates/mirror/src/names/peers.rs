@@ -23,6 +23,13 @@ pub(crate) const EXCHANGES_AT_ONCE: usize = 4;
 /// How often a repository's statements are fetched from peers while its origin answers.
 const EXCHANGE_EVERY: Duration = Duration::from_secs(600);
 
+/// What one peer answered, as far as it holds.
+pub(crate) struct Heard {
+    /// Who answered; the statements may be others'.
+    pub(crate) from: NodeId,
+    pub(crate) said: Vec<Statement>,
+}
+
 impl Inner {
     /// Asks peers in the background for at most `lookup_timeout`; each answer is checked and kept, and then told.
     /// What comes after the receiver is gone is kept all the same. `None` without a network.
@@ -31,7 +38,7 @@ impl Inner {
         repo: &RepoId,
         revision: Option<&Revision>,
         asked: &[NodeId],
-    ) -> Option<mpsc::Receiver<Vec<Statement>>> {
+    ) -> Option<mpsc::Receiver<Heard>> {
         self.net.as_ref()?;
         // Never full: no more than so many are asked.
         let (tell, heard) = mpsc::channel(MAX_SOURCES);
@@ -49,19 +56,22 @@ impl Inner {
         repo: &RepoId,
         revision: Option<&Revision>,
         asked: &[NodeId],
-        tell: mpsc::Sender<Vec<Statement>>,
+        tell: mpsc::Sender<Heard>,
     ) {
         let Some(net) = &self.net else { return };
         let peers = &net.peers;
         let answers = net
             .sources(&[DhtKey::Repo(repo.clone())])
-            .map(|peer| async move { peers.statements(&peer, repo, revision).await.unwrap_or_default() })
+            .map(|peer| async move {
+                (peer.node, peers.statements(&peer, repo, revision).await.unwrap_or_default())
+            })
             .buffer_unordered(ASKED_AT_ONCE);
-        let all =
-            answers.for_each(async |answer| match self.take_answer(answer, repo, revision, asked).await {
-                Ok(good) => drop(tell.try_send(good)),
+        let all = answers.for_each(async |(from, answer)| {
+            match self.take_answer(answer, repo, revision, asked).await {
+                Ok(said) => drop(tell.try_send(Heard { from, said })),
                 Err(error) => tracing::warn!(%repo, %error, "statements cannot be kept"),
-            });
+            }
+        });
         let _ = tokio::time::timeout(net.lookup_timeout, all).await;
     }
 
