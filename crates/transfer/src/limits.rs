@@ -214,8 +214,8 @@ pub(crate) const MAX_LINES: usize = 64;
 /// Segments that may wait on one bulk line, the one that is being sent included.
 pub(crate) const MAX_ASKED_PER_LINE: usize = 16;
 
-/// Shortest segment that is asked for on a bulk line, in groups: 128 KiB, the shortest part that a crowd asks for where it
-/// has a choice. A line answers one after the other, so what a reader waits for goes over QUIC, past it.
+/// Shortest segment for which a bulk line is opened, in groups: 128 KiB. On one that is there all go but those that a reader
+/// waits for: a line answers one after the other.
 pub(crate) const BULK_GROUPS: u64 = 8;
 
 /// Longest wait for a TCP connection with a bulk port.
@@ -243,4 +243,4 @@ pub(crate) const MAX_RECORD: usize = 66 * 1024;
 pub(crate) const RECORDS_AT_ONCE: usize = 4;
 
 /// Bytes that the system may hold of what is not sent yet: more only makes a cancelled segment end later.
-pub(crate) const UNSENT_BYTES: u32 = 512 * 1024;
+pub(crate) const UNSENT_BYTES: u32 = 128 * 1024;

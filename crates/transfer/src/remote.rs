@@ -80,10 +80,11 @@ impl Remote {
         tick: &Tick,
     ) -> Result<Range<u64>, TransferError> {
         let (node, shared) = (peer.node, &self.shared);
-        if shared.desk.is_none() || groups.end - groups.start < BULK_GROUPS || !shared.allows(&node) {
+        if shared.desk.is_none() || !shared.allows(&node) {
             return Ok(groups);
         }
-        let Some(line) = shared.lines.to(shared, peer) else { return Ok(groups) };
+        let open = groups.end - groups.start >= BULK_GROUPS;
+        let Some(line) = shared.lines.to(shared, peer, open) else { return Ok(groups) };
         match line.segment(groups.clone(), into, tick.clone()).await {
             Ok(()) => Ok(groups.end..groups.end),
             Err(Broken::Line { groups: done, why }) => {

@@ -87,9 +87,9 @@ impl Lines {
         }
     }
 
-    /// The line to `peer` with the least to do, if one is open. Where more would help, one is opened meanwhile.
+    /// The line to `peer` with the least to do, if there is one. With `open`, one more is opened meanwhile where that helps.
     /// None under a cap on what comes in: QUIC's own flow control then holds the peer back, and a cap is slow enough for it.
-    pub(crate) fn to(&self, shared: &Arc<Shared>, peer: &Provider) -> Option<Line> {
+    pub(crate) fn to(&self, shared: &Arc<Shared>, peer: &Provider, open: bool) -> Option<Line> {
         if shared.limits.down().rate().bytes().is_some() {
             return None;
         }
@@ -102,7 +102,8 @@ impl Lines {
         ways.lines.retain(|line| !line.is_closed());
         let line = ways.lines.iter().min_by_key(|line| line.queued()).cloned();
         let busy = line.as_ref().is_none_or(|line| line.queued() > 0);
-        if busy
+        if open
+            && busy
             && ways.may_open()
             && let Ok(place) = self.places.clone().try_acquire_owned()
         {

@@ -18,7 +18,7 @@
 //!
 //! **Invariant:** a record is opened before anything of it is looked at, each key seals one direction of one line, and
 //! no number is used twice.
-//! **Not here:** which segment is asked of whom (`mirror`); what is short goes over QUIC (`remote`).
+//! **Not here:** which segment is asked of whom (`mirror`); what a reader waits for goes over QUIC (`remote`).
 
 mod desk;
 mod inbox;
