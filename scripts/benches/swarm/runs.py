@@ -82,11 +82,12 @@ def pull(node, what, publisher):
 
 
 def in_turn(contenders, warm_up=False):
-    """Runs contenders, name → function, in turn, several times: name → runs. With `warm_up` the first turn is not counted."""
+    """Runs contenders, name → function, in turn, several times: name → runs. With `warm_up` the first turn is not counted. Every other
+    turn goes backwards: what one leaves behind (heat, memory to be cleaned) is not always the same one's burden."""
     contenders = {name: run for name, run in contenders.items() if OPTIONS.only in name}
     runs = {name: [] for name in contenders}
     for turn in range(OPTIONS.runs + warm_up):
-        for name, once in contenders.items():
+        for name, once in reversed(contenders.items()) if turn % 2 else contenders.items():
             sync()
             run = once()
             copies = "" if run.copies is None else f", the seed sent {run.copies:.2f} copies"
