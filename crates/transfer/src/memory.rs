@@ -38,6 +38,8 @@ pub struct Faults {
     pub bytes_per_second: Option<u64>,
     /// After this many bytes, counted from when the fault was set, its connections break; it cannot be reached afterwards.
     pub cut_after: Option<u64>,
+    /// After it took in so many segments, counted from when the fault was set, its own disk is full.
+    pub disk_full_after: Option<u64>,
 }
 
 /// Most bytes that are kept of what goes over the lines, for whoever listens.

@@ -2,20 +2,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use hubless_store::{DigestKind, Draft, DraftNews, Imported, PartialBlob, Store, StoreError};
-use hubless_transfer::{
-    Delivered, Faults, Gathering, Holding, ManifestReply, MemoryNet, PeerClient, Tick, TransferError,
-};
-use hubless_types::{
-    BlobHash, ByteRange, CommitId, FileDigest, GROUP_BYTES, Link, ManualClock, NodeId, Provider,
-    ProviderSource, RepoId, Revision, Statement, Timestamp,
-};
+use hubless_store::{DigestKind, Imported, PartialBlob, Store, StoreError};
+use hubless_transfer::{Delivered, Faults, MemoryNet, PeerClient};
+use hubless_types::{ByteRange, GROUP_BYTES, ManualClock, NodeId, Provider, ProviderSource, Timestamp};
 use rand::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};

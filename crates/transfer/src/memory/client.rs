@@ -28,6 +28,14 @@ use crate::refusal::Refusal;
 use crate::wire::{self, Question};
 use crate::{TransferError, crowd, holdings, shape};
 
+fn unreachable(node: NodeId, why: &str) -> TransferError {
+    TransferError::Unreachable { node, why: why.into() }
+}
+
+fn broken(node: NodeId) -> TransferError {
+    unreachable(node, "the connection broke")
+}
+
 pub(super) struct MemoryPeer {
     me: NodeId,
     net: MemoryNet,
@@ -45,21 +53,32 @@ impl MemoryPeer {
         if let Some(spent) = self.limits.down().spent(kind) {
             return Err(spent.into());
         }
-        let unreachable = |why: &str| TransferError::Unreachable { node, why: why.into() };
-        let member = self.net.member(node).ok_or_else(|| unreachable("nobody is there"))?;
-        let faults = member.line.faults();
-        if faults.unreachable {
-            return Err(unreachable("no answer"));
-        }
-        if faults.refuses {
-            return Err(TransferError::Refused { node });
-        }
+        let member = self.reach(node)?;
         if member.limits.up().spent(kind).is_some() {
             return Err(TransferError::Busy { node });
         }
         let cuts = member.line.cuts();
         let delivery = Delivery { from: node, to: self.me, what, bytes: 0 };
         Ok(Call { net: self.net.clone(), member, cuts, delivery })
+    }
+
+    /// `node`, as far as its faults let it be reached.
+    fn reach(&self, node: NodeId) -> Result<Member, TransferError> {
+        let member = self.net.member(node).ok_or_else(|| unreachable(node, "nobody is there"))?;
+        let faults = member.line.faults();
+        if faults.unreachable {
+            return Err(unreachable(node, "no answer"));
+        }
+        if faults.refuses {
+            return Err(TransferError::Refused { node });
+        }
+        Ok(member)
+    }
+
+    /// Whom to listen to about `wanted`.
+    fn subscribe(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Member, TransferError> {
+        decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
+        self.reach(peer.node)
     }
 
     /// Asks a question and waits for all frames of its answer.
@@ -118,7 +137,7 @@ impl Call {
                 Ok(bytes)
             }
             Passed::Stalled => Err(TransferError::Stalled { node, after: STALL_TIMEOUT }),
-            Passed::Cut => Err(TransferError::Unreachable { node, why: "the connection broke".into() }),
+            Passed::Cut => Err(broken(node)),
         }
     }
 
@@ -175,18 +194,10 @@ impl PeerClient for MemoryPeer {
         peer: &Provider,
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
-        decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
-        let node = peer.node;
-        let Some(member) = self.net.member(node).filter(|m| !m.line.faults().unreachable) else {
-            return Err(TransferError::Unreachable { node, why: "no answer".into() });
-        };
-        if member.line.faults().refuses {
-            return Err(TransferError::Refused { node });
-        }
+        let member = self.subscribe(peer, wanted)?;
         let cuts = member.line.cuts();
         let news = singly(holdings::watch(member.store, wanted.to_vec()));
-        let broken = TransferError::Unreachable { node, why: "the connection broke".into() };
-        Ok(until_cut(news, cuts, broken))
+        Ok(until_cut(news, cuts, broken(peer.node)))
     }
 
     async fn crowd(
@@ -194,19 +205,11 @@ impl PeerClient for MemoryPeer {
         peer: &Provider,
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
-        decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
-        let node = peer.node;
-        let Some(member) = self.net.member(node).filter(|m| !m.line.faults().unreachable) else {
-            return Err(TransferError::Unreachable { node, why: "no answer".into() });
-        };
-        if member.line.faults().refuses {
-            return Err(TransferError::Refused { node });
-        }
+        let member = self.subscribe(peer, wanted)?;
         let cuts = member.line.cuts();
         let addr = Some(super::ADDR);
         let news = crowd::watch(&member.crowds, member.store, self.me, addr, wanted.to_vec());
-        let broken = TransferError::Unreachable { node, why: "the connection broke".into() };
-        Ok(until_cut(singly(news), cuts, broken))
+        Ok(until_cut(singly(news), cuts, broken(peer.node)))
     }
 
     async fn segment(
@@ -217,6 +220,9 @@ impl PeerClient for MemoryPeer {
         tick: Tick,
     ) -> Result<(), TransferError> {
         decode::check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
+        if self.net.member(self.me).is_some_and(|me| !me.line.take_in()) {
+            return Err(TransferError::Disk(StoreError::DiskFull { path: "/full".into() }));
+        }
         let (hash, size) = (into.hash(), into.size());
         let mut call =
             self.connect(peer, Delivered::Segment { hash, groups: groups.clone() }, Use::Content)?;

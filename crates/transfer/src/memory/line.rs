@@ -35,6 +35,8 @@ struct State {
     faults: Faults,
     /// Bytes sent since the faults were set.
     sent: u64,
+    /// Segments taken in since then.
+    taken: u64,
     /// When the slow line is free again.
     free_at: Option<Instant>,
 }
@@ -48,6 +50,13 @@ impl Default for Line {
 impl Line {
     pub(super) fn set(&self, faults: Faults) {
         *lock(&self.state) = State { faults, ..State::default() };
+    }
+
+    /// Takes in one more segment; `false` if there is no room on the disk.
+    pub(super) fn take_in(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.taken += 1;
+        state.faults.disk_full_after.is_none_or(|most| state.taken <= most)
     }
 
     pub(super) fn cut(&self) {
