@@ -194,24 +194,8 @@ impl fmt::Display for Volume {
     }
 }
 
-macro_rules! as_text {
-    ($name:ident) => {
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-as_text!(Rate);
-as_text!(Volume);
+hubless_types::serde_as_text!(Rate);
+hubless_types::serde_as_text!(Volume);
 
 #[cfg(test)]
 mod tests {

@@ -58,7 +58,9 @@ fn shorten(input: &str) -> String {
     if input.chars().nth(SHOWN_INPUT_CHARS).is_some() { format!("{shown}…") } else { shown }
 }
 
-/// Serialises through `Display` and `FromStr`: as the printed form in JSON, TOML and postcard alike.
+/// Serialises a type through its `Display` and `FromStr`: as the printed form in JSON, TOML and postcard alike. The crate that
+/// uses it needs `serde`.
+#[macro_export]
 macro_rules! serde_as_text {
     ($name:ty) => {
         impl serde::Serialize for $name {
@@ -74,4 +76,3 @@ macro_rules! serde_as_text {
         }
     };
 }
-pub(crate) use serde_as_text;
