@@ -204,7 +204,7 @@ pub(crate) fn verified(report: &Value) -> String {
     let mut lines = vec![format!("verified {files}, {size}: {} bad", bad.len())];
     lines.extend(bad.iter().map(|bad| format!("bad: {}", bad_file(bad))));
     if number(report, "refetching") > 0 {
-        lines.push(format!("{} fetched anew", count(number(report, "refetching"), "file")));
+        lines.push(format!("{} being fetched anew", count(number(report, "refetching"), "file")));
     }
     lines.join("\n")
 }
