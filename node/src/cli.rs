@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, adopt, check_config, completions, gc, limits, list, names, peers, pin, prove, pull, reload, run,
-    status, trace, unpin, verify,
+    add, adopt, check_config, completions, forget, gc, limits, list, names, peers, pin, prove, pull, reload,
+    run, status, trace, unpin, verify,
 };
 use crate::env;
 use crate::error::NodeError;
@@ -43,6 +43,7 @@ enum Command {
     Pull(pull::PullArgs),
     Pin(pin::PinArgs),
     Unpin(unpin::UnpinArgs),
+    Forget(forget::ForgetArgs),
     List(list::ListArgs),
     Names(names::NamesArgs),
     Prove(prove::ProveArgs),
@@ -123,6 +124,7 @@ async fn converse(command: Command, context: &Context) -> Result<Exit, NodeError
         Command::Pull(args) => args.run(context).await,
         Command::Pin(args) => args.run(context).await,
         Command::Unpin(args) => args.run(context).await,
+        Command::Forget(args) => args.run(context).await,
         Command::List(args) => args.run(context).await,
         Command::Names(args) => args.run(context).await,
         Command::Prove(args) => args.run(context).await,
@@ -171,6 +173,7 @@ mod tests {
             "hubless --data D pull org/name --dataset",
             "hubless --data D pin org/name@v1",
             "hubless --data D unpin org/name",
+            "hubless --data D forget org/name --dataset",
             "hubless --data D list",
             "hubless --data D names org/name --json",
             "hubless --data D prove org/name@main",
@@ -200,6 +203,7 @@ mod tests {
         for line in [
             "hubless pull a/b/c",
             "hubless pin ../x",
+            "hubless forget a/b@main",
             "hubless pull a/b@",
             "hubless run --bootstrap here:1",
             "hubless limits --up fast",

@@ -94,6 +94,7 @@ async fn what_nobody_knows() -> StoryResult {
     let none = home_b.run(&[&["pull", REPO, "--include", "*.nothing"], &accept[..]].concat()).await?;
     none.refused(exit::USAGE, &[REPO])?;
     home_b.run(&["unpin", REPO]).await?.refused(exit::USAGE, &["pinned"])?;
+    home_b.run(&["forget", "acme/nothing"]).await?.refused(exit::USAGE, &["acme/nothing"])?;
     a.stop().await?;
     b.stop().await?;
     Ok(())

@@ -93,6 +93,10 @@ async fn a_folder_is_added_listed_pinned_and_verified() -> TestResult {
     assert_eq!(unpinned, [json!({})]);
     let (_, collected) = served.post("/v1/gc", json!({"dry_run": true})).await?;
     assert_eq!(collected[0]["dry_run"], json!(true));
+    let (_, forgotten) = served.post("/v1/forget", json!({"repo": "acme/tiny"})).await?;
+    assert_eq!(forgotten, [json!({"repo": "acme/tiny", "commits": 1})]);
+    let (status, refused) = served.post("/v1/forget", json!({"repo": "acme/tiny"})).await?;
+    assert_eq!((status, &refused[0]["kind"]), (400, &json!("bad-input")));
     Ok(())
 }
 

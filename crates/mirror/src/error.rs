@@ -248,6 +248,12 @@ pub enum MirrorError {
         /// What was given.
         revision: Revision,
     },
+    /// A repository of which nothing is kept here.
+    #[error("nothing is known here of the repository `{repo}`")]
+    NotHere {
+        /// What was asked for.
+        repo: RepoId,
+    },
     /// A pin that is not there.
     #[error("`{repo}` at `{revision}` is not pinned")]
     NotPinned {
@@ -351,6 +357,7 @@ impl MirrorError {
             | Self::Glob { .. }
             | Self::BadFile { .. }
             | Self::NoBranch { .. }
+            | Self::NotHere { .. }
             | Self::NotPinned { .. }
             | Self::NothingMatches { .. } => ErrorKind::BadInput,
             Self::Store(StoreError::ChangedWhileRead { .. }) => ErrorKind::Busy,
@@ -389,6 +396,7 @@ impl MirrorError {
             Self::NothingMatches { .. } => "globs match whole paths: `*.json`, `onnx/*`",
             Self::Offline { .. } => "start it with `hubless run`",
             Self::NoBranch { .. } => "name a branch, such as `main`",
+            Self::NotHere { .. } => "`hubless list` shows what is here",
             Self::NotPinned { .. } => "`hubless list` shows what is pinned",
             Self::Glob { .. } => "quote it, so that the shell leaves it alone: `--include '*.safetensors'`",
             Self::BadFile { hint, .. } => hint,

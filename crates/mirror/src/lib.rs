@@ -20,6 +20,7 @@ mod counted;
 mod crowd;
 mod error;
 pub mod fetch;
+mod forget;
 mod gc;
 mod git_serve;
 mod history;
@@ -61,7 +62,7 @@ pub use names::{
 pub use progress::{PROGRESS_QUEUE, Progress, ProgressSink};
 pub use report::{
     AddReport, AdoptReport, AdoptedRepo, AnnounceStatus, BadFile, DiscoverySummary, FetchSummary, FileReader,
-    GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
+    ForgetReport, GcReport, NodeStatus, OriginSummary, PeerSummary, PullReport, RepoSummary, VerifyReport,
 };
 pub use request::{
     Accept, AddRequest, AdoptRequest, Caller, LIST_MAX, ListRequest, ListSort, PullRequest, PullTo,

@@ -144,6 +144,15 @@ pub struct GcReport {
     pub dry_run: bool,
 }
 
+/// What was forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForgetReport {
+    /// The repository, by the name that it was kept under.
+    pub repo: RepoId,
+    /// Commits that went with it: no other repository here lists them.
+    pub commits: u64,
+}
+
 /// One revision that this node has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepoSummary {

@@ -97,13 +97,19 @@ impl Inner {
         if is { self.give_again(repo) } else { self.take_back(repo) }
     }
 
-    /// Peers lose what only `repo` has: its commits that are listed under no other open repository, and the files that
-    /// no commit has which they may go on having. What this node publishes is its own to give.
+    /// What this node publishes is its own to give: the word of an origin takes nothing of it back.
     fn take_back(&self, repo: &RepoId) -> Result<(), MirrorError> {
-        let catalogue = self.store.catalogue();
-        if catalogue.refs(repo)?.iter().any(|(_, row)| row.by == RefSource::Published) {
+        let refs = self.store.catalogue().refs(repo)?;
+        if refs.iter().any(|(_, row)| row.by == RefSource::Published) {
             return Ok(());
         }
+        self.keep_from_peers(repo)
+    }
+
+    /// Peers lose what only `repo` has: its commits that are listed under no other open repository, and the files that
+    /// no commit has which they may go on having. Blocks; call it inside a tokio runtime.
+    pub(crate) fn keep_from_peers(&self, repo: &RepoId) -> Result<(), MirrorError> {
+        let catalogue = self.store.catalogue();
         let mut commits = Vec::new();
         for commit in catalogue.commits_of(repo)? {
             if !self.is_open_elsewhere(repo, commit)? {

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hubless_discovery::DhtKey;
-use hubless_mirror::{ErrorKind, ListRequest, PullRequest};
+use hubless_mirror::{AddRequest, ErrorKind, ListRequest, PullRequest};
 use hubless_transfer::Faults;
 use hubless_types::{FileDigest, Revision};
 
@@ -181,5 +181,56 @@ async fn a_shard_that_stays_is_told_of_again() -> TestResult {
     b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
     drop(hold);
     assert_eq!(b.mirror.gc(false).await?.files, 1);
+    Ok(())
+}
+
+/// An `add` is taken back: others are not told of it any more and get nothing of it, and collection frees what no other
+/// repository needs. A file that another one has too stays where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_added_is_taken_back() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let (weights, both) = (noise(1, 9 * MIB), noise(2, 9 * MIB));
+    let dir = swarm.folder("repo", &[("w.bin", &weights), ("both.bin", &both)])?;
+    let added = a.add(&dir).await?;
+    let mut other = AddRequest::new(swarm.folder("other", &[("both.bin", &both)])?, "acme/other".parse()?);
+    other.message = Some("the same file".into());
+    let stays = a.mirror.add(other, ignore()).await?;
+    let manifest = a.mirror.manifest(&Caller::anyone(), None, added.commit).await?;
+    let shard = |path: &str| -> anyhow::Result<DhtKey> {
+        let lfs = manifest.entry(&path.parse()?).and_then(|entry| entry.lfs);
+        Ok(DhtKey::Shard(lfs.ok_or_else(|| anyhow::anyhow!("an LFS file"))?.sha256))
+    };
+    let (gone, kept) = (shard("w.bin")?, shard("both.bin")?);
+    for key in [&gone, &kept] {
+        a.announced(&swarm, &b, key.clone()).await?;
+    }
+
+    let forgotten = a.mirror.forget(&tiny()).await?;
+    assert_eq!((forgotten.repo, forgotten.commits), (tiny(), 1));
+    assert_eq!(a.mirror.forget(&tiny()).await.map_err(|e| e.kind()), Err(ErrorKind::BadInput), "it is gone");
+    let listed = a.mirror.list(&ListRequest::default())?;
+    assert_eq!(listed.iter().map(|r| r.repo.to_string()).collect::<Vec<_>>(), ["acme/other"]);
+
+    use hubless_discovery::Discovery as _;
+    let eyes = swarm.discovery.node(b.id, "127.0.0.1:1".parse()?);
+    let holders = async |key: &DhtKey| {
+        use futures::StreamExt as _;
+        eyes.find(key).filter(|p| std::future::ready(p.node == a.id)).count().await
+    };
+    eventually("it is withdrawn", async || holders(&gone).await == 0).await?;
+    assert_eq!(holders(&kept).await, 1, "another repository has it");
+    let refused = b.pull_from(&[a.id]).await.map(|_| ()).map_err(|e| e.kind());
+    assert!(refused.is_err(), "its name is known to nobody");
+    assert!(b.read(added.commit, "w.bin", 0).await.is_err(), "and nobody has its commit");
+
+    let freed = a.mirror.gc(false).await?;
+    assert_eq!(freed.files, 1, "{freed:?}");
+    assert!(b.read(stays.commit, "both.bin", 0).await? == both);
+    assert!(dir.join("w.bin").exists(), "a reference is forgotten, not deleted");
+
+    let again = a.add(&dir).await?;
+    assert_eq!(again.parent, None, "a history of its own");
+    assert!(b.read(again.commit, "w.bin", 0).await? == weights);
     Ok(())
 }

@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod adopt;
 pub(crate) mod check_config;
 pub(crate) mod completions;
+pub(crate) mod forget;
 pub(crate) mod gc;
 pub(crate) mod limits;
 pub(crate) mod list;

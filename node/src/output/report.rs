@@ -76,6 +76,12 @@ pub(crate) fn unpinned(pin: &Value) -> String {
     format!("unpinned {}", name(pin))
 }
 
+/// Of `forget`.
+pub(crate) fn forgotten(report: &Value) -> String {
+    let commits = count(number(report, "commits"), "commit");
+    format!("forgot {} ({commits}); `hubless gc` frees what nothing else needs", text(report, "repo"))
+}
+
 /// Of `list`.
 pub(crate) fn list(repos: &[Value]) -> String {
     if repos.is_empty() {
@@ -267,7 +273,7 @@ mod tests {
     #[test]
     fn no_answer_makes_a_report_panic() {
         for value in [json!(null), json!([]), json!({"bad": 3, "from": {}, "repos": [1], "fetches": [[]]})] {
-            for report in [added, pulled, pinned, unpinned, status, peers, verified, collected] {
+            for report in [added, pulled, pinned, unpinned, forgotten, status, peers, verified, collected] {
                 report(&value);
             }
             adopted(&value, true);

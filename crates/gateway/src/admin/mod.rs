@@ -30,7 +30,7 @@ use tokio::net::UnixListener;
 use crate::answer::json;
 use crate::error::GatewayError;
 pub use reload::{Reload, ReloadRefused, Reloaded};
-use requests::{Adopt, Gc, Named, Nothing, Pull, Traced};
+use requests::{Adopt, Forget, Gc, Named, Nothing, Pull, Traced};
 
 /// Longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -70,6 +70,7 @@ pub fn admin_router(mirror: Mirror, reload: Option<Arc<dyn Reload>>) -> Router {
         .route("/v1/pull", post(pull))
         .route("/v1/pin", post(pin))
         .route("/v1/unpin", post(unpin))
+        .route("/v1/forget", post(forget))
         .route("/v1/verify", post(verify))
         .route("/v1/gc", post(gc))
         .route("/v1/names", post(names))
@@ -124,6 +125,11 @@ async fn unpin(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, Ba
     let Named { repo, revision, .. } = parse(&body)?;
     let done = blocking(move || mirror.unpin(&repo, &revision).map(|()| serde_json::Map::new()));
     Ok(once(done).await)
+}
+
+async fn forget(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {
+    let Forget { repo } = parse(&body)?;
+    Ok(once(async { mirror.forget(&repo).await }).await)
 }
 
 async fn names(State(mirror): State<Mirror>, body: Bytes) -> Result<Response, BadBody> {

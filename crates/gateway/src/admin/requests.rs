@@ -67,6 +67,13 @@ pub(super) struct Named {
     pub(super) accept_from: Vec<NodeId>,
 }
 
+/// `/v1/forget`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forget {
+    pub(super) repo: RepoId,
+}
+
 /// `/v1/trace`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

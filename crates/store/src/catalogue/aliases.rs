@@ -105,6 +105,15 @@ pub(super) fn note_case(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
     Ok(())
 }
 
+/// Other spellings no longer find a repository that is forgotten. A name that it had left behind stays a rename.
+pub(super) fn forget_case(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
+    let key = folded(repo);
+    if txn.get::<Alias>(Cf::Aliases, &key)?.is_some_and(|Alias(to)| to == *repo) {
+        txn.delete(Cf::Aliases, key);
+    }
+    Ok(())
+}
+
 /// `kind name`, the name in lower case (names are ASCII).
 fn folded(repo: &RepoId) -> Vec<u8> {
     let mut key = keys::repo(repo);

@@ -15,6 +15,7 @@ mod db;
 mod dht;
 mod drafts;
 mod facts;
+mod forget;
 mod keys;
 mod links;
 mod looks;

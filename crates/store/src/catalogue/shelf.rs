@@ -150,6 +150,16 @@ pub(super) fn note_heard(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
     Ok(())
 }
 
+/// Takes back what [`note_heard`] listed.
+pub(super) fn forget_heard(txn: &mut Txn<'_>, repo: &RepoId) -> Result<()> {
+    let key = keys::repo(repo);
+    if txn.has(Cf::Heard, &key)? {
+        txn.count(HEARD, -1)?;
+        txn.delete(Cf::Heard, key);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;

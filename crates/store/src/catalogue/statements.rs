@@ -140,6 +140,14 @@ fn remove(txn: &mut Txn<'_>, key: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Forgets all that anybody said of a repository; `false` if nobody said anything.
+pub(super) fn remove_all(txn: &mut Txn<'_>, repo: &RepoId) -> Result<bool> {
+    let prefix = keys::in_repo(repo);
+    let rows = txn.before().page(Cf::Statements, &prefix, None, usize::MAX, |key, _| Ok(key.to_vec()))?;
+    rows.iter().try_for_each(|key| remove(txn, key))?;
+    Ok(!rows.is_empty())
+}
+
 fn per_repo(repo: &[u8]) -> Vec<u8> {
     [PER_REPO, repo].concat()
 }

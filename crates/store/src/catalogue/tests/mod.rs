@@ -6,7 +6,10 @@ mod stories;
 
 use std::sync::Arc;
 
-use hubless_types::{BlobHash, BlobId, CommitId, FileDigest, NodeId, RepoId, Revision, Sha256};
+use hubless_types::{
+    BlobHash, BlobId, CommitId, FileDigest, NodeId, PublicSignature, RepoId, Revision, Sha256, Statement,
+    StatementBody, Timestamp,
+};
 use tempfile::TempDir;
 
 use super::Catalogue;
@@ -46,6 +49,19 @@ impl Fixture {
 
 pub(super) fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 32])
+}
+
+/// A statement whose signature nobody checks.
+pub(super) fn statement(signer: NodeId, repo: &RepoId, name: &str, seen: u64) -> Statement {
+    let body = StatementBody {
+        repo: repo.clone(),
+        revision: revision(name),
+        commit: commit(1),
+        origin: None,
+        seen: Timestamp(seen),
+        links: None,
+    };
+    Statement { body, signer, signature: PublicSignature([9; 64]) }
 }
 
 pub(super) fn hash(n: u8) -> BlobHash {

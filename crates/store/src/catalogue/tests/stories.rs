@@ -1,8 +1,6 @@
 //! What the other crates rely on, told in order.
 
-use hubless_types::{
-    CommitId, GroupSet, Link, LinkTrust, Pin, PublicSignature, Statement, StatementBody, Timestamp,
-};
+use hubless_types::{CommitId, GroupSet, Link, LinkTrust, Pin, Statement, Timestamp};
 
 use super::super::manifest_rows::tests::manifest;
 use super::super::{
@@ -16,15 +14,7 @@ fn statement(signer: u8, name: &str, seen: u64) -> Statement {
 }
 
 fn signed_by(signer: NodeId, name: &str, seen: u64) -> Statement {
-    let body = StatementBody {
-        repo: repo("acme/tiny"),
-        revision: revision(name),
-        commit: commit(1),
-        origin: None,
-        seen: Timestamp(seen),
-        links: None,
-    };
-    Statement { body, signer, signature: PublicSignature([9; 64]) }
+    super::statement(signer, &repo("acme/tiny"), name, seen)
 }
 
 fn stranger(n: u32) -> NodeId {
