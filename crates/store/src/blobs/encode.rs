@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::file::{BlobFile, TreeWindow, read_exact_at};
+use super::recheck::Wrong;
 use super::tree::{Cv, Node, PARENT_BYTES, split_pair};
 use crate::error::StoreError;
 
@@ -99,7 +100,7 @@ impl Encoder {
             }
             let pair = self.blob.parent(&node, &mut self.window)?;
             if node.hash_parent(&pair) != hash {
-                return Err(self.blob.mismatch(node.start * GROUP_BYTES));
+                return Err(self.blob.mismatch(node.start * GROUP_BYTES, Wrong::Tree));
             }
             let ((left, right), (left_hash, right_hash)) = (node.children(), split_pair(&pair));
             self.stack.push((right, right_hash));
@@ -135,7 +136,7 @@ impl Encoder {
                 .map_err(|e| self.blob.read_error(e))?;
         }
         match leaves.iter().find(|leaf| leaf.node.hash_leaf(leaf.place) != leaf.hash) {
-            Some(leaf) => Err(self.blob.mismatch(leaf.node.start * GROUP_BYTES)),
+            Some(leaf) => Err(self.blob.mismatch(leaf.node.start * GROUP_BYTES, Wrong::Bytes)),
             None => Ok(()),
         }
     }

@@ -16,6 +16,7 @@ use super::Inner;
 use super::encode::Encoder;
 use super::hold::Hold;
 use super::partial::PartialBlob;
+use super::recheck::Wrong;
 use super::tree::{Cv, Node, PARENT_BYTES, split_pair};
 use super::tree_encode::TreeEncoder;
 use crate::error::StoreError;
@@ -124,7 +125,7 @@ impl BlobFile {
                 let leaf = node.leaf_bytes(self.size);
                 let at = (leaf.start - whole.start) as usize;
                 if node.hash_leaf(&bytes[at..at + leaf.len() as usize]) != hash {
-                    return Err(self.mismatch(leaf.start));
+                    return Err(self.mismatch(leaf.start, Wrong::Bytes));
                 }
                 continue;
             }
@@ -144,7 +145,7 @@ impl BlobFile {
     ) -> Result<[(Node, Cv); 2], StoreError> {
         let pair = self.parent(node, window)?;
         if node.hash_parent(&pair) != *hash {
-            return Err(self.mismatch(node.start * GROUP_BYTES));
+            return Err(self.mismatch(node.start * GROUP_BYTES, Wrong::Tree));
         }
         let ((left, right), (left_hash, right_hash)) = (node.children(), split_pair(&pair));
         Ok([(left, left_hash), (right, right_hash)])
@@ -156,13 +157,17 @@ impl BlobFile {
         node: &Node,
         window: &mut TreeWindow,
     ) -> Result<[u8; PARENT_BYTES], StoreError> {
-        let tree = self.tree.as_ref().ok_or_else(|| self.mismatch(0))?;
-        window.parent(tree, node).map_err(|e| self.read_error(e))
+        let place = node.start * GROUP_BYTES;
+        let tree = self.tree.as_ref().ok_or_else(|| self.mismatch(place, Wrong::Tree))?;
+        window.parent(tree, node).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.mismatch(place, Wrong::Tree),
+            _ => StoreError::io(&self.path, e),
+        })
     }
 
-    /// Says that bytes are wrong, and sees to it that they are not offered again.
-    pub(super) fn mismatch(&self, offset: u64) -> StoreError {
-        if let Err(error) = self.blobs.doubt(self) {
+    /// Says that what lies at `offset` is wrong, and sees to it that it is not offered again.
+    pub(super) fn mismatch(&self, offset: u64, wrong: Wrong) -> StoreError {
+        if let Err(error) = self.blobs.doubt(self, wrong) {
             tracing::warn!(hash = %self.hash, %error, "wrong bytes could not be dropped");
         }
         StoreError::Mismatch { hash: self.hash, offset }
@@ -172,7 +177,7 @@ impl BlobFile {
     pub(super) fn read_error(&self, error: io::Error) -> StoreError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             let end = self.data.metadata().map_or(0, |m| m.len()).min(self.size);
-            return self.mismatch(end);
+            return self.mismatch(end, Wrong::Bytes);
         }
         StoreError::io(&self.path, error)
     }

@@ -87,9 +87,9 @@ type Lives<'a> = MutexGuard<'a, HashMap<BlobHash, Weak<Live>>>;
 enum Look {
     Absent,
     Fine(BlobRecord),
-    /// A reference whose file is no longer the one that was hashed.
+    /// A reference whose file is gone, or has another length than the one that was hashed.
     Stale(BlobRecord),
-    /// Bytes that a power cut may have taken.
+    /// Bytes that a power cut may have taken, or a reference whose file looks touched: to be hashed again.
     Doubtful(BlobRecord),
 }
 
@@ -173,7 +173,8 @@ impl Blobs {
         })))
     }
 
-    /// How much of a blob is here. A reference whose file changed or vanished is dropped, and absent.
+    /// How much of a blob is here. A reference whose file changed or vanished is dropped, and absent; one that was only
+    /// touched, or put back, is hashed again, and stays.
     pub fn status(&self, hash: &BlobHash) -> Result<BlobStatus> {
         if let Some(live) = self.0.live_one(hash) {
             return Ok(BlobStatus::Partial { size: live.size(), have: live.have() });
@@ -279,7 +280,11 @@ impl Blobs {
             }
             opened => opened.map_err(|e| StoreError::io(&path, e))?,
         };
-        let tree = open_tree(&self.0.layout.tree(hash), record.size)?;
+        let Ok(tree) = open_tree(&self.0.layout.tree(hash), record.size) else {
+            // It is made anew; or else the blob is no longer whole.
+            self.0.recheck(hash, &record)?;
+            return self.open(hash);
+        };
         let (blobs, hash, size) = (Arc::clone(&self.0), *hash, record.size);
         Ok(Some(BlobFile { hash, size, data, tree, backing, path, live: None, blobs, _hold: hold }))
     }
@@ -395,7 +400,7 @@ impl Inner {
     }
 
     /// The record of a blob, after what can be seen at a glance was checked: a reference's file is the same
-    /// one, and bytes that a power cut may have taken are hashed again.
+    /// one, or its bytes still are, and bytes that a power cut may have taken are hashed again.
     fn settled_record(&self, hash: &BlobHash) -> Result<Option<BlobRecord>> {
         for _ in 0..MAX_LOOKS {
             match self.look(hash)? {
@@ -424,7 +429,10 @@ impl Inner {
     fn look(&self, hash: &BlobHash) -> Result<Look> {
         let Some(record) = self.catalogue.blob(hash)? else { return Ok(Look::Absent) };
         Ok(match &record.place {
-            Place::Reference { path, stamp } if !same_file(path, stamp) => Look::Stale(record),
+            Place::Reference { path, stamp } if !same_file(path, stamp) => match open_stamped(path) {
+                Ok((_, now)) if now.size == record.size => Look::Doubtful(record),
+                _ => Look::Stale(record),
+            },
             Place::Owned if !record.synced && !self.is_this_boot(&record) => Look::Doubtful(record),
             _ => Look::Fine(record),
         })

@@ -250,6 +250,57 @@ fn a_changed_reference_is_dropped_before_a_wrong_byte_leaves() {
     assert!(place.blobs().open(&hash).unwrap().is_none());
 }
 
+/// A copy put back, a new time of change, another inode: the bytes are what was hashed, so nothing is lost.
+#[test]
+fn a_reference_that_was_only_touched_stays() {
+    let place = Bench::new();
+    let bytes = random(20 * GROUP);
+    let path = place.file("f", &bytes);
+    let hash = place.import(&path, ImportMode::Reference).hash;
+    let whole = BlobStatus::Complete { size: bytes.len() as u64 };
+    let touch = |secs| {
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(secs)).unwrap();
+    };
+    touch(1);
+    assert_eq!(place.blobs().status(&hash).unwrap(), whole);
+    touch(2);
+    assert!(place.blobs().verify(&mut |_| true).unwrap().bad.is_empty());
+    assert_eq!(place.blobs().status(&hash).unwrap(), whole);
+    std::fs::rename(&path, place.dir.path().join("away")).unwrap();
+    place.file("f", &bytes);
+    let open = place.blobs().open(&hash).unwrap().unwrap();
+    assert_eq!(&open.read(ByteRange::new(5, 70_000)).unwrap()[..], &bytes[5..70_000]);
+
+    // Other bytes of the same length are another file.
+    File::options().write(true).open(&path).unwrap().write_all_at(b"wrong", 100_000).unwrap();
+    touch(3);
+    assert_eq!(place.blobs().status(&hash).unwrap(), BlobStatus::Absent);
+}
+
+/// What a tree was made of is here: losing it, or rot in it, loses nothing.
+#[test]
+fn a_tree_that_is_lost_or_rotten_is_made_anew() {
+    let place = Bench::new();
+    let bytes = random(20 * GROUP);
+    for mode in [ImportMode::Reference, ImportMode::Copy] {
+        let hash = place.import(&place.file("f", &bytes), mode).hash;
+        let tree = place.blobs().0.layout.tree(&hash);
+        let made = std::fs::read(&tree).unwrap();
+        let reads = || {
+            let open = place.blobs().open(&hash).unwrap().unwrap();
+            open.read(ByteRange::new(5, 70_000)).is_ok_and(|read| read[..] == bytes[5..70_000])
+        };
+        std::fs::remove_file(&tree).unwrap();
+        assert!(reads(), "{mode:?}");
+        std::fs::write(&tree, &made[..100]).unwrap();
+        assert!(!reads() && reads(), "{mode:?}: whoever has it open is told once");
+        std::fs::write(&tree, vec![7; made.len()]).unwrap();
+        assert!(place.blobs().verify(&mut |_| true).unwrap().bad.is_empty(), "{mode:?}");
+        assert!(reads() && std::fs::read(&tree).unwrap() == made, "{mode:?}");
+    }
+}
+
 #[test]
 fn an_answer_stops_at_the_byte_that_changed() {
     let place = Bench::new();

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use hubless_types::{BlobHash, GROUP_BYTES};
 
 use super::file::{BlobFile, TreeWindow};
+use super::recheck::Wrong;
 use super::tree::{Cv, Node, PARENT_BYTES, split_pair};
 use crate::error::StoreError;
 
@@ -41,7 +42,7 @@ impl TreeEncoder {
             }
             let pair = self.blob.parent(&node, &mut self.window)?;
             if node.hash_parent(&pair) != hash {
-                return Err(self.blob.mismatch(node.start * GROUP_BYTES));
+                return Err(self.blob.mismatch(node.start * GROUP_BYTES, Wrong::Tree));
             }
             let ((left, right), (left_hash, right_hash)) = (node.children(), split_pair(&pair));
             self.stack.push((right, right_hash));

@@ -1,13 +1,10 @@
 //! Hashes everything again and names what is wrong.
 
-use std::fs::File;
 use std::path::PathBuf;
 
-use hubless_types::BlobHash;
+use hubless_types::{BlobHash, GroupSet};
 
-use super::file::open_tree;
-use super::recheck::right_groups;
-use super::tree::group_count;
+use super::layout::open_stamped;
 use super::{Blobs, Inner};
 use crate::catalogue::{BlobRecord, Place};
 use crate::error::Result;
@@ -104,28 +101,23 @@ impl Inner {
             Place::Owned => self.layout.data(hash),
             Place::Reference { path, .. } => path.clone(),
         };
-        let opened = File::open(&path).and_then(|data| data.metadata().map(|meta| (data, meta)));
-        let (lost, why) = match opened {
+        let (lost, why) = match open_stamped(&path) {
             Err(e) => (record.size, format!("it cannot be opened: {e}")),
-            Ok((_, meta)) if meta.len() != record.size => {
-                (record.size, format!("it has {} bytes instead of {}", meta.len(), record.size))
+            Ok((_, now)) if now.size != record.size => {
+                (record.size, format!("it has {} bytes instead of {}", now.size, record.size))
             }
-            Ok((data, _)) => {
-                let tree = open_tree(&self.layout.tree(hash), record.size).ok().flatten();
-                let right = right_groups(&data, tree.as_ref(), record.size, hash);
-                let claimed = record.have.clone().unwrap_or_else(|| (0..group_count(record.size)).into());
-                let kept = claimed.intersection(&right);
+            Ok((data, now)) => {
+                let kept = self.right_of(hash, record, &data)?;
+                let claimed = record.have.clone().unwrap_or_else(|| GroupSet::whole(record.size));
                 if kept == claimed {
+                    self.renew_stamp(hash, record, now)?;
                     return Ok(None);
                 }
                 let lost = claimed.bytes(record.size) - kept.bytes(record.size);
                 (lost, "its bytes are not those that were hashed".to_owned())
             }
         };
-        match record.place {
-            Place::Reference { .. } => self.forget_if(&self.lives(), hash, record)?,
-            Place::Owned => self.recheck(hash, record)?,
-        }
+        self.recheck(hash, record)?;
         Ok(Some(BadBlob { hash: *hash, path, why, lost }))
     }
 }

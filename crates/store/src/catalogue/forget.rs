@@ -74,11 +74,11 @@ mod tests {
         assert!(c.forget_repo(gone).unwrap());
         assert!(!c.forget_repo(gone).unwrap(), "once");
 
-        assert_eq!(c.repos(None, 9).unwrap(), [stays.clone()]);
+        assert_eq!(c.repos(None, 9).unwrap(), std::slice::from_ref(stays));
         assert_eq!((c.refs(gone).unwrap().len(), c.refs(stays).unwrap().len()), (0, 1));
         assert_eq!((c.moves(gone, &main).unwrap().len(), c.moves(stays, &main).unwrap().len()), (0, 1));
         assert_eq!((c.commits_of(gone).unwrap().len(), c.commits_of(stays).unwrap().len()), (0, 2));
-        assert_eq!(c.repos_of(both).unwrap(), [stays.clone()]);
+        assert_eq!(c.repos_of(both).unwrap(), std::slice::from_ref(stays));
         assert_eq!(c.pins().unwrap().len(), 1);
         assert_eq!((c.facts(gone).unwrap(), c.access(gone).unwrap()), (None, Access::Open));
         assert_eq!(c.access(stays).unwrap(), Access::Private);
