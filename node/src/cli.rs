@@ -95,8 +95,20 @@ fn misused(error: &clap::Error) -> Exit {
     let text = text.trim_start_matches("error: ").replace("\n\nFor more information, try '--help'.\n", "");
     let json = std::env::args_os().any(|arg| arg == "--json");
     let error = NodeError::Unusable { message: text, hint: Some("`--help` shows what is taken".into()) };
-    Output::new(json).error(&error, true);
+    Output::new(json).error(&error, !is_run(std::env::args().skip(1)));
     Exit::Usage
+}
+
+/// Whether `run` is the command of arguments that could not be read.
+fn is_run(mut args: impl Iterator<Item = String>) -> bool {
+    while let Some(arg) = args.next() {
+        if arg == "--data" {
+            args.next();
+        } else if !arg.starts_with('-') {
+            return arg == "run";
+        }
+    }
+    false
 }
 
 fn data_folder(asked: Option<PathBuf>) -> Result<PathBuf, NodeError> {
@@ -196,6 +208,14 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
+    }
+
+    /// A serving node's first line on standard output means that it serves.
+    #[test]
+    fn a_node_that_cannot_start_is_told_from_other_commands() {
+        let run = |line: &str| is_run(line.split(' ').map(str::to_owned));
+        assert!(run("run --jsn") && run("--data D --json run --http x") && run("--data=D run"));
+        assert!(!run("--data run pull x") && !run("pull run --json") && !run("--json"));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl NodeError {
             Self::Key(_) => Exit::Usage,
             Self::Store(e) => exit_of_store(e),
             Self::Mirror(e) => exit_of(e.kind()),
-            Self::Transfer(TransferError::Listen { .. })
+            Self::Transfer(TransferError::Listen { .. } | TransferError::ListenBulk { .. })
             | Self::Discovery(DiscoveryError::PortInUse { .. } | DiscoveryError::NoFreePort { .. }) => {
                 Exit::Busy
             }

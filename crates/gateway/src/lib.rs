@@ -17,7 +17,6 @@ mod body;
 mod chat_template;
 mod config;
 mod cors;
-mod error;
 mod gguf;
 mod head;
 mod incoming;
@@ -32,8 +31,7 @@ mod server;
 mod stall;
 mod xorb;
 
-pub use admin::{Reload, ReloadRefused, Reloaded, admin_router, bind_admin};
+pub use admin::{Reload, ReloadRefused, Reloaded, admin_router};
 pub use app::router;
 pub use config::GatewayConfig;
-pub use error::GatewayError;
 pub use server::{serve_admin, serve_http};

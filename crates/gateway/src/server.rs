@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use hubless_mirror::Mirror;
 
-use crate::error::GatewayError;
+use crate::config::DRAIN_TIMEOUT;
 use crate::head;
 use crate::seats::{Seat, Seats};
 use crate::stall::StallGuard;
@@ -37,40 +37,29 @@ const READ_HEAD_BYTES: usize = 2 * head::MAX_HEAD_BYTES;
 const READ_HEADERS: usize = 4 * head::MAX_HEADERS;
 /// Most connections on the admin socket at once.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
-/// Longest wait for busy connections when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (no file handles left, most likely), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the Hub-compatible endpoint on `listener` until `shutdown`.
-///
-/// # Errors
-/// [`GatewayError::Listener`] if the listener has no address any more.
 pub async fn serve_http(
     listener: TcpListener,
     mirror: Mirror,
     config: GatewayConfig,
     shutdown: CancellationToken,
-) -> Result<(), GatewayError> {
-    let local = listener.local_addr().map_err(GatewayError::Listener)?;
-    let app = router(mirror, &config, Some(local));
-    serve(listener, app, config.max_connections, shutdown).await;
-    Ok(())
+) {
+    let app = router(mirror, &config, listener.local_addr().ok());
+    serve(listener, app, config.max_connections, config.drain_timeout, shutdown).await;
 }
 
-/// Serves the admin API on `listener` until `shutdown`; see [`crate::bind_admin`].
-///
-/// # Errors
-/// [`GatewayError::Listener`] if the socket's permission cannot be narrowed to its owner.
+/// Serves the admin API on `listener`, which only its owner may open, until `shutdown`.
 pub async fn serve_admin(
     listener: UnixListener,
     mirror: Mirror,
     reload: Option<Arc<dyn Reload>>,
     shutdown: CancellationToken,
-) -> Result<(), GatewayError> {
-    crate::admin::narrow_socket(&listener).map_err(GatewayError::Listener)?;
-    serve(listener, admin_router(mirror, reload), MAX_ADMIN_CONNECTIONS, shutdown).await;
-    Ok(())
+) {
+    let app = admin_router(mirror, reload);
+    serve(listener, app, MAX_ADMIN_CONNECTIONS, DRAIN_TIMEOUT, shutdown).await;
 }
 
 /// Where connections come from.
@@ -97,7 +86,13 @@ impl Accept for UnixListener {
     }
 }
 
-async fn serve(listener: impl Accept, app: Router, limit: usize, shutdown: CancellationToken) {
+async fn serve(
+    listener: impl Accept,
+    app: Router,
+    limit: usize,
+    drain_timeout: Duration,
+    shutdown: CancellationToken,
+) {
     let seats = Seats::new(limit);
     let mut connections = JoinSet::new();
     loop {
@@ -119,7 +114,7 @@ async fn serve(listener: impl Accept, app: Router, limit: usize, shutdown: Cance
             }
         }
     }
-    drain(connections).await;
+    drain(connections, drain_timeout).await;
 }
 
 async fn next_connection<L: Accept>(listener: &L, seats: &Seats) -> io::Result<Option<(L::Stream, Seat)>> {
@@ -154,9 +149,9 @@ where
     }
 }
 
-async fn drain(mut connections: JoinSet<()>) {
+async fn drain(mut connections: JoinSet<()>, within: Duration) {
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+    if tokio::time::timeout(within, all).await.is_err() {
         tracing::warn!(left = connections.len(), "connections were cut: they did not end in time");
         connections.shutdown().await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use hubless_discovery::DhtKey;
 use hubless_limits::Use;
-use hubless_proof::{Bundle, LinkTable, blob_id};
+use hubless_proof::{Bundle, LinkTable, Pointer, blob_id};
 use hubless_store::{DigestKind, RefSource};
 use hubless_transfer::{ManifestReply, PeerClient as _};
 use hubless_types::{
@@ -55,6 +55,30 @@ impl Mirror {
         commit: CommitId,
     ) -> Result<Arc<Manifest>, MirrorError> {
         self.inner.manifest(caller, repo, commit).await
+    }
+
+    /// The LFS pointer that stands in `commit` for `entry`, byte for byte; `None` if it is no LFS file, or the commit's git
+    /// objects are not here. Blocks a little.
+    ///
+    /// # Errors
+    /// [`MirrorError::Proof`] if the stored objects are damaged; those of the catalogue.
+    pub fn pointer(
+        &self,
+        repo: &RepoId,
+        commit: CommitId,
+        entry: &FileEntry,
+    ) -> Result<Option<Vec<u8>>, MirrorError> {
+        let Some(lfs) = entry.lfs else { return Ok(None) };
+        let is_it = |bytes: &[u8]| blob_id(bytes).is_ok_and(|id| id == entry.blob);
+        // Nearly all are written as git-lfs writes them; others stand in the bundle.
+        let usual = Pointer { sha256: lfs.sha256, size: entry.size }.canonical();
+        if is_it(&usual) {
+            return Ok(Some(usual));
+        }
+        let commit = self.inner.own_commit(repo, commit)?;
+        let Some(bundle) = self.inner.store.catalogue().bundle(commit)? else { return Ok(None) };
+        let bundle = Bundle::decode(&bundle).map_err(|source| unproven(commit, None, source))?;
+        Ok(bundle.blobs.into_iter().find(|blob| is_it(blob)))
     }
 
     /// The files of `commit`, if its manifest is here and may be shown under `repo`; nobody is asked.

@@ -29,13 +29,10 @@ impl Mirror {
         request.token = caller.token.clone();
         request.pin = true;
         let (progress, _unread) = tokio::sync::mpsc::channel(1);
-        let pulled = self.pull(request, progress).await;
-        if pulled.is_err() {
-            self.inner.wake_keeper();
-        }
-        pulled?;
-        let pin = self.inner.store.catalogue().pin(repo, revision)?;
-        pin.ok_or_else(|| MirrorError::NotPinned { repo: repo.clone(), revision: revision.clone() })
+        // It may have been renamed.
+        let repo = self.pull(request, progress).await?.repo;
+        let pin = self.inner.store.catalogue().pin(&repo, revision)?;
+        pin.ok_or_else(|| MirrorError::NotPinned { repo, revision: revision.clone() })
     }
 
     /// Lets a pin go. Its files stay until [`Mirror::gc`].
@@ -43,8 +40,12 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::NotPinned`].
     pub fn unpin(&self, repo: &RepoId, revision: &Revision) -> Result<(), MirrorError> {
-        if self.inner.store.catalogue().remove_pin(repo, revision)? {
-            return Ok(());
+        let catalogue = self.inner.store.catalogue();
+        let renamed = catalogue.canonical(repo)?;
+        for repo in std::iter::once(repo).chain(&renamed) {
+            if catalogue.remove_pin(repo, revision)? {
+                return Ok(());
+            }
         }
         Err(MirrorError::NotPinned { repo: repo.clone(), revision: revision.clone() })
     }

@@ -188,7 +188,7 @@ impl StoreError {
             Self::NewerVersion { .. } => "install the version of hubless that wrote it; nothing was changed",
             Self::Corrupt { record: "format", .. } => {
                 "restore `format.json` in the data folder: it holds the format and the node's id, as in \
-                 `{\"format\":2,\"node\":\"12D3KooW…\"}`"
+                 `{\"format\":N,\"node\":\"12D3KooW…\"}`"
             }
             Self::Corrupt { .. } | Self::Rocks(_) => {
                 "check the disk; if the damage stays, move the `catalogue` folder away: what is kept is found again by `add`, `adopt` and `pull`"

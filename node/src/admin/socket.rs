@@ -2,16 +2,18 @@
 //!
 //! **Invariant:** the file is removed only by the process that holds the folder's lock.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
-
 /// The socket's file inside the data folder.
 pub(crate) const SOCKET_FILE: &str = "admin.sock";
+
+/// The folder that it is made in.
+const NOOK: &str = "admin.new";
 
 /// Longest path the kernel takes for a socket, in bytes (`sun_path` holds 108 with its NUL).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -29,8 +31,6 @@ pub(crate) struct SocketError {
 #[derive(Debug)]
 pub(crate) struct ListeningSocket {
     path: PathBuf,
-    // The socket's own name may lead through this handle (see `by_short_path`).
-    _folder: File,
 }
 
 impl ListeningSocket {
@@ -45,14 +45,9 @@ impl ListeningSocket {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
             _ => {}
         }
-        let folder = File::open(dir).map_err(fail)?;
-        // Only a mask at birth leaves no moment in which others could connect.
-        let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let bound = by_short_path(&path, &folder, |short| UnixListener::bind(short));
-        rustix::process::umask(before);
-        let listener = bound.map_err(fail)?;
+        let listener = bind_unseen(dir).map_err(fail)?;
         listener.set_nonblocking(true).map_err(fail)?;
-        Ok((Self { path, _folder: folder }, listener))
+        Ok((Self { path }, listener))
     }
 
     /// Where it is.
@@ -65,6 +60,22 @@ impl Drop for ListeningSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Makes the socket in a folder that nobody else may enter, and moves it to its place when only its owner may open it:
+/// there is no moment in which others could connect. (A mask would hold for files that other threads make as well.)
+fn bind_unseen(dir: &Path) -> io::Result<UnixListener> {
+    let nook = dir.join(NOOK);
+    match fs::remove_dir_all(&nook) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => fs::DirBuilder::new().mode(0o700).create(&nook)?,
+    }
+    let made = nook.join(SOCKET_FILE);
+    let listener = by_short_path(&made, &File::open(&nook)?, |short| UnixListener::bind(short))?;
+    fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    fs::rename(&made, dir.join(SOCKET_FILE))?;
+    fs::remove_dir(&nook)?;
+    Ok(listener)
 }
 
 /// Connects with the node that serves `dir`; `None` if none does.

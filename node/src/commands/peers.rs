@@ -13,6 +13,6 @@ pub(crate) struct PeersArgs {}
 impl PeersArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, NodeError> {
         let mut node = AdminClient::reach(&context.data).await?;
-        context.out.object(&node.get("/v1/peers").await?, report::peers)
+        context.out.rows(&node.get("/v1/peers").await?, report::peers)
     }
 }

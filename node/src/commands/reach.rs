@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hubless_mirror::{Mirror, MirrorConfig, MirrorError, PROGRESS_QUEUE, Progress};
+use hubless_mirror::{Mirror, MirrorError, PROGRESS_QUEUE, Progress};
 use hubless_store::Store;
 use hubless_types::{Clock, SystemClock};
 use serde::Serialize;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::admin::AdminClient;
+use crate::config::Config;
 use crate::error::NodeError;
 use crate::key;
 use crate::output::ProgressView;
@@ -24,7 +25,8 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
-    /// Finds the way; with `create`, a folder that is not there yet is made.
+    /// Finds the way; with `create`, a folder that is not there yet is made. Without a node, whose word counts is what the
+    /// folder's own config says.
     ///
     /// # Errors
     /// If no node serves the folder and it cannot be opened, for example because another process has it.
@@ -33,9 +35,10 @@ impl Reach {
             return Ok(Self::Online(client));
         }
         let key = if create { key::load_or_create(dir)? } else { key::load(dir)? };
+        let config = Config::find_written(None, dir)?.config;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = Store::open(dir, key.id(), clock.clone())?;
-        Ok(Self::Offline(Mirror::offline(store, key, clock, MirrorConfig::default())))
+        Ok(Self::Offline(Mirror::offline(store, key, clock, config.mirror())))
     }
 }
 

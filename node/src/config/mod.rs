@@ -15,6 +15,7 @@ mod transfer;
 
 use std::path::{Path, PathBuf};
 
+use hubless_mirror::MirrorConfig;
 use serde::Deserialize;
 
 pub(crate) use discovery::DiscoveryConfig;
@@ -156,9 +157,37 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What it says to the mirror.
+    pub(crate) fn mirror(&self) -> MirrorConfig {
+        MirrorConfig {
+            trusted: self.names.trusted.clone(),
+            witnesses: self.names.witnesses.clone(),
+            threshold: self.names.threshold(),
+            lookup_timeout: self.discovery.lookup_timeout,
+            answer_within: self.origin.answer_within,
+            origin_streams: self.origin.streams,
+            honour_removal: self.origin.honour_removal,
+            announce: self.discovery.announce,
+            announce_interval: self.discovery.announce_interval,
+            ..MirrorConfig::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    /// Whoever waits longer for providers on purpose does so everywhere.
+    #[test]
+    fn a_longer_lookup_holds_for_the_mirror_too() {
+        let mut config = Config::default();
+        assert_eq!(config.mirror().lookup_timeout, Duration::from_secs(5));
+        config.discovery.lookup_timeout = Duration::from_secs(40);
+        assert_eq!(config.mirror().lookup_timeout, Duration::from_secs(40));
+    }
 
     fn error_of(text: &str) -> String {
         Config::parse(text, Path::new("x.toml")).unwrap_err().to_string()
@@ -267,13 +296,23 @@ mod tests {
             Config::load(&path).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             for key in keys::KEYS {
-                let name_only = key.path.split_once('.').unwrap().1;
-                let at = text
-                    .lines()
-                    .position(|l| l.trim_start_matches("# ").starts_with(&format!("{name_only} =")));
-                assert!(at.is_some(), "{name} does not speak of {}", key.path);
-                let shown = format!("Default: {}", key.default);
-                assert!(text.contains(&shown), "{name} does not show of {}: {shown}", key.path);
+                let (section, key_name) = key.path.split_once('.').unwrap();
+                let mut lines = text.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
+                let mut comment = Vec::new();
+                let is_it = lines.by_ref().take_while(|line| !line.starts_with('[')).any(|line| {
+                    let found = line.trim_start_matches("# ").starts_with(&format!("{key_name} ="));
+                    match line.strip_prefix("# ") {
+                        _ if found => {}
+                        Some(said) => comment.push(said.to_owned()),
+                        None => comment.clear(),
+                    }
+                    found
+                });
+                assert!(is_it, "{name} does not speak of {}", key.path);
+                // Above the key stand what it is for, its default, and why this config has it otherwise.
+                let default = format!("Default: {}", key.default);
+                let at = comment.iter().position(|line| *line == default);
+                assert!(at.is_some_and(|at| at > 0), "{name}, {}: {comment:?} lacks {default}", key.path);
             }
         }
     }

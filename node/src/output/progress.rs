@@ -108,9 +108,10 @@ fn speed(left: u64, rate: u64) -> String {
     }
 }
 
+const TEMPLATE: &str = "{bar:24} {binary_bytes}/{binary_total_bytes}  {wide_msg}";
+
 fn style() -> ProgressStyle {
-    let template = "{bar:24} {binary_bytes}/{binary_total_bytes}  {wide_msg}";
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn say(line: &str) {
@@ -129,8 +130,6 @@ mod tests {
 
     #[test]
     fn the_bars_template_is_well_formed() {
-        assert!(
-            ProgressStyle::with_template("{bar:24} {binary_bytes}/{binary_total_bytes}  {wide_msg}").is_ok()
-        );
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use hubless_discovery::{Dht, DhtConfig, Discovery};
-use hubless_gateway::{GatewayError, Reload as _};
+use hubless_gateway::Reload as _;
 use hubless_limits::Limits;
-use hubless_mirror::{Mirror, MirrorConfig, MirrorParts};
+use hubless_mirror::{Mirror, MirrorParts};
 use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
@@ -45,7 +45,7 @@ pub(super) struct Services {
     bootstrap: PeerAddr,
     http: SocketAddr,
     socket: ListeningSocket,
-    doors: JoinSet<Result<(), GatewayError>>,
+    doors: JoinSet<()>,
     cancel: CancellationToken,
     mirror: Mirror,
     transfer: Transfer,
@@ -78,7 +78,7 @@ impl Services {
             store: store.clone(),
             key,
             clock: clock.clone(),
-            config: mirror_config(&config),
+            config: config.mirror(),
             discovery: network.discovery.clone(),
             peers: network.transfer.client(),
             origins: origins(&config, &limits)?,
@@ -149,9 +149,8 @@ impl Services {
     /// Waits until a part ends that should not.
     pub(super) async fn failure(&mut self) -> NodeError {
         let why = match self.doors.join_next().await {
-            Some(Ok(Err(error))) => error.to_string(),
             Some(Err(error)) => error.to_string(),
-            Some(Ok(Ok(()))) | None => "it ended".to_owned(),
+            Some(Ok(())) | None => "it ended".to_owned(),
         };
         NodeError::Admin(format!("the gateway failed: {why}"))
     }
@@ -277,35 +276,4 @@ fn dht_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> DhtConfig {
 fn origins(config: &Config, limits: &Limits) -> Result<Vec<Arc<dyn Origin>>, NodeError> {
     let build = |origin: &OriginUrl| Ok(hubless_origin::build_within(&origin.0, limits)?);
     config.origin.used().iter().map(build).collect()
-}
-
-fn mirror_config(config: &Config) -> MirrorConfig {
-    MirrorConfig {
-        trusted: config.names.trusted.clone(),
-        witnesses: config.names.witnesses.clone(),
-        threshold: config.names.threshold(),
-        lookup_timeout: config.discovery.lookup_timeout,
-        answer_within: config.origin.answer_within,
-        origin_streams: config.origin.streams,
-        honour_removal: config.origin.honour_removal,
-        announce: config.discovery.announce,
-        announce_interval: config.discovery.announce_interval,
-        ..MirrorConfig::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    /// Whoever waits longer for providers on purpose does so everywhere.
-    #[test]
-    fn a_longer_lookup_holds_for_the_mirror_too() {
-        let mut config = Config::default();
-        assert_eq!(mirror_config(&config).lookup_timeout, Duration::from_secs(5));
-        config.discovery.lookup_timeout = Duration::from_secs(40);
-        assert_eq!(mirror_config(&config).lookup_timeout, Duration::from_secs(40));
-    }
 }

@@ -76,7 +76,7 @@ def ours(hubless, work, folder, trouble=None):
 
 def taken(seed, leeches):
     """Verified bytes that the leechers had from the seed: what it sent beyond that was headers, or sent again."""
-    said = [peer for leech in leeches for peer in json.loads(leech.said("peers", "--json"))]
+    said = [json.loads(line) for leech in leeches for line in leech.said("peers", "--json").splitlines()]
     return sum(peer["bytes_from"] for peer in said if peer["node"] == seed.hello["node"])
 
 

@@ -8,10 +8,7 @@ mod requests;
 mod stream;
 
 use std::future::Future;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -25,43 +22,13 @@ use futures::FutureExt;
 use hubless_mirror::{AddRequest, Caller, ErrorKind, LimitsRequest, ListRequest, Mirror, MirrorError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixListener;
 
 use crate::answer::json;
-use crate::error::GatewayError;
 pub use reload::{Reload, ReloadRefused, Reloaded};
 use requests::{Adopt, Forget, Gc, Named, Nothing, Pull, Traced};
 
 /// Longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Only the owner may open the socket: there is no other check of who asks.
-const SOCKET_MODE: u32 = 0o600;
-
-/// Makes the admin socket at `path`, taking the place of one that a killed node left behind.
-///
-/// The caller holds the data folder's lock, so nobody serves on the old one.
-///
-/// # Errors
-/// [`GatewayError::Socket`] if the folder cannot be written or the path is too long for a socket.
-pub fn bind_admin(path: &Path) -> Result<UnixListener, GatewayError> {
-    let fail = |source| GatewayError::Socket { path: path.to_owned(), source };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(fail)?;
-    narrow_socket(&listener).map_err(fail)?;
-    Ok(listener)
-}
-
-/// Lets only the socket's owner open it.
-pub(crate) fn narrow_socket(listener: &UnixListener) -> io::Result<()> {
-    match listener.local_addr()?.as_pathname() {
-        Some(path) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)),
-        None => Ok(()),
-    }
-}
-
 /// The admin API as one service; `reload` reads the config again, where there is one.
 pub fn admin_router(mirror: Mirror, reload: Option<Arc<dyn Reload>>) -> Router {
     Router::new()

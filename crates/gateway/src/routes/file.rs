@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
 use hubless_mirror::Caller;
-use hubless_types::{ByteRange, CommitId, FileEntry, Manifest, RepoId, RepoPath, Sha256};
+use hubless_types::{ByteRange, CommitId, FileEntry, Manifest, RepoId, RepoPath};
 
 use crate::answer::{Fault, header_text};
 use crate::app::{App, Ask};
@@ -68,15 +68,8 @@ pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) ->
         let meta = Meta { commit, path, size: entry.size, etag, linked: false, xet: None };
         return send_content(app, ask, repo, entry, &meta).await;
     };
-    let pointer = pointer(lfs.sha256, entry.size);
-    if pointer.len() as u64 != lfs.pointer_size {
-        return Err(Fault::new(
-            StatusCode::NOT_FOUND,
-            "EntryNotFound",
-            "this pointer is not written as git-lfs writes it; ask for `resolve`",
-        )
-        .in_commit(commit));
-    }
+    let pointer = app.mirror.pointer(repo, commit, entry)?;
+    let pointer: Bytes = pointer.ok_or_else(|| Fault::no_entry(repo, commit, entry.path.as_str()))?.into();
     let meta = Meta { commit, path, size: lfs.pointer_size, etag, linked: false, xet: None };
     send(ask, &meta, |range| ready(Ok(Body::from(slice(&pointer, range))))).await
 }
@@ -101,11 +94,6 @@ impl<'a> Found<'a> {
         let entry = self.path.parse::<RepoPath>().ok().and_then(|path| self.manifest.entry(&path));
         entry.ok_or_else(|| Fault::no_entry(self.repo, self.commit, &self.path))
     }
-}
-
-/// The pointer as git-lfs writes it.
-fn pointer(sha256: Sha256, size: u64) -> Bytes {
-    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n").into()
 }
 
 fn slice(bytes: &Bytes, range: ByteRange) -> Bytes {

@@ -15,7 +15,7 @@ pub struct Served {
     pub node: SwarmNode,
     /// `http://127.0.0.1:…`
     pub url: String,
-    _servers: JoinSet<Result<(), hubless_gateway::GatewayError>>,
+    _servers: JoinSet<()>,
 }
 
 impl Served {

@@ -68,8 +68,10 @@ impl Inner {
         let before = self.store.catalogue().get_ref(&request.repo, &request.revision)?;
         let parent = before.map(|b| b.commit);
         let (commit, unchanged) = self.commit(request, parent, &taken)?;
-        self.publish(&request.repo, &request.revision, commit)?;
+        // The name comes last: killed before it, the node has told nobody of what it may not give yet.
+        self.share_all(commit, &taken)?;
         self.pin_commit(&request.repo, &request.revision, commit)?;
+        self.publish(&request.repo, &request.revision, commit)?;
         if let Some(manifest) = self.store.catalogue().manifest(commit)? {
             self.learn_facts(&request.repo, &manifest)?;
         }
@@ -169,14 +171,13 @@ impl Inner {
         Ok(pin)
     }
 
-    /// Others may have all of it, and are told so.
+    /// Others, who may have all of it, are told so.
     pub(crate) fn announce_all(
         &self,
         repo: &RepoId,
         commit: CommitId,
         taken: &[Taken],
     ) -> Result<(), MirrorError> {
-        self.share_all(commit, taken)?;
         self.announce_commit(commit)?;
         self.announce_repo(repo)?;
         taken.iter().try_for_each(|t| self.announce_file(&t.link.0, t.link.2))

@@ -1,5 +1,6 @@
 //! Takes files into the store, on all cores, each in one pass.
 
+use std::io::Read as _;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Mutex;
@@ -121,7 +122,10 @@ impl Inner {
 }
 
 fn read_small(path: &Path, size: u64) -> Result<Vec<u8>, MirrorError> {
-    let bytes = std::fs::read(path).map_err(|e| StoreError::io(path, e))?;
+    let mut bytes = Vec::new();
+    // It may have grown since it was looked at, by any amount.
+    let read = std::fs::File::open(path).and_then(|file| file.take(size + 1).read_to_end(&mut bytes));
+    read.map_err(|e| StoreError::io(path, e))?;
     if bytes.len() as u64 != size {
         return Err(StoreError::ChangedWhileRead { path: path.to_owned() }.into());
     }

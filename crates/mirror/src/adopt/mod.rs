@@ -86,6 +86,7 @@ impl Inner {
             let names = refs.iter().filter(|(_, commit)| **commit == original).map(|(name, _)| name.clone());
             self.name_snapshot(&repo, original, own, names.collect(), &mut adopted)?;
             if share {
+                self.share_all(own, &taken)?;
                 self.announce_all(&repo, own, &taken)?;
             }
         }

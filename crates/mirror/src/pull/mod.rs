@@ -37,7 +37,13 @@ impl Mirror {
         request: PullRequest,
         progress: ProgressSink,
     ) -> Result<PullReport, MirrorError> {
-        self.inner.pull(request, &Meter::new(progress)).await
+        let pin = request.pin;
+        let pulled = self.inner.pull(request, &Meter::new(progress)).await;
+        if pin && pulled.is_err() {
+            // The pin may stand already: what is missing of it is tried again in the background.
+            self.inner.wake_keeper();
+        }
+        pulled
     }
 }
 
