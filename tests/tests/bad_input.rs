@@ -111,7 +111,7 @@ async fn a_changed_file_is_not_served() -> StoryResult {
     let a = home_a.start().await?;
     let commit = home_a.add(tree.path(), REPO).await?;
 
-    File::options().write(true).open(&weights)?.set_modified(std::time::UNIX_EPOCH)?;
+    std::fs::File::options().write(true).open(&weights)?.set_modified(std::time::UNIX_EPOCH)?;
     ensure!(a.file(REPO, "main", "model.safetensors").await?.body == before, "its bytes are what they were");
 
     let mut after = before.clone();

@@ -2,26 +2,26 @@
 
 mod common;
 
-use std::sync::OnceLock;
+use std::rc::Rc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use common::Story;
 use proptest::prelude::*;
 use tower::ServiceExt;
 
-/// One node for all cases; it stays until the process ends.
-fn endpoint() -> &'static (tokio::runtime::Runtime, Router) {
-    static ENDPOINT: OnceLock<(tokio::runtime::Runtime, Router)> = OnceLock::new();
-    #[allow(clippy::unwrap_used, reason = "a static has nobody to hand an error to")]
-    ENDPOINT.get_or_init(|| {
+/// One node for all cases of a test's thread, with which it goes.
+fn endpoint() -> Rc<(tokio::runtime::Runtime, Story)> {
+    #[allow(clippy::unwrap_used, reason = "a thread's own has nobody to hand an error to")]
+    fn begin() -> Rc<(tokio::runtime::Runtime, Story)> {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let story = runtime.block_on(Story::begin()).unwrap();
-        let app = story.app.clone();
-        Box::leak(Box::new(story));
-        (runtime, app)
-    })
+        Rc::new((runtime, story))
+    }
+    thread_local! {
+        static ENDPOINT: Rc<(tokio::runtime::Runtime, Story)> = begin();
+    }
+    ENDPOINT.with(Rc::clone)
 }
 
 fn segment() -> impl Strategy<Value = String> {
@@ -78,8 +78,9 @@ proptest! {
             request = request.header("host", host);
         }
         let Ok(request) = request.body(Body::from(body)) else { return Ok(()) };
-        let (runtime, app) = endpoint();
-        let answer = runtime.block_on(app.clone().oneshot(request)).unwrap();
+        let both = endpoint();
+        let (runtime, story) = &*both;
+        let answer = runtime.block_on(story.app.clone().oneshot(request)).unwrap();
         let status = answer.status();
         prop_assert!(!status.is_server_error(), "{path}: {status}");
         prop_assert_eq!(status.is_client_error(), answer.headers().contains_key("x-error-code"));

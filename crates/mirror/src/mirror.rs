@@ -21,7 +21,7 @@ use crate::fetch::{FetchConfig, Fetcher};
 use crate::keeper::Keeper;
 use crate::limits::Steward;
 use crate::links::{Signed, Struck, Tables};
-use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Memory};
+use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Lists, Memory};
 use crate::obtain::Jobs;
 use crate::shown::Shown;
 use crate::sources::Net;
@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     /// Names that were looked up a moment ago.
     pub(crate) memory: Mutex<Memory>,
+    /// Refs that origins listed a moment ago.
+    pub(crate) lists: Mutex<Lists>,
     /// Names that are being looked up.
     pub(crate) looks: Flights<(RepoId, Revision)>,
     /// When the statements of repositories were last fetched from peers.
@@ -144,6 +146,7 @@ impl Mirror {
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             memory: Mutex::default(),
+            lists: Mutex::default(),
             looks: Flights::default(),
             exchanged: Mutex::default(),
             exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),

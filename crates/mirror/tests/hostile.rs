@@ -192,3 +192,26 @@ async fn paths_that_collide_on_a_case_blind_disk_are_refused() -> TestResult {
     scene.forge(id, &bundle)?;
     scene.is_refused(id, "does not tell case").await
 }
+
+/// A pointer that git-lfs reads and would not write so, as long as one that it writes: the blob that the commit names is
+/// given, not one that says the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_is_given_as_it_stands_in_the_commit() -> TestResult {
+    let scene = Scene::new().await?;
+    let sha256 = "ab".repeat(32);
+    let odd = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize +12345");
+    for text in [odd.clone(), odd.replace("+12345", "12345\n")] {
+        let content = text.into_bytes();
+        let entry = TreeEntry { mode: FILE, name: b"w.bin".to_vec(), id: *blob_id(&content)?.as_bytes() };
+        let root = write_tree(vec![entry])?;
+        let commit = commit_of(&root)?;
+        let id = commit_id(&commit)?;
+        let blobs = vec![content.clone()];
+        scene.forge(id, &Bundle { commit, trees: vec![root], blobs, sizes: vec![] })?;
+        let manifest = scene.victim.mirror.manifest(&Caller::anyone(), Some(&tiny()), id).await?;
+        let entry = manifest.entry(&"w.bin".parse()?).context("it is there")?;
+        assert_eq!(entry.size, 12_345);
+        assert_eq!(scene.victim.mirror.pointer(&tiny(), id, entry)?, Some(content));
+    }
+    Ok(())
+}

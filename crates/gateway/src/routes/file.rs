@@ -257,15 +257,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_is_written_as_git_lfs_does() {
-        let text = pointer(Sha256::from_bytes([0xaa; 32]), 12);
-        let expected =
-            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 12\n", "aa".repeat(32));
-        assert_eq!(&text[..], expected.as_bytes());
-        assert_eq!(&slice(&text, ByteRange::new(0, 7))[..], b"version");
-    }
-
-    #[test]
     fn nothing_is_served_as_a_page() {
         assert_eq!(content_type("index.html"), "text/plain; charset=utf-8");
         assert_eq!(content_type(".gitattributes"), "text/plain; charset=utf-8");

@@ -29,8 +29,7 @@ pub(super) async fn list(
         // What nobody knows is left out of the list, which says enough.
         let _ = mirror.resolve(repo, &name, caller).await;
     }
-    let mut refs: BTreeMap<String, CommitId> =
-        mirror.refs(repo)?.into_iter().map(|(name, record)| (full_name(&name), record.commit)).collect();
+    let mut refs = mirror.all_refs(caller, repo).await?;
     if let Some(main) = main {
         refs.insert(MAIN.to_owned(), main);
     }
@@ -52,14 +51,6 @@ fn write(refs: &BTreeMap<String, CommitId>, asked: &LsRefs) -> Vec<u8> {
     out
 }
 
-/// A name as git knows it: what is kept without a prefix is a branch.
-fn full_name(name: &Revision) -> String {
-    match name.as_str() {
-        full if full.starts_with("refs/") => full.to_owned(),
-        name => format!("refs/heads/{name}"),
-    }
-}
-
 /// A prefix that is a whole name: `git clone --branch v1` asks for `refs/heads/v1` and `refs/tags/v1`.
 fn spelled_out(prefix: &str) -> Option<Revision> {
     let name = prefix.strip_prefix("refs/heads/").or_else(|| prefix.strip_prefix("refs/tags/"))?;
@@ -74,9 +65,9 @@ mod tests {
     #[test]
     fn refs_are_told_as_git_tells_them() {
         let commit = CommitId::from_bytes([0xab; 20]);
-        let names = ["main", "refs/pr/1", "feature/x"].map(|name| full_name(&name.parse().unwrap()));
-        assert_eq!(names, ["refs/heads/main", "refs/pr/1", "refs/heads/feature/x"]);
-        let refs: BTreeMap<String, CommitId> = names.into_iter().map(|name| (name, commit)).collect();
+        let names = ["refs/heads/main", "refs/pr/1", "refs/heads/feature/x"];
+        let refs: BTreeMap<String, CommitId> =
+            names.into_iter().map(|name| (name.to_owned(), commit)).collect();
         let asked = LsRefs { symrefs: true, prefixes: vec!["HEAD".into(), "refs/heads/".into()] };
         let text = String::from_utf8(write(&refs, &asked)).unwrap();
         let id = commit.to_string();

@@ -7,6 +7,7 @@
 pub(crate) mod decide;
 mod descent;
 mod fork;
+mod listed;
 mod memory;
 mod peers;
 mod prove;
@@ -14,6 +15,7 @@ mod report;
 mod sight;
 mod words;
 
+pub(crate) use listed::Lists;
 pub(crate) use memory::{Exchanged, Memory, Outcome, Remembered};
 pub(crate) use peers::{EXCHANGES_AT_ONCE, Heard};
 pub(crate) use sight::{Told, is_absent};

@@ -80,7 +80,8 @@ proptest! {
         runs in prop::collection::vec((any::<prop::sample::Index>(), 1..20 * GROUP, 1..40_000_usize), 0..8),
         seed: u64,
     ) {
-        let place = &two_benches().0;
+        let both = two_benches();
+        let place = &both.0;
         let bytes = seeded(len, seed);
         let draft = place.blobs().draft(sha256(&bytes), len as u64).unwrap();
         let mut expected = GroupSet::new();
@@ -263,7 +264,8 @@ proptest! {
         pieces in 1..70_000_usize,
         seed: u64,
     ) {
-        let (from, to) = two_benches();
+        let both = two_benches();
+        let (from, to) = &*both;
         let bytes = seeded(len, seed);
         let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
         let tree = tree_of(from.blobs(), &hash, 0);
@@ -299,7 +301,8 @@ proptest! {
 
     #[test]
     fn a_wrong_parent_or_byte_is_found_where_it_is(len in 2 * GROUP..40 * GROUP, at in any::<prop::sample::Index>(), seed: u64) {
-        let (from, to) = two_benches();
+        let both = two_benches();
+        let (from, to) = &*both;
         let bytes = seeded(len, seed);
         let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
         let tree = tree_of(from.blobs(), &hash, 0);

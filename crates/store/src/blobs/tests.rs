@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hubless_types::{BlobHash, ByteRange, FileDigest, GROUP_BYTES, GroupSet, NodeId, SystemClock};
@@ -65,10 +66,13 @@ pub(super) fn random(len: usize) -> Vec<u8> {
     seeded(len, len as u64)
 }
 
-/// Two stores that all cases of a property share: opening one costs more than a case does.
-pub(super) fn two_benches() -> &'static (Bench, Bench) {
-    static BOTH: std::sync::OnceLock<(Bench, Bench)> = std::sync::OnceLock::new();
-    BOTH.get_or_init(|| (Bench::new(), Bench::new()))
+/// Two stores that all cases of one property share: opening one costs more than a case does. Each test has a thread, and
+/// so has stores of its own, which go with it.
+pub(super) fn two_benches() -> Rc<(Bench, Bench)> {
+    thread_local! {
+        static BOTH: Rc<(Bench, Bench)> = Rc::new((Bench::new(), Bench::new()));
+    }
+    BOTH.with(Rc::clone)
 }
 
 pub(super) fn seeded(len: usize, seed: u64) -> Vec<u8> {
@@ -120,7 +124,8 @@ proptest! {
         count in 1..60_u64,
         seed: u64,
     ) {
-        let (from, to) = two_benches();
+        let both = two_benches();
+        let (from, to) = &*both;
         let bytes = seeded(len, seed);
         let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
         let total = (len as u64).div_ceil(GROUP_BYTES);
@@ -146,7 +151,8 @@ proptest! {
 
     #[test]
     fn a_changed_byte_anywhere_is_found_and_never_kept(len in 1..40 * GROUP, at in any::<prop::sample::Index>(), flip in 1..=255_u8, seed: u64) {
-        let (from, to) = two_benches();
+        let both = two_benches();
+        let (from, to) = &*both;
         let bytes = seeded(len, seed);
         let hash = from.import(&from.file("f", &bytes), ImportMode::Copy).hash;
         let mut answer = encoded(from.blobs(), &hash, GroupSet::whole(len as u64)).unwrap();
