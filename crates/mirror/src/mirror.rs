@@ -23,6 +23,7 @@ use crate::limits::Steward;
 use crate::links::{Signed, Struck, Tables};
 use crate::names::{EXCHANGES_AT_ONCE, Exchanged, Lists, Memory};
 use crate::obtain::Jobs;
+use crate::pull::UnderWay;
 use crate::shown::Shown;
 use crate::sources::Net;
 use crate::upstream::{self, Lies};
@@ -80,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) tables: Mutex<Tables>,
     /// Link tables that were found vouched for a moment ago.
     pub(crate) signed: Mutex<Signed>,
+    /// Commits that are being pulled.
+    pub(crate) pulls: UnderWay,
     /// What is being proven in the background.
     pub(crate) proving: Mutex<HashSet<(FileDigest, BlobHash)>>,
     /// Read while files are taken in, written while the collector looks for what nobody wants: nothing falls
@@ -158,6 +161,7 @@ impl Mirror {
             shown: Mutex::default(),
             tables: Mutex::default(),
             signed: Mutex::default(),
+            pulls: UnderWay::default(),
             proving: Mutex::default(),
             gate: RwLock::new(()),
             publishing: Arc::default(),

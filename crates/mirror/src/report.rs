@@ -140,6 +140,8 @@ pub struct GcReport {
     pub bytes: u64,
     /// Files that stay.
     pub kept: u64,
+    /// Commits of which nothing was here but their lists of files, and that were forgotten (or would be).
+    pub commits: u64,
     /// Whether nothing was really removed.
     pub dry_run: bool,
 }

@@ -186,7 +186,7 @@ impl Inner {
     }
 
     /// The files of a commit whose roots are known, and their sizes.
-    fn blobs_of(&self, commit: CommitId) -> Result<Vec<(BlobHash, u64)>, MirrorError> {
+    pub(crate) fn blobs_of(&self, commit: CommitId) -> Result<Vec<(BlobHash, u64)>, MirrorError> {
         let catalogue = self.store.catalogue();
         let Some(manifest) = catalogue.manifest(commit)? else { return Ok(Vec::new()) };
         let mut blobs = Vec::new();

@@ -2,6 +2,7 @@
 
 mod common;
 
+use anyhow::Context as _;
 use common::*;
 use hubless_discovery::DhtKey;
 use hubless_mirror::{AddRequest, ErrorKind, ListRequest, PullRequest};
@@ -232,5 +233,33 @@ async fn what_was_added_is_taken_back() -> TestResult {
     let again = a.add(&dir).await?;
     assert_eq!(again.parent, None, "a history of its own");
     assert!(b.read(again.commit, "w.bin", 0).await? == weights);
+    Ok(())
+}
+
+/// Lists of files that somebody looked at once do not pile up: they go with the files. What is published keeps its
+/// history, of which no file may be here any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_files_that_nobody_needs_go_too() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let dir = swarm.folder("repo", &[("w.bin", &noise(1, 9 * MIB))])?;
+    let first = a.add(&dir).await?.commit;
+    std::fs::write(dir.join("w.bin"), noise(2, 9 * MIB))?;
+    let second = a.add(&dir).await?.commit;
+    b.pull_from(&[a.id]).await?;
+    b.pull_commit(first).await.err().context("its file is gone")?;
+
+    assert_eq!(a.mirror.gc(false).await?.commits, 0);
+    assert!(a.store.catalogue().has_manifest(first)?, "it is what the published one descends from");
+
+    let dry = b.mirror.gc(true).await?;
+    assert_eq!((dry.files, dry.commits), (2, 0), "of each something is here yet");
+    let gone = b.mirror.gc(false).await?;
+    assert_eq!((gone.files, gone.commits), (2, 2), "{gone:?}");
+    let held = b.store.catalogue().manifests(None, 9)?;
+    assert!(held.is_empty() && b.store.catalogue().commits_of(&tiny())?.is_empty(), "{held:?}");
+    let seen = b.store.catalogue().get_ref(&tiny(), &Revision::main())?.context("the name stays")?;
+    assert_eq!(seen.commit, second);
+    assert!(b.read(second, "w.bin", 0).await? == noise(2, 9 * MIB), "and it can be had again");
     Ok(())
 }

@@ -228,7 +228,11 @@ fn bad_file(bad: &Value) -> String {
 pub(crate) fn collected(report: &Value) -> String {
     let (files, size) = (count(number(report, "files"), "file"), bytes(number(report, "bytes")));
     let verb = if report["dry_run"] == true { "would remove" } else { "removed" };
-    format!("{verb} {files}, {size}; {} kept", number(report, "kept"))
+    let commits = match number(report, "commits") {
+        0 => String::new(),
+        n => format!(", and the file {} of {}", if n == 1 { "list" } else { "lists" }, count(n, "commit")),
+    };
+    format!("{verb} {files}, {size}{commits}; {} kept", number(report, "kept"))
 }
 
 fn name(value: &Value) -> String {
@@ -266,6 +270,10 @@ mod tests {
         assert_eq!(
             collected(&json!({"files": 2, "bytes": 0, "kept": 3, "dry_run": true})),
             "would remove 2 files, 0 B; 3 kept"
+        );
+        assert_eq!(
+            collected(&json!({"files": 1, "bytes": 0, "kept": 3, "commits": 1})),
+            "removed 1 file, 0 B, and the file list of 1 commit; 3 kept"
         );
     }
 

@@ -5,6 +5,7 @@ mod filter;
 mod folder;
 mod hf_cache;
 mod output;
+mod under_way;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use hubless_types::{FileEntry, Manifest, Pin, Revision};
 use tokio::time::Instant;
 
 pub(crate) use hf_cache::hub_folder;
+pub(crate) use under_way::UnderWay;
 
 use crate::meter::Meter;
 use crate::mirror::Inner;
@@ -62,6 +64,7 @@ impl Inner {
         });
         // It may have been renamed.
         request.repo = resolved.repo.clone();
+        let _pulling = self.pulls.enter(resolved.commit);
         let manifest = self.real_manifest(&caller, &request.repo, resolved.commit).await?;
         self.check_content(&caller, &request.repo).await?;
         let entries: Vec<FileEntry> =
