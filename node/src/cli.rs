@@ -230,6 +230,7 @@ mod tests {
             "hubless limits --up 20",
             "hubless limits --for 2h",
             "hubless limits --up 2MB/s --for 0s",
+            "hubless limits --up 2MB/s --for 99999999999d",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -40,7 +40,7 @@ impl Exit {
             "untrusted" | "gated" | "disabled" | "bad-token" => Self::Untrusted,
             "unavailable" => Self::Unavailable,
             "integrity" => Self::Integrity,
-            "disk" => Self::Disk,
+            "disk" | "disk-full" => Self::Disk,
             "busy" => Self::Busy,
             _ => Self::Internal,
         }

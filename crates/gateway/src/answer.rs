@@ -104,6 +104,15 @@ impl Fault {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "NotYet", message).retry(RETRY_SECONDS)
     }
 
+    /// A web page that is no part of this node asks for what is not for everyone.
+    pub(crate) fn foreign_host(host: &str) -> Self {
+        let message =
+            format!("this is not for everyone, and `{host}` is not known to be a name of this node");
+        let fault = Self::new(StatusCode::FORBIDDEN, "ForeignHost", message);
+        let hint = "if it is one, as behind a proxy, list it in `[gateway] hosts`; else ask by address or `localhost`";
+        Self { hint: Some(hint.into()), ..fault }
+    }
+
     /// The method is not served at this address.
     pub(crate) fn method(allowed: &'static str) -> Self {
         let fault =
@@ -212,6 +221,7 @@ impl From<MirrorError> for Fault {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", text).retry(wait_of(&error))
             }
             ErrorKind::Integrity => Self::new(StatusCode::BAD_GATEWAY, "WrongContent", text),
+            ErrorKind::DiskFull => Self::new(StatusCode::INSUFFICIENT_STORAGE, "DiskFull", text),
             ErrorKind::Disk => logged(&error, "this node's disk failed; its log tells more"),
             ErrorKind::Internal => logged(&error, "an internal fault; the node's log tells more"),
         };

@@ -20,7 +20,7 @@ use crate::address::{self, Address, Call, Door};
 use crate::answer::{Fault, header_text};
 use crate::lingering::Lingering;
 use crate::query::Query;
-use crate::{GatewayConfig, auth, cors, head, paging, routes};
+use crate::{GatewayConfig, auth, cors, head, host, paging, routes};
 
 /// Methods of most addresses.
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -116,7 +116,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         dispatch(&app, &asked, &uri, body).await
     };
     let mut work = AssertUnwindSafe(work).catch_unwind().boxed();
-    let answer = match tokio::time::timeout(limit, work.as_mut()).await {
+    let mut answer = match tokio::time::timeout(limit, work.as_mut()).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_panic)) => Err(Fault::internal()),
         Err(_elapsed) => {
@@ -124,6 +124,10 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
             Err(Fault::not_yet("this takes longer than a client waits; ask again"))
         }
     };
+    let host = ask.header(header::HOST);
+    if ask.shown.is_for_everyone() == Some(false) && host::is_foreign(host, door.local, &door.config.hosts) {
+        answer = Err(Fault::foreign_host(host.unwrap_or_default()));
+    }
     finish(&door.config, &ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
 
@@ -177,7 +181,11 @@ async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -
             let repo = app.mirror.canonical(repo)?.unwrap_or_else(|| repo.clone());
             routes::door(app, ask, &repo, door.clone(), body).await
         }
-        Address::List(kind) => routes::list::list(app, ask, *kind).await,
+        Address::List(kind) => {
+            // A list names all that is here.
+            ask.shown.note(false);
+            routes::list::list(app, ask, *kind).await
+        }
         Address::NoRepo(name) => Err(Fault::no_repo(name)),
         Address::Unknown => {
             Err(Fault::new(StatusCode::NOT_FOUND, "NotFound", "nothing is served at this address"))

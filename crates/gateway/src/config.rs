@@ -26,6 +26,9 @@ pub struct GatewayConfig {
     pub xet_above: u64,
     /// Longest wait for answers that are under way when the server stops; then they are cut.
     pub drain_timeout: Duration,
+    /// Names of this host that are its own, beside addresses and `localhost`: where the endpoint listens on loopback, what is
+    /// not for everyone is shown by these alone.
+    pub hosts: Vec<String>,
     /// Origins (`https://app.example`, or `*` for all) whose web pages may read what is not for everyone as well.
     pub cors_origins: Vec<String>,
 }
@@ -38,6 +41,7 @@ impl Default for GatewayConfig {
             answer_timeout: ANSWER_TIMEOUT,
             xet_above: XET_ABOVE,
             drain_timeout: DRAIN_TIMEOUT,
+            hosts: Vec::new(),
             cors_origins: Vec::new(),
         }
     }

@@ -19,6 +19,7 @@ mod config;
 mod cors;
 mod gguf;
 mod head;
+mod host;
 mod incoming;
 mod lingering;
 mod paging;

@@ -26,14 +26,6 @@ fn has_ref_shape(tail: &[String]) -> bool {
     matches!(tail, [refs, kind, _, ..] if refs == "refs" && matches!(kind.as_str(), "pr" | "convert" | "heads" | "tags"))
 }
 
-/// A ref by the name under which it is kept: `HEAD` is `main`, and branches and tags have no prefix.
-pub(crate) fn plain_name(name: &str) -> &str {
-    match name {
-        "HEAD" => "main",
-        _ => name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name),
-    }
-}
-
 /// Splits what follows a verb by the refs that are known here.
 ///
 /// # Errors
@@ -49,7 +41,7 @@ pub(crate) fn split_known(
         return Ok(split(&tail[..1], |_| false)).map(|(rev, _)| (rev, tail[1..].join("/")));
     }
     let refs = mirror.refs(repo)?;
-    Ok(split(tail, |name| refs.iter().any(|(known, _)| known.as_str() == plain_name(name))))
+    Ok(split(tail, |name| refs.iter().any(|(known, _)| known.as_str() == Revision::plain_name(name))))
 }
 
 /// Finds the commit that `text` means, and notes for the answer's headers on whose word.
@@ -72,7 +64,7 @@ pub(crate) async fn commit_for(app: &App, ask: &Ask, repo: &RepoId, text: &str) 
 }
 
 fn named(repo: &RepoId, text: &str) -> Result<Revision, Fault> {
-    plain_name(text).parse().map_err(|_| Fault::no_revision(repo, text))
+    text.parse().map_err(|_| Fault::no_revision(repo, text))
 }
 
 /// What is no name may be a shortened commit id.
@@ -98,10 +90,7 @@ fn short_id(mirror: &Mirror, repo: &RepoId, text: &str) -> Result<Option<CommitI
     if !is_short {
         return Ok(None);
     }
-    let mut found: Vec<CommitId> = mirror.refs(repo)?.into_iter().map(|(_, record)| record.commit).collect();
-    found.retain(|commit| commit.to_string().starts_with(&text.to_ascii_lowercase()));
-    found.dedup();
-    Ok(if found.iter().all(|c| Some(c) == found.first()) { found.first().copied() } else { None })
+    Ok(mirror.commit_by_prefix(repo, &text.to_ascii_lowercase())?)
 }
 
 #[cfg(test)]
@@ -110,7 +99,7 @@ mod tests {
 
     fn cut(tail: &[&str], known: &[&str]) -> (String, String) {
         let tail: Vec<String> = tail.iter().map(|s| (*s).to_owned()).collect();
-        split(&tail, |name| known.contains(&plain_name(name)))
+        split(&tail, |name| known.contains(&Revision::plain_name(name)))
     }
 
     #[test]
@@ -133,13 +122,5 @@ mod tests {
         ] {
             assert_eq!(cut(tail, known), (revision.to_owned(), path.to_owned()), "{tail:?}");
         }
-    }
-
-    #[test]
-    fn refs_have_one_name() {
-        assert_eq!(
-            ["HEAD", "refs/heads/a/b", "refs/tags/v1", "refs/pr/1"].map(plain_name),
-            ["main", "a/b", "v1", "refs/pr/1"]
-        );
     }
 }

@@ -1,7 +1,7 @@
 //! Who has a place at a server: so many connections in all, and of one remote address a part of them.
 //!
-//! A client may pause for minutes in the middle of an answer, as training loops do, but not while others stand
-//! outside: then whoever has taken nothing for longest makes room.
+//! A client may pause for minutes in the middle of an answer, as training loops do, or be slow to ask, but not while
+//! others stand outside: then whoever has neither asked nor taken anything for longest makes room.
 //!
 //! **Invariant:** there are never more connections than places, and one remote address never has more than its part.
 //! **Not here:** accepting and serving ([`crate::server`]), noticing who takes nothing ([`crate::stall`]).
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// One remote address has one of so many parts of the places. This machine itself may have all: its proxies
 /// speak for many.
 const ADDRESS_PARTS: usize = 2;
-/// Who has taken nothing of an answer for this long makes room for those who wait outside.
+/// Who has neither asked nor taken anything for this long makes room for those who wait outside.
 const PRESSED: Duration = Duration::from_secs(10);
 /// How often somebody who waits outside looks for one who takes nothing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ struct Taken {
 pub(crate) struct Seat {
     shared: Arc<Shared>,
     id: u64,
-    /// Since when the client has taken nothing of an answer that waits for it.
+    /// Since when it is the client's turn.
     pub(crate) pulse: Pulse,
     /// Cancelled when the place is wanted for another.
     pub(crate) end: CancellationToken,
@@ -112,7 +112,7 @@ impl Table {
         self.taken.values().filter(|taken| taken.whose == whose).count()
     }
 
-    /// Ends the connection whose client has taken nothing for longest, if that is long enough.
+    /// Ends the connection whose client has done nothing for longest, if that is long enough.
     fn press(&self) {
         let waiting = self.taken.values().filter(|taken| !taken.end.is_cancelled());
         let longest = waiting.max_by_key(|taken| taken.pulse.still_for());
@@ -139,30 +139,39 @@ fn customer(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// How long a client has left an answer untaken.
+/// How long it has been a client's turn: to ask, or to take what is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Pulse {
     began: Instant,
-    /// Milliseconds after `began` at which waiting for the client began, plus one; 0 while nothing waits for it.
+    /// Milliseconds after `began` at which its turn began, plus one; 0 while it is this node's.
     since: Arc<AtomicU64>,
 }
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { began: Instant::now(), since: Arc::default() }
+        // Whoever connects has to ask first.
+        Self { began: Instant::now(), since: Arc::new(AtomicU64::new(1)) }
     }
 }
 
 impl Pulse {
-    /// An answer begins to wait for the client.
-    pub(crate) fn waits(&self) {
-        let now = self.began.elapsed().as_millis() as u64 + 1;
-        let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    /// The client has asked: it is this node's turn.
+    pub(crate) fn asked(&self) {
+        self.since.store(0, Ordering::Relaxed);
     }
 
-    /// The client took something.
-    pub(crate) fn moves(&self) {
-        self.since.store(0, Ordering::Relaxed);
+    /// An answer waits for the client.
+    pub(crate) fn waits(&self) {
+        let _ = self.since.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The client took something; it is its turn to take more, or to ask again.
+    pub(crate) fn took(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64 + 1
     }
 
     fn still_for(&self) -> Duration {
@@ -211,7 +220,7 @@ mod tests {
     async fn who_takes_nothing_makes_room_for_who_waits() {
         let all = Seats::new(2);
         let (busy, still) = (all.take(None).await.unwrap(), all.take(None).await.unwrap());
-        still.pulse.waits();
+        busy.pulse.asked();
         let began = Instant::now();
         let leaves = async {
             still.end.cancelled().await;
@@ -230,7 +239,6 @@ mod tests {
     async fn nobody_is_sent_away_while_there_is_room() {
         let all = Seats::new(2);
         let still = all.take(None).await.unwrap();
-        still.pulse.waits();
         tokio::time::sleep(Duration::from_secs(300)).await;
         let _second = all.take(None).await.unwrap();
         assert!(!still.end.is_cancelled());
@@ -244,7 +252,7 @@ mod tests {
             for _ in 0..10 {
                 slow.pulse.waits();
                 tokio::time::sleep(PRESSED / 2).await;
-                slow.pulse.moves();
+                slow.pulse.took();
             }
             assert!(!slow.end.is_cancelled());
             drop(slow);

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequest;
 
 use hubless_mirror::Mirror;
 
@@ -126,6 +127,11 @@ async fn converse<S>(stream: S, app: Router, seat: Seat, shutdown: CancellationT
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let asked = seat.pulse.clone();
+    let app = MapRequest::new(app, move |request| {
+        asked.asked();
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -34,9 +34,8 @@ impl<S> StallGuard<S> {
     /// Passes `polled` on; while it is pending, runs the timer.
     fn guard<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            if self.waiting.take().is_some() {
-                self.pulse.moves();
-            }
+            self.waiting = None;
+            self.pulse.took();
             return polled;
         }
         self.pulse.waits();

@@ -171,3 +171,48 @@ async fn both_servers_stop() -> TestResult {
     };
     tokio::time::timeout(Duration::from_secs(3), all).await?
 }
+
+/// DNS rebinding: a page whose own name leads to this machine is to its browser one with the door. It reads what is
+/// everybody's, and nothing else, unless the operator named the host.
+#[tokio::test]
+async fn a_page_that_leads_its_name_here_reads_what_is_everybodys() -> TestResult {
+    let mut served = Served::begin()?;
+    let dir = model_folder(&served.swarm)?;
+    served.post("/v1/add", json!({"dir": dir, "repo": "acme/tiny"})).await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let addr = listener.local_addr()?;
+    let config = GatewayConfig { hosts: vec!["mirror.example".into()], ..GatewayConfig::default() };
+    served.servers.spawn({
+        let (mirror, stop) = (served.node.mirror.clone(), served.stop.clone());
+        async move { serve_http(listener, mirror, config, stop).await }
+    });
+    let ask = async |host: &str, path: &str| -> Result<String> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        converse(TcpStream::connect(addr).await?, &request).await
+    };
+    let (list, file, health) = ("/api/models", "/acme/tiny/resolve/main/config.json", "/healthz");
+    for (host, path, status) in [
+        ("evil.example", list, 403),
+        ("evil.example", file, 200),
+        ("evil.example", health, 200),
+        ("mirror.example:443", list, 200),
+        ("localhost:8090", list, 200),
+        (&addr.to_string(), list, 200),
+    ] {
+        let answer = ask(host, path).await?;
+        ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host} {path}: {answer}");
+    }
+    let refused = ask("evil.example", list).await?.to_lowercase();
+    ensure!(
+        refused.contains("x-error-code: foreignhost") && refused.contains("[gateway] hosts"),
+        "{refused}"
+    );
+    served
+        .node
+        .store
+        .catalogue()
+        .unshare_commit(served.node.mirror.refs(&"acme/tiny".parse()?)?[0].1.commit)?;
+    ensure!(ask("evil.example", file).await?.starts_with("HTTP/1.1 403 "), "it is not everybody's");
+    ensure!(ask("localhost", file).await?.starts_with("HTTP/1.1 200 "));
+    Ok(())
+}

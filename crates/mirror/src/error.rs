@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Busy,
     /// What arrived is not what was named.
     Integrity,
+    /// This machine's disk has no room for it.
+    DiskFull,
     /// This machine's disk.
     Disk,
     /// A fault of this program.
@@ -67,6 +69,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Busy => "busy",
             Self::Integrity => "integrity",
+            Self::DiskFull => "disk-full",
             Self::Disk => "disk",
             Self::Internal => "internal",
         }
@@ -343,7 +346,7 @@ impl MirrorError {
             Self::Unchecked { .. } => ErrorKind::Gated,
             Self::NotYet { .. } | Self::TooManyPacks => ErrorKind::Busy,
             Self::Shared(error) => error.kind(),
-            Self::Fetch(FetchError::Disk { .. }) => ErrorKind::Disk,
+            Self::Fetch(FetchError::Disk { source, .. }) => of_store(source),
             Self::Fetch(FetchError::OutOfRange { .. }) => ErrorKind::Internal,
             Self::Fetch(_) => ErrorKind::Unavailable,
             Self::Spent(_)
@@ -362,7 +365,8 @@ impl MirrorError {
             | Self::NothingMatches { .. } => ErrorKind::BadInput,
             Self::Store(StoreError::ChangedWhileRead { .. }) => ErrorKind::Busy,
             Self::Store(StoreError::NotAFile { .. } | StoreError::Collision { .. }) => ErrorKind::BadInput,
-            Self::Store(_) | Self::Disk { .. } => ErrorKind::Disk,
+            Self::Store(error) => of_store(error),
+            Self::Disk { .. } => ErrorKind::Disk,
             Self::Internal(_) => ErrorKind::Internal,
         }
     }
@@ -440,6 +444,13 @@ impl MirrorError {
             Self::Shared(error) => error.retry_after(),
             _ => None,
         }
+    }
+}
+
+const fn of_store(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::DiskFull { .. } => ErrorKind::DiskFull,
+        _ => ErrorKind::Disk,
     }
 }
 

@@ -36,6 +36,8 @@ struct State {
     here: u64,
     sources: BTreeMap<Source, u64>,
     live: HashMap<FileDigest, Gauge>,
+    /// Bytes of files that came in attempts which failed: the next attempt finds them here, and they are counted already.
+    carried: HashMap<FileDigest, u64>,
     samples: VecDeque<(Instant, u64)>,
     /// Whether it was told that others fetch the same.
     told_of_mates: bool,
@@ -95,9 +97,14 @@ impl Meter {
         let gauge = locked(&self.state).live.remove(digest);
         if let Some(gauge) = gauge {
             self.came(&gauge);
-            if let Some(whole) = whole {
-                // What nobody sent now was kept when an earlier fetch was broken off.
-                locked(&self.state).here += whole.saturating_sub(sent(&gauge.read()));
+            let (mut state, sent) = (locked(&self.state), sent(&gauge.read()));
+            match whole {
+                // What nobody sent in this pull was kept when an earlier one was broken off.
+                Some(whole) => {
+                    let carried = state.carried.remove(digest).unwrap_or_default();
+                    state.here += whole.saturating_sub(sent + carried);
+                }
+                None => *state.carried.entry(*digest).or_default() += sent,
             }
         }
     }
@@ -118,8 +125,10 @@ impl Meter {
     pub(crate) fn from(&self) -> Vec<(String, u64)> {
         let state = locked(&self.state);
         let (mut sources, mut kept) = (state.sources.clone(), state.here);
-        for progress in state.live.values().map(Gauge::read) {
-            kept += progress.done.saturating_sub(sent(&progress));
+        for (digest, gauge) in &state.live {
+            let progress = gauge.read();
+            let carried = state.carried.get(digest).copied().unwrap_or_default();
+            kept += progress.done.saturating_sub(sent(&progress) + carried);
             for (source, bytes) in progress.from {
                 *sources.entry(source).or_default() += bytes;
             }

@@ -17,7 +17,7 @@ use crate::{Caller, FileReader, Mirror, MirrorError};
 
 /// Shortest and longest time after which a client is told to ask again.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);
-const LATEST_RETRY: Duration = Duration::from_secs(60);
+const LATEST_RETRY: Duration = Duration::from_secs(3600);
 /// Peers that bring no first byte in this time are no longer waited for alone, where there is an origin.
 const LATE: Duration = Duration::from_millis(500);
 /// When a client is told to ask again while nothing is known of the rate.
@@ -294,6 +294,6 @@ mod tests {
             lfs: None,
         };
         let secs = |left, rate| not_yet(&entry, left, rate).retry_after().unwrap().as_secs();
-        assert_eq!((secs(100, 0), secs(100, 10), secs(0, 10), secs(u64::MAX, 1)), (5, 11, 1, 60));
+        assert_eq!((secs(100, 0), secs(100, 10), secs(0, 10), secs(u64::MAX, 1)), (5, 11, 1, 3600));
     }
 }

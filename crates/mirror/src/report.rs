@@ -46,6 +46,8 @@ pub struct PullReport {
     pub commit: CommitId,
     /// On whose word.
     pub by: ResolvedBy,
+    /// How old that word is, in seconds.
+    pub age: u64,
     /// The name moved of late to a commit that does not descend from the former.
     pub fork: Option<Fork>,
     /// Files that are here now, of those asked for.
@@ -168,6 +170,8 @@ pub struct RepoSummary {
     pub by: RefSource,
     /// When that was seen so.
     pub seen: Timestamp,
+    /// Whether its manifest is here; without it, how many files it has is not known.
+    pub listed: bool,
     /// Files in the commit; 0 while its manifest is not here.
     pub files: u64,
     /// Their bytes together.

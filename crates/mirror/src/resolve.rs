@@ -68,6 +68,19 @@ impl Mirror {
         Ok(refs)
     }
 
+    /// The one commit of `repo` known here whose id begins with these hexadecimal digits; `None` if there is none, or several.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn commit_by_prefix(&self, repo: &RepoId, digits: &str) -> Result<Option<CommitId>, MirrorError> {
+        let mut commits = self.inner.store.catalogue().commits_of(repo)?;
+        commits.extend(self.refs(repo)?.into_iter().map(|(_, record)| record.commit));
+        commits.retain(|commit| commit.to_string().starts_with(digits));
+        commits.sort_unstable();
+        commits.dedup();
+        Ok(commits.first().copied().filter(|_| commits.len() == 1))
+    }
+
     /// Whether anything of `repo` is known here.
     pub fn knows(&self, repo: &RepoId) -> Result<bool, MirrorError> {
         self.inner.knows(repo)

@@ -160,6 +160,7 @@ impl Inner {
                 commit,
                 by: row.by,
                 seen: row.seen,
+                listed: manifest.is_some(),
                 files: manifest.as_ref().map_or(0, |m| m.entries().len() as u64),
                 bytes: manifest.as_ref().map_or(0, |m| m.total_bytes()),
                 bytes_here,

@@ -56,7 +56,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// No room is left.
-    #[error("the disk that holds `{}` is full", path.display())]
+    #[error("the disk that holds `{}` is full, or would be", path.display())]
     DiskFull {
         /// What was being written.
         path: PathBuf,
@@ -193,7 +193,9 @@ impl StoreError {
             Self::Corrupt { .. } | Self::Rocks(_) => {
                 "check the disk; if the damage stays, move the `catalogue` folder away: what is kept is found again by `add`, `adopt` and `pull`"
             }
-            Self::DiskFull { .. } => "free some room, for example with `hubless gc`, and try again",
+            Self::DiskFull { .. } => {
+                "free some room, for example with `hubless gc`, and try again; a fetch leaves 64 MiB to everything else"
+            }
             Self::ChangedWhileRead { .. } => "wait until nobody writes to the file, and try again",
             Self::NotAFile { .. } => "only regular files can be kept; take it out of the folder",
             Self::Mismatch { .. } => "run `hubless verify`; what is wrong is dropped and fetched anew",

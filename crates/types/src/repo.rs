@@ -139,7 +139,8 @@ const MAX_REVISION_BYTES: usize = 255;
 
 /// A name that moves (branch, tag, `refs/pr/1`) or a commit id written out.
 ///
-/// Follows `git check-ref-format`, so that it can be handed to git as it is.
+/// Follows `git check-ref-format`, so that it can be handed to git as it is. One ref has one name:
+/// [`Revision::plain_name`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(String);
 
@@ -149,9 +150,17 @@ impl Revision {
         Self("main".to_owned())
     }
 
-    /// As it was written.
+    /// As it is kept.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The one name of a ref, however it is written: `HEAD` is `main`, and branches and tags have no prefix.
+    pub fn plain_name(name: &str) -> &str {
+        match name {
+            "HEAD" => "main",
+            _ => name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name),
+        }
     }
 
     /// The commit, if this is 40 hexadecimal digits: such a revision needs nobody's word.
@@ -175,8 +184,9 @@ impl fmt::Display for Revision {
 impl FromStr for Revision {
     type Err = ParseError;
     fn from_str(s: &str) -> Result<Self, ParseError> {
-        check_revision(s).map_err(|why| ParseError::new("revision", s, why))?;
-        Ok(Self(s.to_owned()))
+        let plain = Self::plain_name(s);
+        check_revision(plain).map_err(|why| ParseError::new("revision", s, why))?;
+        Ok(Self(plain.to_owned()))
     }
 }
 

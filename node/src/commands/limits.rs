@@ -46,10 +46,19 @@ pub(crate) struct LimitsArgs {
     reset: bool,
 }
 
-/// Reads a time of at least a second.
+/// Longest time that rates may be set for: what is meant to stay stands in the config.
+const LONGEST_SPAN: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Reads a time of a second to a year.
 fn span(text: &str) -> Result<Duration, String> {
     let time = humantime_serde::re::humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if time < Duration::from_secs(1) { Err("at least 1s".into()) } else { Ok(time) }
+    match time {
+        _ if time < Duration::from_secs(1) => Err("at least 1s".into()),
+        _ if time > LONGEST_SPAN => {
+            Err("at most a year; what is meant to stay belongs into `[limits]`".into())
+        }
+        _ => Ok(time),
+    }
 }
 
 impl LimitsArgs {

@@ -34,7 +34,10 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Read { .. } | Self::TooLong { .. } | Self::Arguments { .. } => None,
+            Self::Arguments { .. } => None,
+            Self::Read { .. } | Self::TooLong { .. } => {
+                Some("name a TOML file in UTF-8 that you may read, like those in configs/".into())
+            }
             _ => Some("configs/home.toml shows every key with its default; `hubless check-config FILE` tests a file".into()),
         }
     }

@@ -131,6 +131,12 @@ pub(crate) const KEYS: &[Key] = &[
         default: "\"127.0.0.1:8090\"",
     },
     Key {
+        path: "gateway.hosts",
+        must_be: "a list of names of this host, like `[\"mirror.example.org\"]`, without scheme and port",
+        example: "[\"mirror.example.org\"]",
+        default: "[] (none)",
+    },
+    Key {
         path: "gateway.cors_origins",
         must_be: "a list of origins as browsers write them, like `[\"http://localhost:5173\"]`, without a path; or `[\"*\"]`",
         example: "[\"http://localhost:5173\", \"https://app.example.org\"]",

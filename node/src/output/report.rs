@@ -85,7 +85,7 @@ pub(crate) fn forgotten(report: &Value) -> String {
 /// Of `list`.
 pub(crate) fn list(repos: &[Value]) -> String {
     if repos.is_empty() {
-        return "nothing is here yet: `hubless add` publishes a folder, `hubless pull` fetches".into();
+        return "nothing to list here: `hubless add` publishes a folder, `hubless pull` fetches".into();
     }
     let rows: Vec<[String; 7]> = repos.iter().map(list_row).collect();
     table(["REPOSITORY", "REVISION", "COMMIT", "FILES", "SIZE", "HERE", "SEEN"], &rows)
@@ -93,7 +93,11 @@ pub(crate) fn list(repos: &[Value]) -> String {
 
 fn list_row(repo: &Value) -> [String; 7] {
     let (size, here) = (number(repo, "bytes"), number(repo, "bytes_here"));
-    let held = if here == size { "all".to_owned() } else { bytes(here) };
+    let held = match () {
+        () if repo["listed"] == false => "its file list is not here".to_owned(),
+        () if here == size => "all".to_owned(),
+        () => bytes(here),
+    };
     let commit: String = text(repo, "commit").chars().take(SHORT_COMMIT).collect();
     [
         text(repo, "repo"),

@@ -60,8 +60,12 @@ async fn serve_until_told(
         started = Services::start(data, config, file) => started?,
         () = signals.stop() => return Ok(Exit::Ok),
     };
-    greet(&services.serving(), out)?;
+    let greeted = greet(&services.serving(), out);
     let failed = loop {
+        // Whoever waits for the first line would wait in vain; what was started is stopped in order.
+        if let Err(error) = greeted {
+            break Some(error);
+        }
         tokio::select! {
             error = services.failure() => break Some(error),
             asked = signals.next() => match asked {

@@ -90,6 +90,7 @@ impl Services {
             .map_err(|source| NodeError::Io { doing: "use the admin socket".into(), source })?;
         let (cancel, mut doors) = (CancellationToken::new(), JoinSet::new());
         let settings = hubless_gateway::GatewayConfig {
+            hosts: config.gateway.hosts.clone(),
             cors_origins: config.gateway.cors_origins.clone(),
             ..hubless_gateway::GatewayConfig::default()
         };

@@ -189,6 +189,7 @@ fn refuse(error: &MirrorError) -> Response {
         ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Integrity => StatusCode::BAD_GATEWAY,
+        ErrorKind::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorKind::Disk | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     };
     refusal(status, &message(error), error.hint().as_deref(), error.kind())

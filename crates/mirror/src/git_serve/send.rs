@@ -221,7 +221,9 @@ fn unpacked(source: hubless_proof::ProofError) -> MirrorError {
 /// What a stranger is told: nothing of this machine's disk.
 fn told(error: &MirrorError) -> String {
     match error.kind() {
-        ErrorKind::Disk | ErrorKind::Internal => "an internal fault; the node's log tells more".to_owned(),
+        ErrorKind::DiskFull | ErrorKind::Disk | ErrorKind::Internal => {
+            "an internal fault; the node's log tells more".to_owned()
+        }
         _ => error.to_string(),
     }
 }

@@ -94,7 +94,7 @@ fn merged(
     let mut refs = BTreeMap::new();
     let mut plain: HashMap<&str, &str> = HashMap::new();
     for one in listed.iter().flat_map(|(_, list)| list) {
-        plain.insert(plain_name(&one.name), &one.name);
+        plain.insert(Revision::plain_name(&one.name), &one.name);
         refs.insert(one.name.clone(), one.commit);
     }
     for (revision, row) in known.into_iter().filter(|(revision, _)| revision.as_commit().is_none()) {
@@ -107,11 +107,6 @@ fn merged(
         }
     }
     refs
-}
-
-/// The name under which a ref is kept here: branches and tags have no prefix.
-fn plain_name(full: &str) -> &str {
-    full.strip_prefix("refs/heads/").or_else(|| full.strip_prefix("refs/tags/")).unwrap_or(full)
 }
 
 /// A name as git knows it: what is kept without a prefix is a branch.

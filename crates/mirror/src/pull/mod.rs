@@ -60,7 +60,13 @@ impl Inner {
         let caller = request.caller();
         let resolved = self.resolve(&request.repo, &request.revision, &caller, Ask::Now).await?;
         meter.tell(Progress::Note {
-            text: format!("{} at {} is commit {}", request.repo, request.revision, resolved.commit),
+            text: format!(
+                "{} at {} is commit {} ({})",
+                request.repo,
+                request.revision,
+                resolved.commit,
+                resolved.by_text()
+            ),
         });
         // It may have been renamed.
         request.repo = resolved.repo.clone();
@@ -93,6 +99,7 @@ impl Inner {
             revision: request.revision,
             commit: resolved.commit,
             by: resolved.by,
+            age: resolved.age,
             fork,
             files,
             bytes,

@@ -327,10 +327,13 @@ fn verify_names_what_is_wrong_and_keeps_what_is_right() {
     let bytes = random(20 * GROUP);
     let owned = place.import(&place.file("f", &bytes), ImportMode::Copy).hash;
     let fine = place.import(&place.file("g", b"fine"), ImportMode::Reference).hash;
+    let empty = place.import(&place.file("h", b""), ImportMode::Reference).hash;
     let data = place.blobs().0.layout.data(&owned);
     File::options().write(true).open(&data).unwrap().write_all_at(b"rot", 3 * GROUP_BYTES).unwrap();
     let report = place.blobs().verify(&mut |_| true).unwrap();
-    assert_eq!((report.good, report.bad.len()), (1, 1));
+    assert_eq!((report.good, report.bad.len()), (2, 1));
+    std::fs::write(place.dir.path().join("h"), b"").unwrap();
+    assert_eq!(place.blobs().status(&empty).unwrap(), BlobStatus::Complete { size: 0 }, "touched");
     assert_eq!((report.bad[0].path.clone(), report.bad[0].lost), (data, GROUP_BYTES));
     let BlobStatus::Partial { have, .. } = place.blobs().status(&owned).unwrap() else { panic!() };
     assert_eq!(have.missing(0..20), GroupSet::from(3..4));

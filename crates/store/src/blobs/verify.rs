@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use hubless_types::{BlobHash, GroupSet};
+use hubless_types::BlobHash;
 
 use super::layout::open_stamped;
+use super::tree::group_count;
 use super::{Blobs, Inner};
 use crate::catalogue::{BlobRecord, Place};
 use crate::error::Result;
@@ -108,7 +109,7 @@ impl Inner {
             }
             Ok((data, now)) => {
                 let kept = self.right_of(hash, record, &data)?;
-                let claimed = record.have.clone().unwrap_or_else(|| GroupSet::whole(record.size));
+                let claimed = record.have.clone().unwrap_or_else(|| (0..group_count(record.size)).into());
                 if kept == claimed {
                     self.renew_stamp(hash, record, now)?;
                     return Ok(None);
