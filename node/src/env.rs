@@ -20,8 +20,8 @@ pub(crate) fn default_data() -> Option<PathBuf> {
         .map(|base| base.join("hubless"))
 }
 
-/// The cache that this user's Hub tools write: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else
-/// `~/.cache/huggingface/hub`.
+/// The cache that this user's Hub tools write: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `huggingface/hub` in
+/// `$XDG_CACHE_HOME`, else in `~/.cache`.
 pub(crate) fn hf_cache() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     folder("HF_HUB_CACHE")

@@ -29,7 +29,7 @@ pub(crate) enum Exit {
 impl Exit {
     /// For `--help`.
     pub(crate) const HELP: &'static str = "Exit codes: 0 done, 1 internal error, 2 unusable input, 3 not found, \
-        4 name not trusted, 5 no source or no running node, 6 bytes are not what they should be, 7 disk, \
+        4 not trusted, or not let in, 5 no source or no running node, 6 bytes are not what they should be, 7 disk, \
         8 busy or locked.";
 
     /// The code for an error's `kind`, as the admin API spells it; unknown kinds are internal.

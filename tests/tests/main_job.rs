@@ -12,17 +12,21 @@ fn from(report: &serde_json::Value, source: &str) -> u64 {
     pairs.iter().filter(|pair| pair[0] == source).filter_map(|pair| pair[1].as_u64()).sum()
 }
 
-/// A publishes; B and C, which know only A, pull at once; A is gone; D pulls from B and C; hf reads from D.
+/// A publishes; B and C, which know only A, pull at once, also from each other; A is gone; D pulls from B and C; hf reads
+/// from D.
 #[tokio::test]
 async fn a_model_outlives_its_publisher() -> StoryResult {
     let tree = Tree::model(6)?;
     let [home_a, home_b, home_c, home_d] = [Home::new()?, Home::new()?, Home::new()?, Home::new()?];
     let a = home_a.start().await?;
     let commit = home_a.add(tree.path(), REPO).await?;
+    // A line that is thin enough for B and C to be each other's better source.
+    home_a.done(&["limits", "--up", "3MB/s"]).await?;
     let known = [&a];
     let (b, c) = tokio::try_join!(home_b.join(&known), home_c.join(&known))?;
     let pull = ["pull", REPO, "--accept-from", &a.id];
     let (at_b, at_c) = tokio::try_join!(home_b.done(&pull), home_c.done(&pull))?;
+    ensure!(from(&at_b, c.short()) + from(&at_c, b.short()) > 0, "nothing from each other: {at_b} {at_c}");
     for report in [at_b, at_c] {
         ensure!(report["commit"] == commit.as_str() && report["bytes"] == tree.bytes()?, "{report}");
     }

@@ -1,7 +1,6 @@
 //! The arrows between crates, each library in its place, and the form of every source file.
 //!
-//! DESIGN's table, word for word: who may use whom. A new arrow is a decision: make it here, and say why in
-//! ARCHITECTURE.md.
+//! ARCHITECTURE.md's table: who may use whom. A new arrow is a decision: make it here, and say why there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

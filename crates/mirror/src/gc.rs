@@ -18,6 +18,9 @@ impl Mirror {
     /// Drops every file that no pin and no name published here needs, and that nobody reads or fetches at this
     /// moment; then the manifests of commits that nothing needs, none of whose files is here and that nobody pulls at
     /// this moment. Files added by reference are only forgotten. With `dry_run` it only counts.
+    ///
+    /// # Errors
+    /// [`MirrorError::Store`] of the catalogue or the disk.
     pub async fn gc(&self, dry_run: bool) -> Result<GcReport, MirrorError> {
         let mut withdrawn = Vec::new();
         if !dry_run {

@@ -9,7 +9,7 @@ use hubless_discovery::DhtKey;
 use hubless_proof::LinkTable;
 use hubless_store::BlobStatus;
 use hubless_transfer::PeerClient as _;
-use hubless_types::{BlobHash, CommitId, FileDigest, FileEntry, Link, LinkTrust, NodeId, RepoId};
+use hubless_types::{BlobHash, CommitId, FileDigest, FileEntry, Link, LinkTrust, Manifest, NodeId, RepoId};
 use tokio::time::Instant;
 
 use crate::mirror::Inner;
@@ -17,6 +17,8 @@ use crate::sources::{ASKED_AT_ONCE, Net};
 use crate::util::locked;
 use crate::{MirrorError, util::blocking};
 
+/// Files of a commit whose links are looked up at once.
+const LINK_PAGE: usize = 4096;
 /// Wrong links that are remembered.
 const MAX_STRUCK: usize = 4096;
 /// Link tables that are kept in memory.
@@ -110,6 +112,21 @@ impl Tables {
 }
 
 impl Inner {
+    /// Visits every file of a commit with the link that is known of it. Blocks.
+    pub(crate) fn each_link(
+        &self,
+        manifest: &Manifest,
+        mut visit: impl FnMut(&FileEntry, Option<Link>) -> Result<(), MirrorError>,
+    ) -> Result<(), MirrorError> {
+        for page in manifest.entries().chunks(LINK_PAGE) {
+            let digests: Vec<_> = page.iter().map(FileEntry::digest).collect();
+            for (entry, link) in page.iter().zip(self.store.catalogue().links(&digests)?) {
+                visit(entry, link)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The link of a file, if its content was hashed here.
     fn proven_link(&self, digest: &FileDigest) -> Result<Option<Link>, MirrorError> {
         Ok(self.store.catalogue().link(digest)?.filter(|l| l.trust == LinkTrust::Proven))

@@ -12,8 +12,6 @@ use crate::{Caller, Mirror, MirrorError, PullRequest};
 
 /// Repositories that are looked at between two looks at the catalogue.
 const REPO_PAGE: usize = 256;
-/// Links that are looked up at once.
-const LINK_PAGE: usize = 4096;
 
 impl Mirror {
     /// Keeps what `revision` is now, with all of its files; fetches those that are not here.
@@ -50,10 +48,18 @@ impl Mirror {
         Err(MirrorError::NotPinned { repo: repo.clone(), revision: revision.clone() })
     }
 
-    /// Drops the bytes of one blob that nothing needs; returns how many bytes that freed. Others are told first.
+    /// Drops the bytes of one blob, unless a pin or a name published here needs it; returns how many bytes that freed.
+    /// Others are told first.
+    ///
+    /// # Errors
+    /// [`MirrorError::Store`] if it is read or fetched at this moment, or of the catalogue.
     pub async fn evict(&self, hash: BlobHash) -> Result<u64, MirrorError> {
         let inner = Arc::clone(&self.inner);
-        let shards = blocking(move || inner.shards_of(&hash)).await?;
+        let (is_kept, shards) =
+            blocking(move || Ok((inner.kept_blobs()?.contains(&hash), inner.shards_of(&hash)?))).await?;
+        if is_kept {
+            return Ok(0);
+        }
         let withdrawn = self.inner.withdraw(shards).await?;
         let inner = Arc::clone(&self.inner);
         blocking(move || {
@@ -95,10 +101,10 @@ impl Inner {
         let mut kept = HashSet::new();
         for commit in self.kept_commits()? {
             let Some(manifest) = catalogue.manifest(commit)? else { continue };
-            for page in manifest.entries().chunks(LINK_PAGE) {
-                let digests: Vec<_> = page.iter().map(|e| e.digest()).collect();
-                kept.extend(catalogue.links(&digests)?.into_iter().flatten().map(|l| l.hash));
-            }
+            self.each_link(&manifest, |_, link| {
+                kept.extend(link.map(|link| link.hash));
+                Ok(())
+            })?;
         }
         Ok(kept)
     }

@@ -28,7 +28,8 @@ pub enum Progress {
     Bytes {
         /// Bytes done, of [`Progress::Total`].
         done: u64,
-        /// Bytes by source: a node's short id, `origin`, or `here` for what was held already.
+        /// Bytes by source: a node's short id, `origin`, `here` for what was held already, or
+        /// `disk` for what is added.
         from: Vec<(String, u64)>,
         /// Bytes a second, over the last few seconds.
         rate: u64,

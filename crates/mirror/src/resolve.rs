@@ -62,6 +62,9 @@ impl Mirror {
     }
 
     /// The names of `repo` that are known here, without those that are commit ids.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
     pub fn refs(&self, repo: &RepoId) -> Result<Vec<(Revision, RefRecord)>, MirrorError> {
         let mut refs = self.inner.store.catalogue().refs(repo)?;
         refs.retain(|(revision, _)| revision.as_commit().is_none());
@@ -82,6 +85,9 @@ impl Mirror {
     }
 
     /// Whether anything of `repo` is known here.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
     pub fn knows(&self, repo: &RepoId) -> Result<bool, MirrorError> {
         self.inner.knows(repo)
     }

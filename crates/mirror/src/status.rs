@@ -13,8 +13,6 @@ use crate::{
     PeerSummary, RepoSummary,
 };
 
-/// Links that are looked up at once.
-const LINK_PAGE: usize = 4096;
 /// Commits are counted up to this.
 const COUNTED: usize = 100_000;
 
@@ -33,6 +31,9 @@ impl Mirror {
     }
 
     /// How this node is. Blocks a little.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
     pub fn status(&self) -> Result<NodeStatus, MirrorError> {
         let inner = &self.inner;
         let catalogue = inner.store.catalogue();
@@ -172,16 +173,15 @@ impl Inner {
 
     fn bytes_here(&self, manifest: &Manifest) -> Result<u64, MirrorError> {
         let mut here = 0;
-        for page in manifest.entries().chunks(LINK_PAGE) {
-            let digests: Vec<_> = page.iter().map(|e| e.digest()).collect();
-            for link in self.store.catalogue().links(&digests)?.into_iter().flatten() {
-                here += match self.store.blobs().status(&link.hash)? {
-                    BlobStatus::Absent => 0,
-                    BlobStatus::Partial { size, have } => have.bytes(size),
-                    BlobStatus::Complete { size } => size,
-                };
-            }
-        }
+        self.each_link(manifest, |_, link| {
+            let status = link.map(|link| self.store.blobs().status(&link.hash)).transpose()?;
+            here += match status {
+                None | Some(BlobStatus::Absent) => 0,
+                Some(BlobStatus::Partial { size, have }) => have.bytes(size),
+                Some(BlobStatus::Complete { size }) => size,
+            };
+            Ok(())
+        })?;
         Ok(here)
     }
 }

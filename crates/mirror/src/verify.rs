@@ -16,8 +16,6 @@ use crate::{BadFile, Mirror, MirrorError, Progress, ProgressSink, VerifyReport};
 
 /// Most users of one bad file that are named.
 const MAX_USERS: usize = 16;
-/// Files whose links are looked up at once.
-const LINK_PAGE: usize = 4096;
 /// What can be done about a file that is wrong or gone, and is kept.
 const KEPT: &str = "a pin, or what was published here, needs it: a running node fetches it anew from whoever has it; else \
                     add its folder or pull it again, or unpin it";
@@ -28,6 +26,9 @@ impl Mirror {
     /// Hashes every file that is here. Bad ones are named with who uses them, and dropped; those that something
     /// pinned needs are fetched anew in the background if there is a network. What was here, is kept and is gone is
     /// named likewise, each time until it is here again.
+    ///
+    /// # Errors
+    /// [`MirrorError::Store`] of the catalogue or the disk; a wrong file is no error.
     pub async fn verify(&self, progress: ProgressSink) -> Result<VerifyReport, MirrorError> {
         let inner = Arc::clone(&self.inner);
         let report = blocking(move || inner.verify(&progress)).await?;
@@ -103,24 +104,21 @@ impl Inner {
         let catalogue = self.store.catalogue();
         let Some(manifest) = catalogue.manifest(commit)? else { return Ok(()) };
         let repos = catalogue.repos_of(commit)?;
-        for page in manifest.entries().chunks(LINK_PAGE) {
-            let digests: Vec<_> = page.iter().map(FileEntry::digest).collect();
-            for (entry, link) in page.iter().zip(catalogue.links(&digests)?) {
-                // Only what was hashed here was here; what a pin still waits for was not.
-                let Some(link) = link.filter(|link| link.trust == LinkTrust::Proven) else { continue };
-                let is_here = matches!(self.store.blobs().status(&link.hash)?, BlobStatus::Complete { .. });
-                if is_here || is_bundled(entry) || named.contains(&link.hash) {
-                    continue;
-                }
-                let why = || format!("it is no longer whole on this disk; {KEPT}");
-                let (digest, used_by) = (Some(entry.digest()), Vec::new());
-                let file = || BadFile { digest, place: None, used_by, why: why() };
-                let users = &mut gone.entry(link.hash).or_insert_with(file).used_by;
-                let left = MAX_USERS.saturating_sub(users.len());
-                users.extend(repos.iter().map(|repo| (repo.clone(), entry.path.clone())).take(left));
+        self.each_link(&manifest, |entry, link| {
+            // Only what was hashed here was here; what a pin still waits for was not.
+            let Some(link) = link.filter(|link| link.trust == LinkTrust::Proven) else { return Ok(()) };
+            let is_here = matches!(self.store.blobs().status(&link.hash)?, BlobStatus::Complete { .. });
+            if is_here || is_bundled(entry) || named.contains(&link.hash) {
+                return Ok(());
             }
-        }
-        Ok(())
+            let why = || format!("it is no longer whole on this disk; {KEPT}");
+            let (digest, used_by) = (Some(entry.digest()), Vec::new());
+            let file = || BadFile { digest, place: None, used_by, why: why() };
+            let users = &mut gone.entry(link.hash).or_insert_with(file).used_by;
+            let left = MAX_USERS.saturating_sub(users.len());
+            users.extend(repos.iter().map(|repo| (repo.clone(), entry.path.clone())).take(left));
+            Ok(())
+        })
     }
 
     fn name_bad(&self, bad: Vec<BadBlob>, report: &mut VerifyReport) -> Result<(), MirrorError> {

@@ -15,9 +15,6 @@ use crate::MirrorError;
 use crate::mirror::Inner;
 use crate::util::locked;
 
-/// Files whose links are looked up at once.
-const LINK_PAGE: usize = 4096;
-
 /// Who may read a repository from now on, by the word of the origin that it is known from; `None` if a refusal of this
 /// kind says nothing of it. Without `honour_removal`, what was deleted, hidden or switched off there is served on.
 const fn closes(kind: OriginErrorKind, before: Access, honour_removal: bool) -> Option<Access> {
@@ -187,13 +184,12 @@ impl Inner {
 
     /// The files of a commit whose roots are known, and their sizes.
     pub(crate) fn blobs_of(&self, commit: CommitId) -> Result<Vec<(BlobHash, u64)>, MirrorError> {
-        let catalogue = self.store.catalogue();
-        let Some(manifest) = catalogue.manifest(commit)? else { return Ok(Vec::new()) };
+        let Some(manifest) = self.store.catalogue().manifest(commit)? else { return Ok(Vec::new()) };
         let mut blobs = Vec::new();
-        for page in manifest.entries().chunks(LINK_PAGE) {
-            let digests: Vec<_> = page.iter().map(|entry| entry.digest()).collect();
-            blobs.extend(catalogue.links(&digests)?.into_iter().flatten().map(|link| (link.hash, link.size)));
-        }
+        self.each_link(&manifest, |_, link| {
+            blobs.extend(link.map(|link| (link.hash, link.size)));
+            Ok(())
+        })?;
         Ok(blobs)
     }
 }

@@ -181,7 +181,9 @@ async fn a_shard_that_stays_is_told_of_again() -> TestResult {
     assert!(b.mirror.evict(root).await.is_err(), "it is held");
     b.announced(&swarm, &a, DhtKey::Shard(shard)).await?;
     drop(hold);
-    assert_eq!(b.mirror.gc(false).await?.files, 1);
+    assert_eq!(a.mirror.evict(root).await?, 0, "it is published there");
+    assert!(b.mirror.evict(root).await? >= 9 * MIB as u64);
+    assert_eq!(b.store.blobs().status(&root)?, hubless_store::BlobStatus::Absent);
     Ok(())
 }
 

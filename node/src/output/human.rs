@@ -40,6 +40,19 @@ pub(crate) fn moment(seconds: u64) -> String {
     time.map_or_else(|| "?".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
+/// The list in a field; none where there is none.
+pub(crate) fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Digits of an id that people need to tell it from others.
+const SHORT_DIGITS: usize = 12;
+
+/// The beginning of the id in a field.
+pub(crate) fn short(value: &Value, key: &str) -> String {
+    text(value, key).chars().take(SHORT_DIGITS).collect()
+}
+
 /// The text or number in a field.
 pub(crate) fn text(value: &Value, key: &str) -> String {
     match &value[key] {

@@ -3,10 +3,8 @@
 use hubless_mirror::age_text;
 use serde_json::Value;
 
-use super::human::{moment, number, text};
+use super::human::{moment, number, rows, short, text};
 
-/// Digits of a commit that people need to tell it from others.
-const SHORT_COMMIT: usize = 12;
 /// Moves of one name that are shown; JSON has all.
 const MOVES_SHOWN: usize = 5;
 
@@ -85,14 +83,6 @@ fn moved(moved: &Value) -> String {
     };
     let when = moment(number(moved, "seen"));
     format!("  moved from {} to {}, {verdict} ({when})", short(moved, "from"), short(moved, "to"))
-}
-
-fn short(value: &Value, key: &str) -> String {
-    text(value, key).chars().take(SHORT_COMMIT).collect()
-}
-
-fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

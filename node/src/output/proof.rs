@@ -4,7 +4,7 @@ use hubless_proof::{ProofFile, Proven};
 use hubless_types::{FileEntry, Manifest, RepoPath};
 use serde_json::{Value, json};
 
-use super::human::{bytes, count, moment, number, text};
+use super::human::{bytes, count, moment, number, rows, text};
 use crate::error::NodeError;
 
 /// What a checked proof says: of its revision, or of one file in it.
@@ -128,8 +128,4 @@ fn vouched(chain: &Value) -> String {
         (_, true) => "by the word of whoever made this proof; hashing the content proves them".into(),
         (_, false) => format!("signed by {}", vouchers.join(", ")),
     }
-}
-
-fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }

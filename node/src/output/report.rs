@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 
-use super::human::{bytes, count, millis, moment, number, sources, table, text};
-
-/// Digits of a commit that people need to tell it from others.
-const SHORT_COMMIT: usize = 12;
+use super::human::{bytes, count, millis, moment, number, rows, short, sources, table, text};
 
 /// Of `add`.
 pub(crate) fn added(report: &Value) -> String {
@@ -98,7 +95,7 @@ fn list_row(repo: &Value) -> [String; 7] {
         () if here == size => "all".to_owned(),
         () => bytes(here),
     };
-    let commit: String = text(repo, "commit").chars().take(SHORT_COMMIT).collect();
+    let commit = short(repo, "commit");
     [
         text(repo, "repo"),
         text(repo, "revision"),
@@ -187,7 +184,7 @@ fn origin_line(origin: &Value) -> String {
 }
 
 fn fetch_line(fetch: &Value) -> String {
-    let hash: String = text(fetch, "digest").chars().take(SHORT_COMMIT).collect();
+    let hash = short(fetch, "digest");
     let n = |key| bytes(number(fetch, key));
     format!("fetching   {hash}: {} of {}, {}/s", n("done"), n("total"), n("rate"))
 }
@@ -241,10 +238,6 @@ pub(crate) fn collected(report: &Value) -> String {
 
 fn name(value: &Value) -> String {
     format!("{}@{}", text(value, "repo"), text(value, "revision"))
-}
-
-fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

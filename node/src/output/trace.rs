@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::human::{number, text};
+use super::human::{number, rows, text};
 use super::names;
 
 /// Every step, in order.
@@ -66,10 +66,6 @@ fn holder(holder: &Value) -> String {
         holder["holds"].as_str().map_or_else(|| format!("no: {}", text(holder, "error")), str::to_owned);
     let (node, source) = (text(holder, "node"), text(holder, "source"));
     format!("  {node} ({source}, {at}) {} ms: {said}", number(holder, "millis"))
-}
-
-fn rows<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -10,9 +10,6 @@ use crate::resolve::Ask;
 use crate::util::blocking;
 use crate::{Caller, Mirror, MirrorError};
 
-/// Links that are looked up at once.
-const LINK_PAGE: usize = 4096;
-
 impl Mirror {
     /// The encoded [`ProofFile`] of what `revision` of `repo` is: its statements, its objects, and the links of its
     /// files that are proven or vouched for here.
@@ -71,13 +68,11 @@ impl Inner {
             }
         }
         let mut rows = Vec::new();
-        for page in manifest.entries().chunks(LINK_PAGE) {
-            let digests: Vec<_> = page.iter().map(|entry| entry.digest()).collect();
-            let links = catalogue.links(&digests)?.into_iter().zip(page);
-            let known = links.filter_map(|(link, entry)| Some((link?, entry)));
-            let good = known.filter(|(l, entry)| l.trust >= LinkTrust::Vouched && l.size == entry.size);
-            rows.extend(good.map(|(link, _)| (link.digest, link.hash, link.size)));
-        }
+        self.each_link(manifest, |entry, link| {
+            let good = link.filter(|l| l.trust >= LinkTrust::Vouched && l.size == entry.size);
+            rows.extend(good.map(|link| (link.digest, link.hash, link.size)));
+            Ok(())
+        })?;
         Ok(LinkTable::new(rows).ok().filter(|table| !table.is_empty()))
     }
 }

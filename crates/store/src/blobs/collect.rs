@@ -68,6 +68,9 @@ impl Blobs {
 
     /// Drops every blob that is not in `keep` and that nobody holds, every draft that is not in `drafts` and that nobody
     /// has open, and files that no record speaks of. With `dry_run` it only counts.
+    ///
+    /// # Errors
+    /// Of the catalogue; [`StoreError::Io`] if a file cannot be deleted.
     pub fn collect(
         &self,
         keep: &HashSet<BlobHash>,
@@ -127,6 +130,9 @@ impl Blobs {
     }
 
     /// Counts what is here, from the catalogue alone.
+    ///
+    /// # Errors
+    /// Of the catalogue.
     pub fn usage(&self) -> Result<Usage> {
         let mut usage = Usage::default();
         self.for_each(|_, record| {

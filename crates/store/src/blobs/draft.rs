@@ -253,7 +253,7 @@ impl DraftCore {
         }
     }
 
-    /// As [`LiveDraft::advance_tree`], for the digest.
+    /// As [`DraftCore::advance_tree`], for the digest.
     pub(super) fn advance_digest(&self, budget: u64) -> Result<bool> {
         let (mut front, mut left) = (lock(&self.digester), budget);
         let mut buffer = Vec::new();

@@ -61,6 +61,9 @@ pub struct VerifyReport {
 impl Blobs {
     /// Hashes every blob again. What is wrong is dropped: a reference altogether, of a file of our own the groups
     /// that are wrong. `progress` returns `false` to stop.
+    ///
+    /// # Errors
+    /// Of the catalogue, and of writing down what is right.
     pub fn verify(&self, progress: &mut dyn FnMut(VerifyEvent) -> bool) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         let mut after = None;
