@@ -61,6 +61,8 @@ impl Refusal<'_> {
             403 if self.said.starts_with('<') => Unavailable,
             403 => Gated,
             451 => Disabled,
+            // What would close a repository comes with its code as well; that a file is not there, a page of it may say.
+            404 | 410 if self.codes && self.code.is_none() && missing == RepoNotFound => Unavailable,
             404 | 410 => missing,
             416 => Wrong,
             _ => Unavailable,
@@ -152,6 +154,14 @@ mod tests {
         ] {
             let refusal = Refusal { status, code, said, token, own: true, codes: true };
             assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
+        }
+        for (code, codes, kind) in
+            [(None, true, Unavailable), (None, false, RepoNotFound), (Some("RepoNotFound"), true, RepoNotFound)]
+        {
+            for status in [404, 410] {
+                let refusal = Refusal { status, code, own: true, codes, ..Refusal::default() };
+                assert_eq!(refusal.kind(RepoNotFound), kind, "{refusal:?}");
+            }
         }
     }
 
