@@ -41,7 +41,7 @@ pub struct Gathering {
     pub hash: BlobHash,
     /// The groups that it gave to others who still ask, if it has all of the blob.
     pub gave: GroupSet,
-    /// Others that ask it for the blob, and where it met them, at most 16.
+    /// Others that ask it for the blob, and where it met them, at most 16; empty where it tells of the same as before.
     pub peers: Vec<(NodeId, SocketAddr)>,
 }
 

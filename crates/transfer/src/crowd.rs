@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::Gathering;
 use crate::holdings::shortened;
-use crate::limits::{CROWD_INTERVAL, MAX_CROWD, MAX_CROWD_TOLD};
+use crate::limits::{CROWD_INTERVAL, CROWDS_A_PUSH, MAX_CROWD, MAX_CROWD_TOLD};
 
 /// How far an address reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,7 +163,7 @@ pub(crate) fn watch(
     let changed = crowds.changed.subscribe();
     let ticket = crowds.join(asker, addr, wanted);
     let at = addr.map(|addr| addr.ip());
-    let watch = Watch { ticket, store, at, changed, told: HashMap::new(), next: Instant::now() };
+    let watch = Watch { ticket, store, at, changed, told: HashMap::new(), pushes: 0, next: Instant::now() };
     stream::try_unfold(watch, Watch::step).boxed()
 }
 
@@ -172,9 +172,17 @@ struct Watch {
     store: Store,
     at: Option<IpAddr>,
     changed: watch::Receiver<u64>,
-    told: HashMap<BlobHash, Gathering>,
+    told: HashMap<BlobHash, Told>,
+    /// Pushes so far.
+    pushes: u64,
     /// No push before this.
     next: Instant,
+}
+
+/// What was told of a blob last, and in which push.
+struct Told {
+    push: u64,
+    gathering: Gathering,
 }
 
 impl Watch {
@@ -185,6 +193,8 @@ impl Watch {
             self.changed.mark_unchanged();
             let news = self.look().await?;
             if !news.is_empty() {
+                // What had no room in this push is news in the next one.
+                self.changed.mark_changed();
                 return Ok(Some((news, self)));
             }
             // It cannot fail: the ticket keeps the sender alive.
@@ -195,15 +205,25 @@ impl Watch {
     async fn look(&mut self) -> Result<Vec<Gathering>, StoreError> {
         let Ticket { crowds, node, hashes } = &self.ticket;
         let all = hashes.iter().map(|hash| crowds.look(hash, node, self.at));
-        let told = |new: &Gathering| match self.told.get(&new.hash) {
-            Some(old) => old == new,
+        let is_told = |new: &Gathering| match self.told.get(&new.hash) {
+            Some(old) => old.gathering == *new,
             None => new.gave.is_empty() && new.peers.is_empty(),
         };
-        let news: Vec<Gathering> = all.filter(|new| !told(new)).collect();
+        let mut news: Vec<Gathering> = all.filter(|new| !is_told(new)).collect();
         if news.is_empty() {
             return Ok(news);
         }
-        self.told.extend(news.iter().map(|new| (new.hash, new.clone())));
+        // In turn: a crowd around many files is told of each less often, not of all of them as often as of one.
+        news.sort_by_key(|new| self.told.get(&new.hash).map(|old| old.push));
+        news.truncate(CROWDS_A_PUSH);
+        self.pushes += 1;
+        for new in &mut news {
+            let told = Told { push: self.pushes, gathering: new.clone() };
+            // Who is there was said, and is known until it is said otherwise.
+            if self.told.insert(new.hash, told).is_some_and(|old| old.gathering.peers == new.peers) {
+                new.peers.clear();
+            }
+        }
         let store = self.store.clone();
         let checked = tokio::task::spawn_blocking(move || {
             news.into_iter().filter_map(|new| permitted(&store, new).transpose()).collect()
@@ -285,5 +305,37 @@ mod tests {
         assert_ne!(told(9), told(99));
         drop(all);
         assert!(crowds.lock().is_empty());
+    }
+
+    /// A crowd around many files costs its source no more words than one around a few, and nobody's address twice.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_is_told_in_turn_and_no_address_twice() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let clock = Arc::new(hubless_types::ManualClock::at(hubless_types::Timestamp(1_800_000_000)));
+        let store = Store::open(dir.path(), node(9), clock)?;
+        let mut hashes = Vec::new();
+        for n in 0..10_u8 {
+            let hash = store.blobs().import_bytes(&[n; 100], hubless_store::DigestKind::Sha256)?.hash;
+            store.blobs().share(&hash)?;
+            hashes.push(hash);
+        }
+        let crowds = Arc::new(Crowds::default());
+        let _other = crowds.join(node(1), Some(addr("1.2.3.4:5")), hashes.clone());
+        let mut news = watch(&crowds, store, node(2), Some(addr("1.2.3.5:5")), hashes.clone());
+        let mut told: Vec<Gathering> = Vec::new();
+        while told.len() < hashes.len() {
+            let push = news.next().await.ok_or_else(|| anyhow::anyhow!("it goes on"))??;
+            assert!(push.len() <= CROWDS_A_PUSH);
+            told.extend(push);
+        }
+        let mut each: Vec<BlobHash> = told.iter().map(|one| one.hash).collect();
+        each.sort_unstable();
+        hashes.sort_unstable();
+        assert_eq!(each, hashes, "each once, before any is told of again");
+        assert!(told.iter().all(|one| one.peers.len() == 1));
+        crowds.gave(&hashes[3], &node(1), &GroupSet::from(0..1));
+        let push = news.next().await.ok_or_else(|| anyhow::anyhow!("it goes on"))??;
+        assert_eq!(push, [Gathering { hash: hashes[3], gave: GroupSet::from(0..1), peers: Vec::new() }]);
+        Ok(())
     }
 }

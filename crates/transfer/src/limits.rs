@@ -38,6 +38,9 @@ pub const HOLDINGS_INTERVAL: Duration = Duration::from_millis(100);
 /// Shortest time between two pushes of who else asks for the same.
 pub(crate) const CROWD_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Blobs of which one such push tells.
+pub(crate) const CROWDS_A_PUSH: usize = 4;
+
 /// Nodes that are kept as the crowd of one blob.
 pub(crate) const MAX_CROWD: usize = 256;
 

@@ -155,9 +155,11 @@ mod tests {
             let refusal = Refusal { status, code, said, token, own: true, codes: true };
             assert_eq!(refusal.kind(EntryNotFound), kind, "{refusal:?}");
         }
-        for (code, codes, kind) in
-            [(None, true, Unavailable), (None, false, RepoNotFound), (Some("RepoNotFound"), true, RepoNotFound)]
-        {
+        for (code, codes, kind) in [
+            (None, true, Unavailable),
+            (None, false, RepoNotFound),
+            (Some("RepoNotFound"), true, RepoNotFound),
+        ] {
             for status in [404, 410] {
                 let refusal = Refusal { status, code, own: true, codes, ..Refusal::default() };
                 assert_eq!(refusal.kind(RepoNotFound), kind, "{refusal:?}");
