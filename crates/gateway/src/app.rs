@@ -13,7 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, GitServer, Mirror, MirrorError, Resolved};
+use hubless_mirror::{Caller, Fork, GitServer, Mirror, MirrorError, Resolved};
+use hubless_types::Revision;
 use tokio::sync::Semaphore;
 
 use crate::address::{self, Address, Call, Door};
@@ -44,7 +45,9 @@ pub(crate) struct Ask {
     /// This host, as the client reached it.
     pub(crate) base: String,
     /// What the name that was asked for means, once that is known.
-    resolved: OnceLock<Resolved>,
+    resolved: OnceLock<(Revision, Resolved)>,
+    /// A fork of it that was seen only when its commit came.
+    fork: OnceLock<Fork>,
     /// Whether what the answer shows is everybody's.
     pub(crate) shown: cors::Shown,
 }
@@ -66,9 +69,20 @@ impl Ask {
     }
 
     /// Has the answer's headers tell on whose word the name means what it does.
-    pub(crate) fn note_resolved(&self, resolved: Resolved) {
+    pub(crate) fn note_resolved(&self, revision: Revision, resolved: Resolved) {
         // One request names one revision.
-        let _ = self.resolved.set(resolved);
+        let _ = self.resolved.set((revision, resolved));
+    }
+
+    /// The name's commit has just come: what it descends from is known only now.
+    pub(crate) fn judge_again(&self, mirror: &Mirror) -> Result<(), MirrorError> {
+        if let Some((revision, resolved)) = self.resolved.get()
+            && resolved.fork.is_none()
+            && let Some(fork) = mirror.fork_of(&resolved.repo, revision, resolved.commit)?
+        {
+            let _ = self.fork.set(fork);
+        }
+        Ok(())
     }
 
     /// On whose behalf the request is. What is no token counts as none; an origin is shown it for this request
@@ -104,6 +118,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         method: parts.method,
         headers: parts.headers,
         resolved: OnceLock::new(),
+        fork: OnceLock::new(),
         shown: cors::Shown::default(),
     });
     let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
@@ -212,9 +227,9 @@ fn finish(config: &GatewayConfig, ask: &Ask, mut answer: Response) -> Response {
     let for_everyone = ask.shown.is_for_everyone() == Some(true);
     cors::allow(headers, &config.cors_origins, ask.headers.get(header::ORIGIN), for_everyone);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(resolved) = ask.resolved.get() {
+    if let Some((_, resolved)) = ask.resolved.get() {
         headers.insert("x-hubless-resolved-by", header_text(&resolved.by_text()));
-        if let Some(fork) = &resolved.fork {
+        if let Some(fork) = resolved.fork.as_ref().or(ask.fork.get()) {
             headers.insert("x-hubless-fork", header_text(&fork.to_string()));
         }
     }

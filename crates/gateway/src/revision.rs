@@ -56,7 +56,7 @@ pub(crate) async fn commit_for(app: &App, ask: &Ask, repo: &RepoId, text: &str) 
     match app.mirror.resolve(repo, &revision, &caller).await {
         Ok(resolved) => {
             let commit = resolved.commit;
-            ask.note_resolved(resolved);
+            ask.note_resolved(revision, resolved);
             Ok(commit)
         }
         Err(error) => otherwise(&app.mirror, repo, text, error),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use common::served::Served;
 use common::{Answer, TestResult, ask, endpoint};
 use hubless_testkit::{MemoryOrigin, Swarm, SwarmNode};
-use hubless_types::Access;
+use hubless_types::{Access, CommitId, Timestamp};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "hf_letmein";
@@ -57,7 +57,11 @@ async fn a_private_repository_is_not_betrayed_by_its_name() -> TestResult {
     let insider = [("authorization", token.as_str())];
     let known = ask(&endpoint(&node), "GET", "/api/models/acme/secret", &insider, "").await?;
     assert_eq!(known.status, 200);
-    for tail in ["", "/tree/main", "/auth-check"] {
+    // What was seen while it was open is no less a secret now.
+    let by = hubless_mirror::RefSource::Origin("https://hub.test".into());
+    let record = hubless_mirror::RefRecord { commit: CommitId::from_bytes([1; 20]), seen: Timestamp(1), by };
+    node.store.catalogue().set_ref(&"acme/secret".parse()?, &"hidden".parse()?, record)?;
+    for tail in ["", "/tree/main", "/auth-check", "/refs", "/commits/main", "/revision/main"] {
         let path = |name: &str| format!("/api/models/{name}{tail}");
         let there = ask(&endpoint(&node), "GET", &path("Acme/SECRET"), &insider, "").await?;
         assert_eq!(there.status, 307, "{tail}: one who may know is sent on");
@@ -245,5 +249,24 @@ async fn nothing_that_is_sent_breaks_a_door() -> TestResult {
     let allowed = ask(&story.app, "OPTIONS", lfs, &[], "").await?;
     assert!(allowed.header("access-control-allow-methods").contains("POST"));
     assert_eq!(allowed.header("access-control-allow-origin"), "*");
+    Ok(())
+}
+
+/// History that was written anew is shown with the very answer that serves it first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_is_shown_with_the_first_answer() -> TestResult {
+    let (_swarm, node, origin) = scene(Access::Open)?;
+    let app = endpoint(&node);
+    let get = async || ask(&app, "GET", "/acme/secret/resolve/main/README.md", &[], "").await;
+    assert_eq!(get().await?.header("x-hubless-fork"), "");
+    let other = origin.rewrite(&"acme/secret".parse()?, "main", &[("README.md", b"# other\n")])?;
+    tokio::time::sleep(std::time::Duration::from_millis(3_100)).await; // a name that was told a moment ago is told again
+    let answer = get().await?;
+    assert_eq!(answer.text(), "# other\n");
+    assert!(
+        answer.header("x-hubless-fork").contains(&other.to_string()),
+        "{:?}",
+        answer.header("x-hubless-fork")
+    );
     Ok(())
 }

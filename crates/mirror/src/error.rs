@@ -354,7 +354,9 @@ impl MirrorError {
             | Self::Offline { .. }
             | Self::Stopped
             | Self::Discovery(_) => ErrorKind::Unavailable,
-            Self::WrongContent { .. } | Self::WrongSize { .. } | Self::Proof { .. } => ErrorKind::Integrity,
+            // The manifest is mended: whoever asks again is told right.
+            Self::WrongSize { .. } => ErrorKind::Busy,
+            Self::WrongContent { .. } | Self::Proof { .. } => ErrorKind::Integrity,
             Self::Parse(_)
             | Self::GitRequest(_)
             | Self::Glob { .. }

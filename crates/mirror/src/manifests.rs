@@ -57,6 +57,11 @@ impl Mirror {
         self.inner.manifest(caller, repo, commit).await
     }
 
+    /// Whether the files of `commit` are in memory: it is none that has just come.
+    pub fn is_at_hand(&self, commit: CommitId) -> bool {
+        self.inner.store.catalogue().manifest_in_memory(commit).is_some()
+    }
+
     /// The LFS pointer that stands in `commit` for `entry`, byte for byte; `None` if it is no LFS file, or the commit's git
     /// objects are not here. Blocks a little.
     ///

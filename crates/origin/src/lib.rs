@@ -78,4 +78,9 @@ pub trait Origin: Send + Sync + 'static {
 
     /// Who holds `token`, in the hub's own JSON (`/api/whoami-v2`).
     async fn whoami(&self, token: &Token) -> Result<Bytes, OriginError>;
+
+    /// Whether it can tell who holds a token. A git host cannot.
+    fn has_accounts(&self) -> bool {
+        true
+    }
 }

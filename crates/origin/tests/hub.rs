@@ -367,6 +367,36 @@ async fn what_a_content_network_asks_for_is_not_asked_by_the_hub() -> Result<()>
     Ok(())
 }
 
+/// Another node as origin says of one file that it is coming, or that nobody has it: nothing else of it is left alone.
+#[tokio::test]
+async fn what_is_said_of_one_file_is_not_said_of_the_others() -> Result<()> {
+    for (status, code) in [(429, "NotYet"), (503, "Unavailable")] {
+        let hub = Hub::start().await?;
+        let id = repo("acme/tiny")?;
+        let commit = sample(&hub, &id).await?;
+        let origin = build(&OriginConfig { attempts: 1, ..config(&hub)? })?;
+        let manifest = manifest(&*origin, &id, commit).await?;
+        let large = manifest.entry(&"model.safetensors".parse()?).context("the model")?;
+        let refusal = Refusal::page(status).with("Retry-After", "50").with("X-Error-Code", code);
+        hub.set_faults(HubFaults { on: Scope::Content, refuse: Some(refusal), ..HubFaults::default() });
+        for _ in 0..6 {
+            let whole = ByteRange::whole(large.size);
+            let error =
+                read(&*origin, &id, commit, large, whole, None).await.err().context("it is refused")?;
+            ensure!(
+                error.kind() == OriginErrorKind::Busy && error.status() == Some(status),
+                "{code}: {error}"
+            );
+            ensure!(error.retry_after() == Some(Duration::from_secs(50)), "{code}: {error:?}");
+        }
+        hub.set_faults(HubFaults::default());
+        let small = manifest.entry(&"README.md".parse()?).context("the readme")?;
+        let text = read(&*origin, &id, commit, small, ByteRange::whole(small.size), None).await?;
+        ensure!(text.len() == 5000 && origin.status().breaker == Breaker::Closed, "{code}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_short_wait_is_sat_out_and_a_passing_failure_is_tried_again() -> Result<()> {
     let hub = Hub::start().await?;

@@ -110,6 +110,10 @@ async fn send_content(
 ) -> Result<Response, Fault> {
     ask.shown.note(app.mirror.is_for_everyone(repo, meta.commit, Some(entry))?);
     let caller = ask.caller();
+    if ask.is_head() || ask.header(header::IF_NONE_MATCH).is_some() {
+        // An answer with a body asks as it opens the file.
+        app.mirror.may_read(&caller, repo).await?;
+    }
     send(ask, meta, |range| content(app, &caller, repo, meta.commit, &entry.path, range)).await
 }
 

@@ -40,7 +40,8 @@ const KEPT: [&str; 14] = [
     "limit",
 ];
 /// Filters that need what only the Hub knows.
-const UNKNOWN: [&str; 4] = ["apps", "inference", "inference_provider", "num_parameters"];
+const UNKNOWN: [&str; 7] =
+    ["apps", "inference", "inference_provider", "num_parameters", "models", "datasets", "linked"];
 
 /// Lists a page.
 pub(crate) async fn list(app: &App, ask: &Ask, kind: RepoKind) -> Result<Response, Fault> {

@@ -80,8 +80,12 @@ pub(crate) async fn manifest_of(
     repo: &RepoId,
     commit: CommitId,
 ) -> Result<Arc<Manifest>, Fault> {
+    let at_hand = app.mirror.is_at_hand(commit);
     match app.mirror.manifest(&ask.caller(), Some(repo), commit).await {
         Ok(manifest) => {
+            if !at_hand {
+                ask.judge_again(&app.mirror)?;
+            }
             ask.shown.note(app.mirror.is_for_everyone(repo, commit, None)?);
             Ok(manifest)
         }

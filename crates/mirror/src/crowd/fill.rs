@@ -19,7 +19,7 @@ use super::view::{Brought, Turn, View};
 use crate::MirrorError;
 use crate::mirror::Inner;
 use crate::obtain::DraftGauge;
-use crate::upstream::{FillError, Patience, Remote, fill_range, next_range};
+use crate::upstream::{Bearing, FillError, Patience, Remote, fill_range, next_range};
 use crate::util::blocking;
 use hubless_plan::Source;
 
@@ -97,6 +97,7 @@ impl Inner {
         &self,
         draft: &Draft,
         remote: &Remote,
+        bearing: Bearing,
         gauge: &DraftGauge,
         table: Option<&Table>,
     ) -> Result<Filled, FillError> {
@@ -111,7 +112,7 @@ impl Inner {
             table,
             view: View::new(self.node, &draft.digest(), draft.size()),
             providers: BTreeMap::new(),
-            patience: Arc::default(),
+            patience: Arc::new(Mutex::new(Patience::new(bearing))),
             grew: (0, Instant::now()),
             given: draft.have(),
             awaits: GroupSet::new(),

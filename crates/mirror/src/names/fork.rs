@@ -5,11 +5,27 @@ use hubless_types::{CommitId, RepoId, Revision, Timestamp};
 
 use super::Fork;
 use super::descent::{Descent, descent};
-use crate::MirrorError;
 use crate::mirror::Inner;
+use crate::{Mirror, MirrorError};
 
 /// How long a fork is shown with every answer, in seconds; one that led to the present commit is always shown.
 const SHOWN_FOR_SECS: u64 = 7 * 24 * 3600;
+
+impl Mirror {
+    /// The newest fork of a name that is still to be shown, as far as the commits that are held by now tell. Blocks a
+    /// little.
+    ///
+    /// # Errors
+    /// Those of the catalogue.
+    pub fn fork_of(
+        &self,
+        repo: &RepoId,
+        revision: &Revision,
+        commit: CommitId,
+    ) -> Result<Option<Fork>, MirrorError> {
+        self.inner.fork_of(repo, revision, commit, self.inner.clock.now())
+    }
+}
 
 impl Inner {
     /// The newest fork of a name that is still to be shown. Judged anew each time: commits that were not held when

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use hubless_origin::{Breaker, SeenRef};
 use hubless_store::{RefRecord, RefSource};
-use hubless_types::{CommitId, RepoId, Revision};
+use hubless_types::{Access, CommitId, RepoId, Revision, Token};
 use tokio::time::Instant;
 
 use crate::mirror::Inner;
+use crate::upstream::ask;
 use crate::util::{blocking, locked};
 use crate::{Caller, Mirror, MirrorError};
 
@@ -35,7 +36,7 @@ impl Mirror {
     /// without a prefix counts as a branch.
     ///
     /// # Errors
-    /// Those of the catalogue.
+    /// That of a repository nobody knows, to whoever may not know of it; those of the catalogue.
     pub async fn all_refs(
         &self,
         caller: &Caller,
@@ -48,6 +49,7 @@ impl Mirror {
             Ok((repo, known))
         })
         .await?;
+        self.inner.check_existence(caller, &repo).await?;
         let is_ours = known.iter().any(|(_, row)| row.by == RefSource::Published);
         let listed = if is_ours { None } else { self.inner.listed(caller, &repo).await? };
         Ok(merged(known, listed.as_deref()))
@@ -58,7 +60,7 @@ impl Inner {
     /// What the repository's own origin lists, if it answers in time.
     async fn listed(&self, caller: &Caller, repo: &RepoId) -> Result<Option<List>, MirrorError> {
         let Some(origin) = self.origins.get(self.home(repo)?) else { return Ok(None) };
-        if caller.token.is_none()
+        if self.access(repo)?.is_open()
             && let Some((since, list)) = locked(&self.lists).0.get(repo)
             && since.elapsed() < FRESH
         {
@@ -67,14 +69,17 @@ impl Inner {
         if origin.status().breaker == Breaker::Open {
             return Ok(None);
         }
-        let asked = origin.refs(repo, caller.token.as_ref());
-        let Ok(Ok(mut refs)) = tokio::time::timeout(self.config.answer_within, asked).await else {
+        let closed = self.access(repo)? == Access::Private;
+        let question = |token: Option<Token>| async move { origin.refs(repo, token.as_ref()).await };
+        let asked = ask(caller.token.as_ref(), closed, question);
+        let Ok(Ok(got)) = tokio::time::timeout(self.config.answer_within, asked).await else {
             tracing::debug!(%repo, origin = origin.name(), "an origin does not list the refs of a repository");
             return Ok(None);
         };
+        let mut refs = got.value;
         refs.truncate(MAX_REFS);
         let list = Arc::new((origin.name().to_owned(), refs));
-        if caller.token.is_none() {
+        if !got.by_token {
             let mut lists = locked(&self.lists);
             if lists.0.len() >= MAX_LISTS {
                 lists.0.clear();

@@ -5,11 +5,14 @@
 //! where nobody in particular is refused. What a private repository's names mean is neither kept nor signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hubless_origin::{Breaker, Origin, OriginError, OriginErrorKind, Seen};
 use hubless_proof::sign_statement;
 use hubless_store::{RefRecord, RefSource};
 use hubless_types::{Access, RepoFacts, RepoId, Revision, StatementBody, Timestamp, Token};
+
+use tokio::time::Instant;
 
 use super::decide::Sight;
 use crate::MirrorError;
@@ -19,6 +22,10 @@ use crate::util::{blocking, locked};
 
 /// How long a sight is not written down and signed anew while the name does not move, in seconds.
 const SIGN_EVERY_SECS: u64 = 60;
+
+/// Longest wait for all origins together to say what a name means: whoever asks is told within ten seconds, and what
+/// witnesses and this node itself saw has its turn before that.
+const ORIGINS_TOGETHER: Duration = Duration::from_secs(7);
 
 /// What an origin said, and what became of it.
 #[derive(Debug, Clone)]
@@ -45,13 +52,15 @@ impl Inner {
         let mut refusals: Vec<OriginError> = Vec::new();
         let home = self.home(repo)?;
         let open = self.access(repo)?.is_open();
+        let deadline = Instant::now() + ORIGINS_TOGETHER;
         for (place, origin) in self.origins.iter().enumerate() {
             // Another's repository of the same name would open what this one keeps from strangers.
             if !open && place != home {
                 continue;
             }
             let token = token.filter(|_| place == home);
-            match self.ask_origin(origin.as_ref(), repo, revision, token).await? {
+            let within = self.config.answer_within.min(deadline.saturating_duration_since(Instant::now()));
+            match self.ask_origin(origin.as_ref(), repo, revision, token, within).await? {
                 Ok(told) => return Ok(Some(told)),
                 Err(error) => {
                     tracing::debug!(%repo, %revision, %error, "an origin does not say what a name means");
@@ -75,13 +84,13 @@ impl Inner {
         repo: &RepoId,
         revision: &Revision,
         token: Option<&Token>,
+        within: Duration,
     ) -> Result<Result<Told, OriginError>, MirrorError> {
         let status = origin.status();
         if status.breaker == Breaker::Open {
             let wait = status.wait.unwrap_or_default();
             return Ok(Err(OriginError::Resting { origin: status.name, wait }));
         }
-        let within = self.config.answer_within;
         let closed = self.access(repo)? == Access::Private;
         let question =
             |token: Option<Token>| async move { origin.resolve(repo, revision, token.as_ref()).await };

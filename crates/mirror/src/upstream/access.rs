@@ -36,12 +36,13 @@ impl Mirror {
         self.inner.check_existence(caller, repo).await
     }
 
-    /// Who holds the caller's token, in the first origin's own JSON; `None` without an origin.
+    /// Who holds the caller's token, in the own JSON of the first origin that has accounts; `None` without one.
     ///
     /// # Errors
     /// [`MirrorError::Origin`] with the origin's refusal.
     pub async fn whoami(&self, caller: &Caller) -> Result<Option<bytes::Bytes>, MirrorError> {
-        let (Some(origin), Some(token)) = (self.inner.origins.first(), &caller.token) else {
+        let origin = self.inner.origins.iter().find(|origin| origin.has_accounts());
+        let (Some(origin), Some(token)) = (origin, &caller.token) else {
             return Ok(None);
         };
         Ok(Some(origin.whoami(token).await?))

@@ -92,9 +92,19 @@ pub(crate) async fn fill_range(
     }
 }
 
+/// Whether an origin is borne with: not while another has not been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bearing {
+    /// At its first failure, or word of being busy, the next one is asked.
+    Hurried,
+    /// It is waited for, and tried again.
+    Patient,
+}
+
 /// How long to bear with an origin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patience {
+    bearing: Bearing,
     /// Failures in a row, without a group between them.
     failures: u32,
     /// Failures since it was last well.
@@ -107,12 +117,16 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    pub(crate) fn new(bearing: Bearing) -> Self {
+        Self { bearing, failures: 0, troubles: 0, well_at: 0, waited: Duration::ZERO, had: 0 }
+    }
+
     /// How long to wait after `error` before the next try.
     ///
     /// # Errors
     /// `error` itself where another try makes no sense.
     fn after(&mut self, error: OriginError, have: u64) -> Result<Duration, FillError> {
-        if !may_pass(&error) {
+        if !may_pass(&error) || self.bearing == Bearing::Hurried {
             return Err(error.into());
         }
         if error.kind() == OriginErrorKind::Busy {
@@ -152,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_origin_that_gets_on_is_borne_with_and_one_that_does_not_is_given_up() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Bearing::Patient);
         for have in 1..20 {
             assert!(patience.after(stalled(), have).is_ok());
         }
@@ -164,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_origin_that_breaks_off_again_and_again_is_asked_ever_less_often() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Bearing::Patient);
         for have in 1..=8 {
             patience.after(stalled(), have * 6).unwrap();
         }
@@ -177,7 +191,7 @@ mod tests {
     fn an_origin_that_asks_for_patience_gets_some() {
         let limited =
             |secs| OriginError::Limited { origin: "o".into(), status: 429, wait: Duration::from_secs(secs) };
-        let mut patience = Patience::default();
+        let mut patience = Patience::new(Bearing::Patient);
         assert_eq!(patience.after(limited(172), 0).unwrap(), Duration::from_secs(172));
         assert!(patience.after(limited(172), 0).is_err());
         let gone = OriginError::Refused {
@@ -186,7 +200,7 @@ mod tests {
             kind: OriginErrorKind::EntryNotFound,
             said: String::new(),
         };
-        assert!(Patience::default().after(gone, 0).is_err());
+        assert!(Patience::new(Bearing::Patient).after(gone, 0).is_err());
     }
 
     #[test]

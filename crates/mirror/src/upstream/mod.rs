@@ -29,7 +29,7 @@ use crate::mirror::Inner;
 use crate::{Caller, MirrorError};
 
 pub(crate) use ask::{Got, ask};
-pub(crate) use draft::{Patience, fill_range, next_range};
+pub(crate) use draft::{Bearing, Patience, fill_range, next_range};
 pub(crate) use fill::FillError;
 pub(crate) use manifest::Upstream;
 pub(crate) use race::either;

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::ask::{more_telling, try_next};
+use super::draft::Bearing;
 use super::fill::FillError;
-use super::remote::Remote;
+use super::remote::{Remote, may_pass};
 use crate::crowd::Table;
 use crate::mirror::Inner;
 use crate::obtain::Gauge;
@@ -79,13 +80,20 @@ impl Inner {
         // Others are told at once: those that begin at the same moment are to know of one another.
         let open = remotes.first().map(|remote| remote.errand()).filter(|errand| !errand.is_private());
         let mut crowd = open.and_then(|errand| self.join_crowd(errand.commit, &errand.entry));
-        for remote in remotes {
-            match self.by_draft(remote, gauge, over.clone(), &mut crowd).await {
+        // Each is asked before any is waited for; then those that may come round are, in their order.
+        let hurried = remotes.iter().filter(|_| remotes.len() > 1).map(|remote| (remote, Bearing::Hurried));
+        let mut hopeless: Vec<&str> = Vec::new();
+        for (remote, bearing) in hurried.chain(remotes.iter().map(|remote| (remote, Bearing::Patient))) {
+            if hopeless.contains(&remote.name()) {
+                continue;
+            }
+            match self.by_draft(remote, bearing, gauge, over.clone(), &mut crowd).await {
                 Ok(Some(link)) => {
                     self.settle(&link, remote.errand()).await?;
                     return Ok(link);
                 }
                 Ok(None) => {
+                    hopeless.push(remote.name());
                     lied = Some(MirrorError::WrongContent { digest: remote.errand().entry.digest() });
                 }
                 Err(FillOrOwn::Own(error)) => return Err(error),
@@ -93,6 +101,9 @@ impl Inner {
                     let path = &remote.errand().entry.path;
                     tracing::debug!(origin = remote.name(), %path, %error, "an origin did not send a file");
                     let go_on = try_next(&error);
+                    if !may_pass(&error) {
+                        hopeless.push(remote.name());
+                    }
                     refused = Some(more_telling(refused, error));
                     if !go_on {
                         break;
@@ -107,6 +118,7 @@ impl Inner {
     async fn by_draft(
         &self,
         remote: &Remote,
+        bearing: Bearing,
         gauge: &Gauge,
         mut over: watch::Receiver<bool>,
         crowd: &mut Option<Arc<Table>>,
@@ -121,7 +133,7 @@ impl Inner {
             let began_with = draft.have().len();
             let drafting = gauge.drafts(&draft);
             let filled = tokio::select! {
-                filled = self.fill_together(&draft, remote, &drafting, crowd.as_deref()) => filled,
+                filled = self.fill_together(&draft, remote, bearing, &drafting, crowd.as_deref()) => filled,
                 poured = self.pour(&draft, gauge) => match poured {
                     Ok(()) => {
                         gauge.end_draft();

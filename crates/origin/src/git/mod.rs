@@ -311,4 +311,8 @@ impl Origin for GitOrigin {
     async fn whoami(&self, _token: &Token) -> Result<Bytes, OriginError> {
         Err(self.http.cannot("tell who holds a token"))
     }
+
+    fn has_accounts(&self) -> bool {
+        false
+    }
 }

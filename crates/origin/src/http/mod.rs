@@ -41,6 +41,13 @@ const MAX_REFUSAL_BYTES: usize = 8 * 1024;
 /// How long a refusal's body is waited for.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
+/// Codes by which another node says that one file is not to be had yet, or now.
+const OF_ONE_FILE: [&str; 2] = ["NotYet", "Unavailable"];
+/// How long such a file is left alone where the node does not say.
+const ONE_FILE_PAUSE: Duration = Duration::from_secs(5);
+/// How long at most, whatever it says.
+const ONE_FILE_LONGEST: Duration = Duration::from_secs(60);
+
 /// How a token is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Auth<'a> {
@@ -342,6 +349,13 @@ impl Http {
     async fn refused(&self, ask: &Ask<'_>, response: Response, host: &Host, trust: Trust) -> OriginError {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let retry_after = text(&headers, "retry-after");
+        let code = text(&headers, "x-error-code");
+        // Another node speaks of one file, which comes or which nobody has now; not of how much it is asked.
+        if trust.own && code.is_some_and(|code| OF_ONE_FILE.contains(&code)) {
+            let asked = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+            let wait = asked.unwrap_or(ONE_FILE_PAUSE).min(ONE_FILE_LONGEST);
+            return OriginError::Limited { origin: self.name().to_owned(), status, wait };
+        }
         if status == 429 || (status == 503 && retry_after.is_some()) {
             let rate_limit = text(&headers, "ratelimit");
             return self.gauge.refused(host, ask.lane(), status, rate_limit, retry_after);
@@ -350,7 +364,6 @@ impl Http {
             Some(said) => words(said),
             None => refusal::said(&answer::front(response, MAX_REFUSAL_BYTES, REFUSAL_TIME).await),
         };
-        let code = text(&headers, "x-error-code");
         let token = ask.auth.token().is_some();
         // Git has no codes, at a hub either: its 401 asks for a password.
         let codes = matches!(ask.auth, Auth::Bearer(_)) && self.codes.load(Ordering::Relaxed);
