@@ -21,7 +21,7 @@ async fn a_model_outlives_its_publisher() -> StoryResult {
     let a = home_a.start().await?;
     let commit = home_a.add(tree.path(), REPO).await?;
     // A line that is thin enough for B and C to be each other's better source.
-    home_a.done(&["limits", "--up", "3MB/s"]).await?;
+    ensure!(home_a.run(&["limits", "--up", "3MB/s"]).await?.code == 0);
     let known = [&a];
     let (b, c) = tokio::try_join!(home_b.join(&known), home_c.join(&known))?;
     let pull = ["pull", REPO, "--accept-from", &a.id];
