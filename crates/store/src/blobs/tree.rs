@@ -74,8 +74,19 @@ impl Node {
         ByteRange::new(start, end)
     }
 
+    /// The bytes beneath it in a file of `size` bytes.
+    pub(crate) fn bytes(&self, size: u64) -> ByteRange {
+        ByteRange::new(self.start * GROUP_BYTES, (self.end() * GROUP_BYTES).min(size))
+    }
+
     /// The hash of this leaf's `data`.
     pub(crate) fn hash_leaf(&self, data: &[u8]) -> Cv {
+        self.hash_all(data)
+    }
+
+    /// Its hash, given all bytes beneath it. That is less work than hashing each group and each parent: BLAKE3 takes
+    /// sixteen of either at a time.
+    pub(crate) fn hash_all(&self, data: &[u8]) -> Cv {
         if self.root {
             return *blake3::hash(data).as_bytes();
         }
