@@ -264,11 +264,22 @@ impl<'a> Run<'a> {
 
     /// Most streams with the origin now.
     fn origin_streams(&self) -> usize {
-        let alone = self.inner.config.origin_streams.max(1);
+        let alone = if self.remote.seeks() { self.inner.config.origin_streams.max(1) } else { 1 };
         match self.view.mates() {
             0 if self.is_meeting() && self.slowest.is_none() => 1,
             mates => (alone * CROWD_STREAMS).div_ceil(mates + 1).min(alone),
         }
+    }
+
+    /// What to ask the origin for where nobody else is heard of.
+    fn next_alone(&self) -> Option<Range<u64>> {
+        let size = self.draft.size();
+        if !self.remote.seeks() {
+            return self.given.missing(0..size.div_ceil(GROUP_BYTES)).runs().first().cloned();
+        }
+        let range = next_range(size, &self.given)?;
+        // A long range goes on when it comes out that another fetches it, too.
+        Some(if self.is_meeting() { self.view.cut(range) } else { range })
     }
 
     fn ask_origin(&mut self, running: &mut FuturesUnordered<BoxFuture<'a, Done>>) {
@@ -281,11 +292,7 @@ impl<'a> Run<'a> {
             let groups = match turn {
                 Turn::Ask(groups) => Some(groups),
                 Turn::Wait => None,
-                Turn::Alone => {
-                    let range = next_range(self.draft.size(), &self.given);
-                    // A long range goes on when it comes out that another fetches it, too.
-                    range.map(|range| if self.is_meeting() { self.view.cut(range) } else { range })
-                }
+                Turn::Alone => self.next_alone(),
             };
             let Some(groups) = groups.filter(|_| self.refused.is_none()) else { break };
             self.given.insert(groups.clone());
