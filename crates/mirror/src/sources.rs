@@ -18,6 +18,8 @@ pub(crate) const MAX_SOURCES: usize = 64;
 pub(crate) const ASKED_AT_ONCE: usize = 8;
 /// Pauses between two rounds of looking for sources of one file: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
+/// The first pause where others begin at the same moment.
+const FIRST_CROWD_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a mirror with a network has.
@@ -37,6 +39,16 @@ impl Net {
 
     /// Sources for a fetch that may take long: round after round, at growing pauses, for as long as it is read.
     pub(crate) fn feed(&self, keys: Vec<DhtKey>) -> BoxStream<'static, Provider> {
+        self.rounds(keys, FIRST_PAUSE)
+    }
+
+    /// As [`Net::feed`], where others that begin at the same moment are to be found: what they announce comes after the
+    /// first round.
+    pub(crate) fn feed_of_crowd(&self, keys: Vec<DhtKey>) -> BoxStream<'static, Provider> {
+        self.rounds(keys, FIRST_CROWD_PAUSE)
+    }
+
+    fn rounds(&self, keys: Vec<DhtKey>, first: Duration) -> BoxStream<'static, Provider> {
         let (discovery, node, timeout) = (self.discovery.clone(), self.node, self.lookup_timeout);
         let rounds = stream::unfold(None, move |pause: Option<Duration>| {
             let (discovery, keys) = (discovery.clone(), keys.clone());
@@ -44,7 +56,7 @@ impl Net {
                 if let Some(pause) = pause {
                     tokio::time::sleep(pause).await;
                 }
-                let next = pause.map_or(FIRST_PAUSE, |p| (p * 2).min(LONGEST_PAUSE));
+                let next = pause.map_or(first, |p| (p * 2).min(LONGEST_PAUSE));
                 Some((once(&discovery, node, &keys, timeout), Some(next)))
             }
         });

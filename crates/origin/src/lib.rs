@@ -79,6 +79,11 @@ pub trait Origin: Send + Sync + 'static {
     /// Who holds `token`, in the hub's own JSON (`/api/whoami-v2`).
     async fn whoami(&self, token: &Token) -> Result<Bytes, OriginError>;
 
+    /// Whether a range of `entry` costs it no more than that range. Of a plain blob git sends all that lies before it, too.
+    fn seeks(&self, _entry: &FileEntry) -> bool {
+        true
+    }
+
     /// Whether it can tell who holds a token. A git host cannot.
     fn has_accounts(&self) -> bool {
         true

@@ -34,6 +34,12 @@ const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
 /// How many times as long as this node needed for a part of its own another may take.
 const PATIENCE_FACTOR: u32 = 3;
+/// How long a node that begins beside others may not have heard of all of them: what it asks the origin for by then, they ask
+/// for as well.
+const MEETING: Duration = Duration::from_secs(3);
+/// How many times as many streams as one node has alone a whole crowd has with the origin: more only take room on its line
+/// for what another has asked for by then.
+const CROWD_STREAMS: usize = 2;
 /// A mate that sends fewer bytes in such a time is as good as silent: 32 KiB a second.
 const SLOW_WINDOW: Duration = Duration::from_secs(10);
 const SLOW_BYTES: u64 = 320 * 1024;
@@ -250,8 +256,34 @@ impl<'a> Run<'a> {
         patience.clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
+    /// Whether others may be there of whom this node has not heard.
+    fn is_meeting(&self) -> bool {
+        self.table.is_some_and(|table| table.since.elapsed() < MEETING)
+            && self.inner.net.as_ref().is_some_and(|net| !net.discovery.peers().is_empty())
+    }
+
+    /// Most streams with the origin now.
+    fn origin_streams(&self) -> usize {
+        let alone = if self.remote.seeks() { self.inner.config.origin_streams.max(1) } else { 1 };
+        match self.view.mates() {
+            0 if self.is_meeting() && self.slowest.is_none() => 1,
+            mates => (alone * CROWD_STREAMS).div_ceil(mates + 1).min(alone),
+        }
+    }
+
+    /// What to ask the origin for where nobody else is heard of.
+    fn next_alone(&self) -> Option<Range<u64>> {
+        let size = self.draft.size();
+        if !self.remote.seeks() {
+            return self.given.missing(0..size.div_ceil(GROUP_BYTES)).runs().first().cloned();
+        }
+        let range = next_range(size, &self.given)?;
+        // A long range goes on when it comes out that another fetches it, too.
+        Some(if self.is_meeting() { self.view.cut(range) } else { range })
+    }
+
     fn ask_origin(&mut self, running: &mut FuturesUnordered<BoxFuture<'a, Done>>) {
-        while self.streams < self.inner.config.origin_streams.max(1) {
+        while self.streams < self.origin_streams() {
             let turn = match self.table {
                 // Also where the origin is not asked any more: it is here that mates are found to be late.
                 Some(_) => self.view.origin_turn(&self.given, Instant::now(), self.mates_patience()),
@@ -260,7 +292,7 @@ impl<'a> Run<'a> {
             let groups = match turn {
                 Turn::Ask(groups) => Some(groups),
                 Turn::Wait => None,
-                Turn::Alone => next_range(self.draft.size(), &self.given),
+                Turn::Alone => self.next_alone(),
             };
             let Some(groups) = groups.filter(|_| self.refused.is_none()) else { break };
             self.given.insert(groups.clone());

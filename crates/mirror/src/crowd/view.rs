@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 /// Groups in a MiB.
 const MIB_GROUPS: u64 = 1024 * 1024 / GROUP_BYTES;
+/// A file of at most so many groups, 16 MiB, is one request where nobody else is heard of.
+const ONE_REQUEST_GROUPS: u64 = 16 * MIB_GROUPS;
 /// Parts of a large file, if they are neither too short nor too long.
 const PARTS: u64 = 256;
 /// Shortest and longest part, in groups: 2 and 16 MiB. Each costs the origin a request.
@@ -127,6 +129,15 @@ impl View {
     /// Nobody else is there.
     pub(super) fn clear(&mut self) {
         self.mates.clear();
+    }
+
+    /// The beginning of a range of a large file, up to the end of the part that it begins in.
+    pub(super) fn cut(&self, range: Range<u64>) -> Range<u64> {
+        if self.groups <= ONE_REQUEST_GROUPS {
+            return range;
+        }
+        let end = (range.start / self.part + 1) * self.part;
+        range.start..range.end.min(end)
     }
 
     /// Whether anybody else is.

@@ -54,7 +54,8 @@ pub(super) async fn watch(inner: Arc<Inner>) {
         fed.retain(|digest, since| tables.iter().any(|t| t.seat.digest() == *digest && t.since == *since));
         for table in &tables {
             if fed.insert(table.seat.digest(), table.since).is_none() {
-                let feed = net.feed(table.keys.clone()).take_until(table.over.clone().cancelled_owned());
+                let feed =
+                    net.feed_of_crowd(table.keys.clone()).take_until(table.over.clone().cancelled_owned());
                 feeds.push(feed.boxed());
                 peers.values_mut().for_each(Peer::is_due);
             }

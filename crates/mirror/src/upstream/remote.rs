@@ -108,6 +108,11 @@ impl Remote {
         self.origin.name()
     }
 
+    /// Whether a range of the file costs the origin no more than that range.
+    pub(crate) fn seeks(&self) -> bool {
+        self.origin.seeks(&self.errand.entry)
+    }
+
     pub(crate) fn errand(&self) -> &Errand {
         &self.errand
     }

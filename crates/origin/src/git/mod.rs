@@ -312,6 +312,10 @@ impl Origin for GitOrigin {
         Err(self.http.cannot("tell who holds a token"))
     }
 
+    fn seeks(&self, entry: &FileEntry) -> bool {
+        entry.lfs.is_some()
+    }
+
     fn has_accounts(&self) -> bool {
         false
     }

@@ -146,7 +146,7 @@ impl Decoder {
             if !self.wanted.overlaps(node.start..node.end()) {
                 self.stack.pop();
             } else if node.is_leaf() {
-                return Ok(Some(node.leaf_bytes(self.blob.size()).len() as usize));
+                return Ok(Some(node.bytes(self.blob.size()).len() as usize));
             } else {
                 return Ok(Some(PARENT_BYTES));
             }
@@ -183,7 +183,7 @@ impl Decoder {
         let Some((node, hash)) = self.stack.pop() else { return Ok(()) };
         let wrong = DecodeError::WrongBytes { hash: self.blob.hash(), offset: node.start * GROUP_BYTES };
         if node.is_leaf() {
-            if node.hash_leaf(item) != hash {
+            if node.hash_all(item) != hash {
                 return Err(wrong);
             }
             found.leaves.push((node, item));

@@ -87,7 +87,7 @@ impl Encoder {
             if !self.wanted.overlaps(node.start..node.end()) {
                 continue;
             }
-            let leaf_len = node.leaf_bytes(self.blob.size()).len() as usize;
+            let leaf_len = node.bytes(self.blob.size()).len() as usize;
             let len = if node.is_leaf() { leaf_len } else { PARENT_BYTES };
             if len > rest.len() {
                 self.stack.push((node, hash));
@@ -135,7 +135,7 @@ impl Encoder {
             read_vectored_exact(self.blob.data(), &mut slices, first * GROUP_BYTES)
                 .map_err(|e| self.blob.read_error(e))?;
         }
-        match leaves.iter().find(|leaf| leaf.node.hash_leaf(leaf.place) != leaf.hash) {
+        match leaves.iter().find(|leaf| leaf.node.hash_all(leaf.place) != leaf.hash) {
             Some(leaf) => Err(self.blob.mismatch(leaf.node.start * GROUP_BYTES, Wrong::Bytes)),
             None => Ok(()),
         }

@@ -132,13 +132,16 @@ impl BlobFile {
             if node.end() <= groups.start || groups.end <= node.start {
                 continue;
             }
-            if node.is_leaf() {
-                let leaf = node.leaf_bytes(self.size);
-                let at = (leaf.start - whole.start) as usize;
-                if node.hash_leaf(&bytes[at..at + leaf.len() as usize]) != hash {
-                    return Err(self.mismatch(leaf.start, Wrong::Bytes));
+            // All that lies beneath is here: one hash tells of it. Where it is wrong, its leaves tell which byte.
+            if groups.start <= node.start && node.end() <= groups.end {
+                let beneath = node.bytes(self.size);
+                let at = (beneath.start - whole.start) as usize;
+                if node.hash_all(&bytes[at..at + beneath.len() as usize]) == hash {
+                    continue;
                 }
-                continue;
+                if node.is_leaf() {
+                    return Err(self.mismatch(beneath.start, Wrong::Bytes));
+                }
             }
             let [left, right] = self.checked_children(&node, &hash, &mut window)?;
             stack.push(right);

@@ -138,7 +138,7 @@ impl Filler {
                 continue;
             }
             if node.is_leaf() {
-                return if node.hash_leaf(group) == hash { Ok(()) } else { Err(wrong) };
+                return if node.hash_all(group) == hash { Ok(()) } else { Err(wrong) };
             }
             let pair = self.blob.checked_parent(&node, &hash, &mut self.window)?;
             let ((left, right), (left_hash, right_hash)) = (node.children(), split_pair(&pair));

@@ -53,7 +53,7 @@ impl FrontTree {
     pub(super) fn push(&mut self, bytes: &[u8], out: Option<&File>) -> io::Result<()> {
         for group in bytes.chunks(GROUP_BYTES as usize) {
             let Some(leaf) = self.next.take() else { break };
-            if let Err(error) = self.take_leaf(leaf.hash_leaf(group), out) {
+            if let Err(error) = self.take_leaf(leaf.hash_all(group), out) {
                 *self = Self::new(self.size);
                 return Err(error);
             }

@@ -150,8 +150,8 @@ fn hash_small(
 
 fn build_in_memory(node: Node, bytes: &[u8], parents: &mut [u8]) -> Cv {
     if node.is_leaf() {
-        let leaf = node.leaf_bytes(bytes.len() as u64);
-        return node.hash_leaf(&bytes[leaf.start as usize..leaf.end as usize]);
+        let leaf = node.bytes(bytes.len() as u64);
+        return node.hash_all(&bytes[leaf.start as usize..leaf.end as usize]);
     }
     let (left, right) = node.children();
     let pair = join_pair(&build_in_memory(left, bytes, parents), &build_in_memory(right, bytes, parents));
@@ -206,7 +206,7 @@ impl Source<'_> {
             self.next_piece()?;
         }
         let end = (self.pos + GROUP_BYTES as usize).min(self.piece_len());
-        let cv = leaf.hash_leaf(&self.piece[self.pos..end]);
+        let cv = leaf.hash_all(&self.piece[self.pos..end]);
         self.pos = end;
         Ok(cv)
     }

@@ -30,9 +30,9 @@ fn right_groups(data: &File, tree: Option<&File>, size: u64, root: &BlobHash) ->
     let mut stack: Vec<(Node, Cv)> = vec![(Node::root(size), *root.as_bytes())];
     while let Some((node, hash)) = stack.pop() {
         if node.is_leaf() {
-            let bytes = node.leaf_bytes(size);
+            let bytes = node.bytes(size);
             let leaf = &mut buffer[..bytes.len() as usize];
-            if read_exact_at(data, leaf, bytes.start).is_ok() && node.hash_leaf(leaf) == hash {
+            if read_exact_at(data, leaf, bytes.start).is_ok() && node.hash_all(leaf) == hash {
                 right.insert(node.start..node.end());
             }
             continue;
