@@ -277,9 +277,9 @@ impl<'a> Run<'a> {
         if !self.remote.seeks() {
             return self.given.missing(0..size.div_ceil(GROUP_BYTES)).runs().first().cloned();
         }
-        let range = next_range(size, &self.given)?;
         // A long range goes on when it comes out that another fetches it, too.
-        Some(if self.is_meeting() { self.view.cut(range) } else { range })
+        let meeting = self.is_meeting().then(|| self.view.before_meeting(&self.given)).flatten();
+        meeting.or_else(|| next_range(size, &self.given))
     }
 
     fn ask_origin(&mut self, running: &mut FuturesUnordered<BoxFuture<'a, Done>>) {

@@ -131,13 +131,12 @@ impl View {
         self.mates.clear();
     }
 
-    /// The beginning of a range of a large file, up to the end of the part that it begins in.
-    pub(super) fn cut(&self, range: Range<u64>) -> Range<u64> {
-        if self.groups <= ONE_REQUEST_GROUPS {
-            return range;
-        }
-        let end = (range.start / self.part + 1) * self.part;
-        range.start..range.end.min(end)
+    /// What to ask the origin for where others may be at the file of whom this node has not heard: of a large one the part
+    /// that is the least likely to be another's. `None` for a file that is one request.
+    pub(super) fn before_meeting(&self, given: &GroupSet) -> Option<Range<u64>> {
+        let is_large = self.groups > ONE_REQUEST_GROUPS;
+        let parts = self.missing(given).take(WINDOW).filter(|_| is_large);
+        parts.max_by_key(|run| self.score(self.me, run.start / self.part))
     }
 
     /// Whether anybody else is.

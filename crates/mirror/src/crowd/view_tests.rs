@@ -273,3 +273,19 @@ fn one_that_offers_and_never_gives_is_given_up() {
     }
     assert_eq!(view.origin_turn(&GroupSet::new(), now, PATIENCE), Turn::Alone);
 }
+
+/// Eight that have not heard of one another begin at different parts, nearly all; a file that is one request is asked for at
+/// once by each.
+#[test]
+fn those_who_have_not_met_begin_apart() {
+    let digest = FileDigest::Sha256(Sha256::from_bytes([7; 32]));
+    let first =
+        |n: u8, size| View::new(NodeId::from_bytes([n; 32]), &digest, size).before_meeting(&GroupSet::new());
+    let firsts: std::collections::BTreeSet<u64> =
+        (1..=8).filter_map(|n| first(n, 128 * MIB)).map(|run| run.start).collect();
+    assert!(firsts.len() >= 7, "{firsts:?}");
+    assert!(
+        (1..=8).all(|n| first(n, 128 * MIB).is_some_and(|run| run.end - run.start == 2 * MIB / GROUP_BYTES))
+    );
+    assert_eq!(first(1, 16 * MIB), None);
+}
