@@ -224,8 +224,9 @@ async fn a_line_that_fails_is_made_up_for_over_quic() -> Result<()> {
         let by_lines = fetcher.transfer.stats().by_lines;
         let down = fetcher.transfer.stats().total.down;
         match line {
+            // What lies in the socket when it breaks may be lost; what was taken from it is not asked for again.
             Line::BreaksOff => {
-                assert!(by_lines > 2_000_000 && down < SIZE as u64 + 200_000, "{by_lines} {down}")
+                assert!(by_lines > 500_000 && down < SIZE as u64 + 200_000, "{by_lines} {down}")
             }
             _ => assert_eq!(by_lines, 0, "{line:?}"),
         }
