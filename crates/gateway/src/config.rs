@@ -7,9 +7,6 @@ pub(crate) const MAX_CONNECTIONS: usize = 256;
 /// Longest time from a request's arrival to the beginning of its answer. Hub clients give up after 10 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(9_500);
 
-/// Longest wait for busy connections when the server stops.
-pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
-
 /// Files above this many bytes are offered by Xet as well: Python clients refuse to take them by plain HTTP.
 pub(crate) const XET_ABOVE: u64 = 50 * 1_000_000_000;
 
@@ -24,8 +21,6 @@ pub struct GatewayConfig {
     pub answer_timeout: Duration,
     /// Files above this many bytes are offered by Xet as well.
     pub xet_above: u64,
-    /// Longest wait for answers that are under way when the server stops; then they are cut.
-    pub drain_timeout: Duration,
     /// Names of this host that are its own, beside addresses and `localhost`: where the endpoint listens on loopback, what is
     /// not for everyone is shown by these alone.
     pub hosts: Vec<String>,
@@ -40,7 +35,6 @@ impl Default for GatewayConfig {
             max_connections: MAX_CONNECTIONS,
             answer_timeout: ANSWER_TIMEOUT,
             xet_above: XET_ABOVE,
-            drain_timeout: DRAIN_TIMEOUT,
             hosts: Vec::new(),
             cors_origins: Vec::new(),
         }

@@ -23,7 +23,6 @@ use tower::util::MapRequest;
 
 use hubless_mirror::Mirror;
 
-use crate::config::DRAIN_TIMEOUT;
 use crate::head;
 use crate::seats::{Seat, Seats};
 use crate::stall::StallGuard;
@@ -38,6 +37,8 @@ const READ_HEAD_BYTES: usize = 2 * head::MAX_HEAD_BYTES;
 const READ_HEADERS: usize = 4 * head::MAX_HEADERS;
 /// Most connections on the admin socket at once.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
+/// Longest wait for busy connections when the server stops; then they are cut. A node has ten seconds for all its parts.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Pause after a failed accept (no file handles left, most likely), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,7 +50,7 @@ pub async fn serve_http(
     shutdown: CancellationToken,
 ) {
     let app = router(mirror, &config, listener.local_addr().ok());
-    serve(listener, app, config.max_connections, config.drain_timeout, shutdown).await;
+    serve(listener, app, config.max_connections, shutdown).await;
 }
 
 /// Serves the admin API on `listener`, which only its owner may open, until `shutdown`.
@@ -60,7 +61,7 @@ pub async fn serve_admin(
     shutdown: CancellationToken,
 ) {
     let app = admin_router(mirror, reload);
-    serve(listener, app, MAX_ADMIN_CONNECTIONS, DRAIN_TIMEOUT, shutdown).await;
+    serve(listener, app, MAX_ADMIN_CONNECTIONS, shutdown).await;
 }
 
 /// Where connections come from.
@@ -87,13 +88,7 @@ impl Accept for UnixListener {
     }
 }
 
-async fn serve(
-    listener: impl Accept,
-    app: Router,
-    limit: usize,
-    drain_timeout: Duration,
-    shutdown: CancellationToken,
-) {
+async fn serve(listener: impl Accept, app: Router, limit: usize, shutdown: CancellationToken) {
     let seats = Seats::new(limit);
     let mut connections = JoinSet::new();
     loop {
@@ -115,7 +110,7 @@ async fn serve(
             }
         }
     }
-    drain(connections, drain_timeout).await;
+    drain(connections).await;
 }
 
 async fn next_connection<L: Accept>(listener: &L, seats: &Seats) -> io::Result<Option<(L::Stream, Seat)>> {
@@ -155,9 +150,9 @@ where
     }
 }
 
-async fn drain(mut connections: JoinSet<()>, within: Duration) {
+async fn drain(mut connections: JoinSet<()>) {
     let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(within, all).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
         tracing::warn!(left = connections.len(), "connections were cut: they did not end in time");
         connections.shutdown().await;
     }

@@ -214,6 +214,17 @@ serde_as_text!(Revision);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refs_have_one_name() {
+        let names = ["HEAD", "refs/heads/a/b", "refs/tags/v1", "refs/pr/1"];
+        assert_eq!(names.map(Revision::plain_name), ["main", "a/b", "v1", "refs/pr/1"]);
+        assert_eq!(
+            names.map(|name| name.parse::<Revision>().unwrap().to_string()),
+            ["main", "a/b", "v1", "refs/pr/1"]
+        );
+        assert!("refs/heads/".parse::<Revision>().is_err(), "a prefix is no name");
+    }
     use proptest::prelude::*;
 
     #[test]

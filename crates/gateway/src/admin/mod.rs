@@ -29,6 +29,7 @@ use requests::{Adopt, Forget, Gc, Named, Nothing, Pull, Traced};
 
 /// Longest request body, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+
 /// The admin API as one service; `reload` reads the config again, where there is one.
 pub fn admin_router(mirror: Mirror, reload: Option<Arc<dyn Reload>>) -> Router {
     Router::new()

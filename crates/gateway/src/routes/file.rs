@@ -261,6 +261,13 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_pointer_is_cut_out() {
+        let text = Bytes::from_static(b"version 1\n");
+        assert_eq!(&slice(&text, ByteRange::new(0, 7))[..], b"version");
+        assert_eq!(&slice(&text, ByteRange::new(8, u64::MAX))[..], b"1\n");
+    }
+
+    #[test]
     fn nothing_is_served_as_a_page() {
         assert_eq!(content_type("index.html"), "text/plain; charset=utf-8");
         assert_eq!(content_type(".gitattributes"), "text/plain; charset=utf-8");

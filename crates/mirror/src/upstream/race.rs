@@ -81,9 +81,10 @@ impl Inner {
         let open = remotes.first().map(|remote| remote.errand()).filter(|errand| !errand.is_private());
         let mut crowd = open.and_then(|errand| self.join_crowd(errand.commit, &errand.entry));
         // Each is asked before any is waited for; then those that may come round are, in their order.
-        let hurried = remotes.iter().filter(|_| remotes.len() > 1).map(|remote| (remote, Bearing::Hurried));
+        let hurried = if remotes.len() > 1 { remotes } else { &[] }.iter().map(|r| (r, Bearing::Hurried));
+        let patient = remotes.iter().map(|r| (r, Bearing::Patient));
         let mut hopeless: Vec<&str> = Vec::new();
-        for (remote, bearing) in hurried.chain(remotes.iter().map(|remote| (remote, Bearing::Patient))) {
+        for (remote, bearing) in hurried.chain(patient) {
             if hopeless.contains(&remote.name()) {
                 continue;
             }
