@@ -1,4 +1,4 @@
-//! What a stranger may say of crowds, drafts and their parts: the questions 8 to 10 of `hubless/1`, and their answers.
+//! What a stranger may say of crowds, drafts, their parts, and what is held: the questions 8 to 11 of `hubless/1`, and their answers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

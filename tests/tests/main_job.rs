@@ -1,8 +1,12 @@
 //! The main job in small: what one node publishes reaches others by its name or its commit, every byte the same,
 //! also from each other, and also when the publisher is gone.
 
-use anyhow::ensure;
-use hubless_tests::{Home, Python, RunOptions, StoryResult, Tree, exit, get_range, head, same_files};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use hubless_tests::{
+    Home, Node, Python, RunOptions, StoryResult, Tree, exit, get, get_range, head, same_files,
+};
 
 const REPO: &str = "acme/tiny";
 
@@ -10,6 +14,19 @@ const REPO: &str = "acme/tiny";
 fn from(report: &serde_json::Value, source: &str) -> u64 {
     let pairs = report["from"].as_array().cloned().unwrap_or_default();
     pairs.iter().filter(|pair| pair[0] == source).filter_map(|pair| pair[1].as_u64()).sum()
+}
+
+/// Waits until `node` lists `repo`, which only its peers hold.
+async fn lists(node: &Node, repo: &str) -> StoryResult {
+    let search = format!("{}/api/models?search={repo}", node.http);
+    for _ in 0..100 {
+        let listed: serde_json::Value = serde_json::from_slice(&get(&search).await?.body)?;
+        if listed[0]["id"] == repo {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("what its peers hold is not listed: {:?}", get(&search).await?)
 }
 
 /// A publishes; B and C, which know only A, pull at once, also from each other; A is gone; D pulls from B and C; hf reads
@@ -34,6 +51,7 @@ async fn a_model_outlives_its_publisher() -> StoryResult {
     let publisher = a.id.clone();
     a.stop().await?; // from here only B and C have the bytes
     let d = home_d.join(&[&b, &c]).await?;
+    lists(&d, REPO).await?;
     let report = home_d.done(&["pull", REPO, "--accept-from", &publisher]).await?;
     let fetched = from(&report, b.short()) + from(&report, c.short());
     ensure!(fetched + from(&report, "here") == tree.bytes()?, "{report}");

@@ -27,12 +27,20 @@ async fn a_proof_travels_alone() -> StoryResult {
     node.stop().await?;
 
     let checked = elsewhere.done_object(&["prove", "--check", &path]).await?;
-    ensure!(checked["commit"] == commit.as_str(), "{checked}");
+    ensure!(checked["commit"] == commit.as_str() && checked["signed"] == true, "{checked}");
     ensure!(!elsewhere.data().exists(), "checking needs no data folder");
     let other = elsewhere.run(&["prove", "--check", &path, "acme/other"]).await?;
     ensure!(other.code == exit::INTEGRITY, "{other:?}");
 
     let honest = std::fs::read(&file)?;
+    // What was signed of one name is nobody's word for another.
+    let mut renamed = honest.clone();
+    let name = renamed.windows(4).position(|name| name == b"main").context("it names the branch")?;
+    renamed[name..name + 4].copy_from_slice(b"next");
+    let other_name = elsewhere.beside("renamed.proof");
+    std::fs::write(&other_name, renamed)?;
+    let checked = elsewhere.done_object(&["prove", "--check", &other_name.display().to_string()]).await?;
+    ensure!(checked["revision"] == "next" && checked["signed"] == false, "{checked}");
     for at in [honest.len() / 3, honest.len() / 2, honest.len() - 1] {
         let mut changed = honest.clone();
         *changed.get_mut(at).context("it has bytes")? ^= 1;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use hubless_store::{Draft, DraftNews, PartialBlob};
-use hubless_transfer::{Gathering, Holding, ManifestReply, PeerClient, Tick, TransferError};
+use hubless_transfer::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick, TransferError};
 use hubless_types::{BlobHash, CommitId, FileDigest, Link, NodeId, Provider, RepoId, Revision, Statement};
 
 use crate::util::locked;
@@ -67,6 +67,10 @@ impl PeerClient for Counted {
         revision: Option<&Revision>,
     ) -> Result<Vec<Statement>, TransferError> {
         self.peers.statements(peer, repo, revision).await
+    }
+
+    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError> {
+        self.peers.repos(peer, after).await
     }
 
     async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {

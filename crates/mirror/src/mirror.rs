@@ -8,7 +8,7 @@ use hubless_origin::Origin;
 use hubless_proof::NodeKey;
 use hubless_store::Store;
 use hubless_types::{BlobHash, Clock, CommitId, FileDigest, NodeId, RepoId, Revision};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) looks: Flights<(RepoId, Revision)>,
     /// When the statements of repositories were last fetched from peers.
     pub(crate) exchanged: Mutex<Exchanged>,
+    /// Told when somebody looks for repositories.
+    pub(crate) listing: Arc<Notify>,
     /// Turns of those that are being fetched in the background.
     pub(crate) exchanges: Arc<Semaphore>,
     /// Commits whose manifest is being fetched.
@@ -152,6 +154,7 @@ impl Mirror {
             lists: Mutex::default(),
             looks: Flights::default(),
             exchanged: Mutex::default(),
+            listing: Arc::default(),
             exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
             manifests: Flights::default(),
             proofs: Flights::default(),
@@ -188,6 +191,7 @@ impl Mirror {
         }
         *locked(&inner.keeper) = Some(Keeper::start(inner));
         inner.keep_shelf(inner.cancel.child_token());
+        inner.list_what_peers_hold(inner.cancel.child_token());
     }
 
     /// This node.

@@ -48,12 +48,13 @@ pub struct FoundPage {
 }
 
 impl Mirror {
-    /// Finds repositories among those that are held here, those that origins told of, and those that peers made
-    /// statements of; private ones only where they are asked for. Blocks for some milliseconds.
+    /// Finds repositories among those that are held here, those that origins told of, those that peers made statements
+    /// of, and those that peers hold; private ones only where they are asked for. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`MirrorError::Store`] if the catalogue cannot be read.
     pub fn find(&self, query: &ShelfQuery, with: With) -> Result<FoundPage, MirrorError> {
+        self.inner.listing.notify_one();
         let catalogue = self.inner.store.catalogue();
         let page = catalogue.find_repos(query)?;
         let (repos, mut facts): (Vec<_>, Vec<_>) = page.repos.into_iter().unzip();

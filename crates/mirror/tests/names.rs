@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hubless_discovery::DhtKey;
-use hubless_mirror::{ErrorKind, MirrorError, NotFound, ResolvedBy};
+use hubless_mirror::{AddRequest, ErrorKind, MirrorError, NotFound, ResolvedBy, With};
+use hubless_store::ShelfQuery;
 use hubless_transfer::Faults;
-use hubless_types::{Revision, Timestamp};
+use hubless_types::{Access, RepoFacts, RepoKind, Revision, Timestamp};
 
 /// A second add of a changed folder follows the first commit; of an unchanged one it makes none.
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +51,29 @@ async fn a_strangers_word_is_shown_and_not_taken() -> TestResult {
     assert_eq!((resolved.commit, resolved.by), (commit, ResolvedBy::Publisher(a.id)));
     swarm.cut(&a);
     assert_eq!(b.resolve(&[]).await?.commit, commit, "what was accepted once is known later");
+    Ok(())
+}
+
+/// What a peer holds is listed and found here before anybody asked for it, but not what only it may read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_holds_is_listed() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let dir = swarm.folder("repo", &[("a.txt", b"hello")])?;
+    for name in ["acme/tiny", "acme/hidden", "datasets/acme/words"] {
+        a.mirror.add(AddRequest::new(&dir, name.parse()?), ignore()).await?;
+    }
+    let private = RepoFacts { access: Access::Private, ..RepoFacts::default() };
+    a.store.catalogue().put_facts(&"acme/hidden".parse()?, &private)?;
+    let listed = |kind, search: &str| -> Result<Vec<String>, MirrorError> {
+        let query = ShelfQuery { search: search.into(), ..ShelfQuery::all(kind) };
+        let page = b.mirror.find(&query, With::default())?;
+        Ok(page.found.into_iter().map(|found| found.repo.to_string()).collect())
+    };
+    let is_found = async || listed(RepoKind::Dataset, "WORDS").is_ok_and(|found| !found.is_empty());
+    eventually("it is listed", is_found).await?;
+    assert_eq!(listed(RepoKind::Dataset, "")?, ["datasets/acme/words"]);
+    assert_eq!(listed(RepoKind::Model, "")?, ["acme/tiny"]);
     Ok(())
 }
 

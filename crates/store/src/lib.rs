@@ -14,9 +14,10 @@ mod store;
 pub use blobs::*;
 pub use catalogue::{
     ANNOUNCE_QUEUE_MAX, Batch, BlobRecord, CARD_MAX_BYTES, Catalogue, DHT_MAX_ADDRS, DHT_MAX_PER_KEY,
-    DHT_MAX_PER_PEER, DHT_MAX_PER_SUBNET, DHT_MAX_TOTAL, DHT_SEATS, DhtRow, DhtVerdict, FileStamp, HEARD_MAX,
-    MAX_KEY_BYTES, MOVES_MAX, ManifestHead, Move, Place, RefRecord, RefSource, STATEMENT_MAX_PER_REPO,
-    STATEMENT_MAX_SIGNERS, STATEMENT_MAX_STRANGERS, TAG_MAX_BYTES, TAGS_MAX, TrafficRecord,
+    DHT_MAX_PER_PEER, DHT_MAX_PER_SUBNET, DHT_MAX_TOTAL, DHT_SEATS, DhtRow, DhtVerdict, ELSEWHERE_MAX,
+    FileStamp, HEARD_MAX, MAX_KEY_BYTES, MOVES_MAX, ManifestHead, Move, Place, RefRecord, RefSource,
+    STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS, STATEMENT_MAX_STRANGERS, TAG_MAX_BYTES, TAGS_MAX,
+    TrafficRecord,
 };
 pub use error::StoreError;
 pub use shelf::{SHELF_PAGE_MAX, ShelfCursor, ShelfPage, ShelfQuery, ShelfSort, ShelfTerm};

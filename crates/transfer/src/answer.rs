@@ -10,11 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hubless_store::{BlobFile, Encoder, Store, TreeEncoder};
-use hubless_types::{BlobHash, ByteRange, FileDigest, GroupSet, LinkTrust, RepoId, Revision, Statement};
+use hubless_types::{
+    BlobHash, ByteRange, CommitId, FileDigest, GroupSet, LinkTrust, RepoId, Revision, Statement,
+};
 
+use crate::client::HeldRepos;
 use crate::limits::{
-    MAX_LINK_TABLE_BYTES, MAX_SEGMENT_GROUPS, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, PIECE_BYTES,
-    SMALL_FILE_MAX,
+    MAX_LINK_TABLE_BYTES, MAX_REPOS_TOLD, MAX_SEGMENT_GROUPS, MAX_STATEMENTS, MAX_STATEMENTS_BYTES,
+    PIECE_BYTES, SHARED_LOOKED_AT, SMALL_FILE_MAX,
 };
 use crate::refusal::Refusal;
 use crate::wire::{LinkRow, Question, frame, frame_head, pack, small_file_frame};
@@ -40,6 +43,9 @@ pub(crate) fn answer(store: &Store, question: &Question, emit: Emit<'_>) -> Resu
         }
         Question::Statements(repo, revision) => {
             emit(frame(&statements(store, repo, revision.as_ref())?));
+        }
+        Question::Repos(after) => {
+            emit(frame(&repos(store, *after)?));
         }
         Question::Links(digests) => {
             emit(frame(&links(store, digests)?));
@@ -82,6 +88,24 @@ fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Resu
         }
         told.truncate(told.len() / 2);
     }
+}
+
+/// Names of repositories that are open, of commits that peers may have.
+fn repos(store: &Store, after: Option<CommitId>) -> Result<Vec<u8>, Refusal> {
+    let rows = store.catalogue().shared_repos(after, SHARED_LOOKED_AT)?;
+    let mut told = HeldRepos::default();
+    let more = rows.len() == SHARED_LOOKED_AT;
+    for (commit, repos) in rows {
+        told.repos.extend(repos);
+        told.next = more.then_some(commit);
+        if told.repos.len() >= MAX_REPOS_TOLD {
+            // Of a commit that more list than fit, some stay untold: the next page begins after it.
+            told.repos.truncate(MAX_REPOS_TOLD);
+            told.next = Some(commit);
+            break;
+        }
+    }
+    pack(&told).map_err(|_| Refusal::Failed)
 }
 
 fn links(store: &Store, digests: &[FileDigest]) -> Result<Vec<u8>, Refusal> {

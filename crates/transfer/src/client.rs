@@ -45,6 +45,15 @@ pub struct Gathering {
     pub peers: Vec<(NodeId, SocketAddr)>,
 }
 
+/// A page of the repositories that a peer says it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HeldRepos {
+    /// Repositories, at most [`crate::limits::MAX_REPOS_TOLD`]; one may come again on a later page.
+    pub repos: Vec<RepoId>,
+    /// What the next page is asked for by, greater than what this one was; `None` if there is none.
+    pub next: Option<CommitId>,
+}
+
 /// Told of bytes as they are verified and written; called from a blocking thread, must return at once. Told of 0 bytes, it
 /// hears that bytes have come and that this node's own cap holds the next ones back: whoever sends is not slow.
 pub type Tick = Arc<dyn Fn(u64) + Send + Sync>;
@@ -68,6 +77,13 @@ pub trait PeerClient: Send + Sync + 'static {
         repo: &RepoId,
         revision: Option<&Revision>,
     ) -> Result<Vec<Statement>, TransferError>;
+
+    /// Repositories that the peer holds something of and that are open to everyone: a page of them, the one that
+    /// [`HeldRepos::next`] named or the first.
+    ///
+    /// # Errors
+    /// [`TransferError::Protocol`] also from a peer that does not know this question.
+    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError>;
 
     /// Links for those of `digests` that the peer knows, all as `Claimed` whatever the peer said.
     async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError>;

@@ -36,7 +36,7 @@ pub use bulk::strangers_bytes;
 #[cfg(fuzzing)]
 pub use wire::strangers_words;
 
-pub use client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
+pub use client::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick};
 pub use endpoint::TransferConfig;
 pub use error::TransferError;
 pub use limits::{SMALL_FILE_MAX, STALL_TIMEOUT};

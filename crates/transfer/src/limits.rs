@@ -99,6 +99,16 @@ pub(crate) const MAX_STATEMENTS_BYTES: usize = 1024 * 1024;
 /// Most statements in an answer.
 pub(crate) const MAX_STATEMENTS: usize = 1024;
 
+/// Commits that are looked at for one answer about what is held here. Small, so that whoever asks many nodes in turn hears
+/// of all before it has heard all of one.
+pub(crate) const SHARED_LOOKED_AT: usize = 256;
+
+/// Most repositories in an answer about what is held here.
+pub const MAX_REPOS_TOLD: usize = 512;
+
+/// Most bytes of such an answer.
+pub(crate) const MAX_REPOS_BYTES: usize = 128 * MAX_REPOS_TOLD;
+
 /// Most bytes of an answer with links.
 pub(crate) const MAX_LINKS_BYTES: usize = 1024 * 1024;
 

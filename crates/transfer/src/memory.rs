@@ -65,6 +65,8 @@ pub enum Delivered {
     Manifest,
     /// Statements.
     Statements,
+    /// Names of repositories.
+    Repos,
     /// Links.
     Links,
     /// Small files.

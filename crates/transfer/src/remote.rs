@@ -14,7 +14,7 @@ use iroh::endpoint::RecvStream;
 use tokio::time::timeout;
 
 use crate::bulk::Broken;
-use crate::client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
+use crate::client::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::endpoint::address_of;
 use crate::get::Get;
@@ -161,6 +161,11 @@ impl PeerClient for Remote {
         let question = Question::Statements(repo.clone(), revision.cloned());
         let frames = self.ask(peer, &question, REQUEST_TIMEOUT).await?;
         wire::statements_reply(&frames, repo, revision).map_err(|e| garbled(peer.node, &e))
+    }
+
+    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError> {
+        let frames = self.ask(peer, &Question::Repos(after), REQUEST_TIMEOUT).await?;
+        wire::repos_reply(&frames, after).map_err(|e| garbled(peer.node, &e))
     }
 
     async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::bulk::seal::Ciphers;
 use crate::bulk::words::MAX_OFFER_FRAME;
-use crate::client::{Gathering, Holding, ManifestReply};
+use crate::client::{Gathering, HeldRepos, Holding, ManifestReply};
 use crate::limits::{
     MAX_BUNDLE_BYTES, MAX_CROWD_FRAME, MAX_CROWD_TOLD, MAX_DRAFT_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME,
     MAX_HOLDINGS_ASKED, MAX_LINK_TABLE_BYTES, MAX_LINKS_ASKED, MAX_LINKS_BYTES, MAX_PART_FRAME,
-    MAX_PART_GROUPS, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED, MAX_SMALL_FRAME, MAX_STATEMENTS,
-    MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
+    MAX_PART_GROUPS, MAX_REPOS_BYTES, MAX_REPOS_TOLD, MAX_REQUEST_BYTES, MAX_SMALL_FILES_ASKED,
+    MAX_SMALL_FRAME, MAX_STATEMENTS, MAX_STATEMENTS_BYTES, MAX_TREE_FRAME, SMALL_FILE_MAX,
 };
 
 /// The protocol's name in the TLS handshake.
@@ -51,6 +51,8 @@ pub(crate) enum Question {
     Drafts(Vec<FileDigest>),
     /// Groups of a draft.
     Part(FileDigest, Range<u64>),
+    /// Which repositories are held, after this commit in the order of their ids.
+    Repos(Option<CommitId>),
 }
 
 /// What is wrong with a message.
@@ -83,6 +85,7 @@ impl Question {
             Self::Crowd(_) => 8,
             Self::Drafts(_) => 9,
             Self::Part(..) => 10,
+            Self::Repos(_) => 11,
         }
     }
 
@@ -94,7 +97,8 @@ impl Question {
             | Self::Links(_)
             | Self::Holdings(_)
             | Self::Crowd(_)
-            | Self::Drafts(_) => Use::Words,
+            | Self::Drafts(_)
+            | Self::Repos(_) => Use::Words,
             Self::SmallFiles(_) | Self::Tree(..) | Self::Bulk(_) | Self::Part(..) => Use::Content,
         }
     }
@@ -109,6 +113,7 @@ impl Question {
             Self::Tree(hash, from) => pack(&(hash, from))?,
             Self::Bulk(ciphers) => pack(ciphers)?,
             Self::Part(digest, groups) => pack(&(digest, groups.start, groups.end))?,
+            Self::Repos(after) => pack(after)?,
         };
         check_len(body.len(), MAX_REQUEST_BYTES)?;
         let mut out = Vec::with_capacity(QUESTION_HEAD + body.len());
@@ -126,7 +131,7 @@ impl Question {
             return Err(WireError::Version(version));
         }
         let limit = match kind {
-            1 | 6 => 64,
+            1 | 6 | 11 => 64,
             10 => 128,
             7 => 16,
             2 => 1024,
@@ -165,6 +170,7 @@ impl Question {
                 }
                 Self::Part(digest, start..end)
             }
+            11 => Self::Repos(unpack(body)?),
             _ => return Err(WireError::Kind(kind)),
         })
     }
@@ -176,6 +182,7 @@ impl Question {
             (Self::Manifest(_), 1) => MAX_LINK_TABLE_BYTES,
             (Self::Statements(..), 0) => MAX_STATEMENTS_BYTES,
             (Self::Links(_), 0) => MAX_LINKS_BYTES,
+            (Self::Repos(_), 0) => MAX_REPOS_BYTES,
             (Self::SmallFiles(asked), i) if i < asked.len() => MAX_SMALL_FRAME,
             (Self::Holdings(_), _) => MAX_HOLDING_FRAME,
             (Self::Crowd(_), _) => MAX_CROWD_FRAME,
@@ -239,6 +246,16 @@ pub(crate) fn statements_reply(
         return Err(WireError::NotAsked);
     }
     at_most(statements, MAX_STATEMENTS)
+}
+
+/// Which repositories are held, those after `after`.
+pub(crate) fn repos_reply(frames: &[Vec<u8>], after: Option<CommitId>) -> Result<HeldRepos, WireError> {
+    let told: HeldRepos = unpack(frames.first().ok_or(WireError::Garbled)?)?;
+    // Whoever follows an answer that leads nowhere new would never be done.
+    if told.next.is_some_and(|next| Some(next) <= after) {
+        return Err(WireError::NotAsked);
+    }
+    Ok(HeldRepos { repos: at_most(told.repos, MAX_REPOS_TOLD)?, ..told })
 }
 
 /// One row of an answer with links: which of the digests asked for, its tree and its size.
@@ -319,7 +336,7 @@ pub(crate) fn drafts_reply(
     frames.iter().map(told).collect()
 }
 
-/// What strangers may say of crowds, drafts and parts (questions 8 to 10 and their answers). Nothing panics, and what is
+/// What strangers may say of crowds, drafts, parts and repositories (questions 8 to 11 and their answers). Nothing panics, and what is
 /// taken reads the same when it is written again, within its bounds.
 #[cfg(fuzzing)]
 pub fn strangers_words(bytes: &[u8]) {
@@ -328,7 +345,7 @@ pub fn strangers_words(bytes: &[u8]) {
 
 #[cfg(any(test, fuzzing))]
 fn check_words(bytes: &[u8]) {
-    for kind in 8..=10 {
+    for kind in 8..=11 {
         let Ok(question) = Question::decode_body(kind, bytes) else { continue };
         let written = question.encode().unwrap_or_default();
         let head = written.first_chunk().map(|head| Question::decode_head(*head));
@@ -340,6 +357,10 @@ fn check_words(bytes: &[u8]) {
     {
         assert!(told.hash == hash && told.peers.len() <= MAX_CROWD_TOLD);
         assert_eq!(gathering(&pack(&told).unwrap_or_default(), &[hash]), Ok(told));
+    }
+    if let Ok(told) = repos_reply(&[bytes.to_vec()], None) {
+        assert!(told.repos.len() <= MAX_REPOS_TOLD);
+        assert_eq!(repos_reply(&[pack(&told).unwrap_or_default()], None), Ok(told));
     }
     let asked = [FileDigest::Git(hubless_types::BlobId::from_bytes([1; 20]))];
     if let Ok(told) = drafts_reply(&[bytes.to_vec()], &asked) {
@@ -400,6 +421,7 @@ mod tests {
             prop::collection::vec(digest(), 0..20).prop_map(Question::Drafts),
             (digest(), any::<u32>(), 0..=MAX_PART_GROUPS)
                 .prop_map(|(digest, at, len)| Question::Part(digest, u64::from(at)..u64::from(at) + len)),
+            any::<Option<[u8; 20]>>().prop_map(|c| Question::Repos(c.map(CommitId::from_bytes))),
         ]
     }
 
@@ -478,6 +500,7 @@ mod tests {
             let _ = statements_reply(&frames, &"acme/tiny".parse().unwrap(), None);
             let _ = links_reply(&frames, &asked);
             let _ = drafts_reply(&frames, &asked);
+            let _ = repos_reply(&frames, None);
             let _ = small_files_reply(frames.clone(), &asked);
             let _ = manifest_reply(frames);
             let _ = holding(&bytes, &[BlobHash::from_bytes([1; 32])]);
@@ -509,7 +532,7 @@ mod tests {
         };
         assert_eq!(head(1, 65), Err(WireError::TooLong { len: 65, limit: 64 }));
         assert!(matches!(head(3, u32::MAX), Err(WireError::TooLong { .. })));
-        assert_eq!(head(11, 1), Err(WireError::Kind(11)));
+        assert_eq!(head(12, 1), Err(WireError::Kind(12)));
         assert_eq!(Question::decode_head([0x21, 1, 0, 0, 0]), Err(WireError::Version(2)));
     }
 
@@ -528,6 +551,26 @@ mod tests {
         assert_eq!(told(&beyond, 0), Err(WireError::Garbled));
         let backwards = pack(&(asked[0], 5_u64, 4_u64)).unwrap();
         assert_eq!(Question::decode_body(10, &backwards), Err(WireError::TooMany));
+    }
+
+    #[test]
+    fn a_page_of_repositories_is_bounded_and_leads_on() {
+        let page = |many: usize, next: Option<u8>| {
+            let repos = vec!["acme/tiny".parse().unwrap(); many];
+            pack(&HeldRepos { repos, next: next.map(|n| CommitId::from_bytes([n; 20])) }).unwrap()
+        };
+        let after = Some(CommitId::from_bytes([5; 20]));
+        let told = |many, next| repos_reply(&[page(many, next)], after).map(|told| told.repos.len());
+        assert_eq!((told(2, None), told(MAX_REPOS_TOLD, Some(6))), (Ok(2), Ok(MAX_REPOS_TOLD)));
+        assert_eq!(told(MAX_REPOS_TOLD + 1, None), Err(WireError::TooMany));
+        assert_eq!(
+            (told(1, Some(5)), told(1, Some(4))),
+            (Err(WireError::NotAsked), Err(WireError::NotAsked))
+        );
+        let longest = "datasets/".to_owned() + &"a".repeat(47) + "/" + &"b".repeat(48);
+        let repos = vec![longest.parse().unwrap(); MAX_REPOS_TOLD];
+        let told = pack(&HeldRepos { repos, next: after }).unwrap();
+        assert!(told.len() <= MAX_REPOS_BYTES, "{}", told.len());
     }
 
     #[test]

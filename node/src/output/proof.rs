@@ -1,7 +1,7 @@
 //! The chain of a proof: as JSON for machines, and as lines for people.
 
 use hubless_proof::{ProofFile, Proven};
-use hubless_types::{FileEntry, Manifest, RepoPath};
+use hubless_types::{FileEntry, Manifest, RepoPath, Statement};
 use serde_json::{Value, json};
 
 use super::human::{bytes, count, moment, number, rows, text};
@@ -22,11 +22,15 @@ pub(crate) fn chain(file: &ProofFile, proven: &Proven, path: Option<&RepoPath>) 
                 "links": body.links })
         })
         .collect();
+    // A word for another name of the repository says nothing of this one.
+    let of_this_name = |s: &Statement| s.body.revision == file.revision;
+    let signed = file.revision.as_commit().is_some() || file.statements.iter().any(of_this_name);
     let info = manifest.info();
     let mut chain = json!({
         "repo": file.repo,
         "revision": file.revision,
         "commit": commit,
+        "signed": signed,
         "statements": statements,
         "title": info.title(),
         "time": info.time,
@@ -67,17 +71,15 @@ fn of_file(file: &ProofFile, manifest: &Manifest, entry: &FileEntry) -> Value {
 
 /// The same for people.
 pub(crate) fn shown(chain: &Value) -> String {
-    let mut lines = vec![format!(
-        "{}@{} is commit {}",
-        text(chain, "repo"),
-        text(chain, "revision"),
-        text(chain, "commit")
-    )];
-    let statements = rows(chain, "statements");
-    lines.extend(statements.iter().map(statement));
-    if statements.is_empty() {
-        lines.push("  nobody signed that; the commit itself needs nobody's word".into());
-    }
+    let (repo, revision, commit) = (text(chain, "repo"), text(chain, "revision"), text(chain, "commit"));
+    let mut lines = match chain["signed"] == true {
+        true => vec![format!("{repo}@{revision} is commit {commit}")],
+        false => vec![
+            format!("{repo}@{revision} is commit {commit}, says whoever made this proof"),
+            "  nobody signed that; the commit itself needs nobody's word".into(),
+        ],
+    };
+    lines.extend(rows(chain, "statements").iter().map(statement));
     lines.push(format!("commit  {}  {}", text(chain, "commit"), text(chain, "title")));
     lines.push(format!("tree    {}", text(chain, "tree")));
     match chain["file"].is_object() {

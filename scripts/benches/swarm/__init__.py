@@ -4,4 +4,5 @@ from . import crowd, far, idle, pair, providers, simulated, webseed
 
 # Each can be run alone: `scripts/bench swarm.crowd`.
 CASES = {"pair": pair.measure, "crowd": crowd.measure, "providers": providers.measure, "far": far.measure,
-         "webseed": webseed.measure, "idle": idle.measure, "simulated": simulated.measure}
+         "webseed": webseed.measure, "idle": idle.measure, "mesh": simulated.measure_mesh,
+         "simulated": simulated.measure_plan}

@@ -6,6 +6,7 @@
 
 pub(crate) mod decide;
 mod descent;
+mod elsewhere;
 mod fork;
 mod listed;
 mod memory;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use hubless_store::{Move, RefSource};
 use hubless_types::{Access, CommitId, NodeId, RepoId, Revision, Statement, Timestamp};
 use serde::Serialize;
@@ -16,6 +17,8 @@ use crate::{Caller, Mirror, MirrorError};
 
 /// Names of one repository that are looked up now; of further ones it is shown what is known.
 const MAX_LOOKED_UP: usize = 16;
+/// Names that are looked up at the same time: an origin that is gone lets each wait.
+const LOOKED_UP_AT_ONCE: usize = 8;
 /// Most names of one repository that are shown.
 const MAX_SHOWN: usize = 256;
 
@@ -122,17 +125,22 @@ impl Mirror {
         let nobody_knows = names.is_empty();
         names.insert(Revision::main());
         let left_out = names.len().saturating_sub(MAX_SHOWN);
-        let mut reports = Vec::new();
-        for (n, revision) in names.into_iter().take(MAX_SHOWN).enumerate() {
-            let looked = match n < MAX_LOOKED_UP {
-                true => Some(inner.resolve(&repo, &revision, caller, Ask::Now).await),
-                false => None,
-            };
-            if nobody_knows && let Some(Err(error)) = looked {
-                return Err(error);
+        let report = |(n, revision): (usize, Revision)| {
+            let repo = &repo;
+            async move {
+                let looked = match n < MAX_LOOKED_UP {
+                    true => Some(inner.resolve(repo, &revision, caller, Ask::Now).await),
+                    false => None,
+                };
+                match looked {
+                    Some(Err(error)) if nobody_knows => Err(error),
+                    looked => inner.name_report(repo, revision, looked).await,
+                }
             }
-            reports.push(inner.name_report(&repo, revision, looked).await?);
-        }
+        };
+        let shown = names.into_iter().take(MAX_SHOWN).enumerate();
+        let reports =
+            futures::stream::iter(shown).map(report).buffered(LOOKED_UP_AT_ONCE).try_collect().await?;
         let config = &inner.config;
         Ok(NamesReport {
             access: inner.store.catalogue().facts(&repo)?.map(|facts| facts.access),

@@ -52,7 +52,7 @@ pub use self::manifests::ManifestHead;
 pub(crate) use self::migrate::FORMAT;
 pub use self::moves::{MOVES_MAX, Move};
 pub use self::records::{BlobRecord, DhtRow, DhtVerdict, FileStamp, Place, RefRecord, RefSource};
-pub use self::shelf::HEARD_MAX;
+pub use self::shelf::{ELSEWHERE_MAX, HEARD_MAX};
 pub use self::statements::{STATEMENT_MAX_PER_REPO, STATEMENT_MAX_SIGNERS, STATEMENT_MAX_STRANGERS};
 pub use self::traffic::TrafficRecord;
 

@@ -47,6 +47,31 @@ impl Catalogue {
         self.db().has(Cf::SharedCommits, commit.as_bytes())
     }
 
+    /// The repositories that peers may know to be held here: each commit that peers may have, in the order of their ids
+    /// and after `after`, at most `limit` of them, with the repositories open to everyone that list it.
+    ///
+    /// # Errors
+    /// As [`Catalogue::share_commit`].
+    pub fn shared_repos(
+        &self,
+        after: Option<CommitId>,
+        limit: usize,
+    ) -> Result<Vec<(CommitId, Vec<RepoId>)>> {
+        let after = after.as_ref().map(|commit| &commit.as_bytes()[..]);
+        let commits =
+            self.db().page(Cf::SharedCommits, &[], after, limit, |key, _| keys::read_commit(key))?;
+        let row = |commit: CommitId| {
+            let mut repos = Vec::new();
+            for repo in self.repos_of(commit)? {
+                if self.access(&repo)?.is_open() {
+                    repos.push(repo);
+                }
+            }
+            Ok((commit, repos))
+        };
+        commits.into_iter().map(row).collect()
+    }
+
     /// Peers are no longer given these commits and blobs of `repo`, until [`Catalogue::give_again`]. What they may not
     /// have anyway is left alone.
     ///

@@ -14,8 +14,10 @@ use crate::error::Result;
 use crate::shelf::{SHELF_LATER_MAX, Shelf, ShelfPage, ShelfQuery};
 
 impl Catalogue {
-    /// Finds repositories: those with a commit or a ref here, those of which facts are known, and up to
-    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements; private ones only where asked for; each with its facts, all but the card. Blocks for some milliseconds.
+    /// Finds repositories: those with a commit or a ref here, those of which facts are known, up to
+    /// [`HEARD_MAX`](crate::HEARD_MAX) of which there are statements, and those that others hold
+    /// ([`Catalogue::list_elsewhere`]); private ones only where asked for; each with its facts, all but the card. Blocks
+    /// for some milliseconds.
     ///
     /// # Errors
     /// [`StoreError::Io`](crate::StoreError::Io) or [`StoreError::Corrupt`](crate::StoreError::Corrupt) if the
@@ -32,6 +34,23 @@ impl Catalogue {
             *place = Some(RepoFacts { card: None, ..facts.unwrap_or_default() });
         }
         Ok(page)
+    }
+
+    /// Lists, beside what is known here, repositories that others say they hold: these, in place of those that were
+    /// listed so before, and as many as [`ELSEWHERE_MAX`](crate::ELSEWHERE_MAX). They are kept in memory alone. Blocks
+    /// for some microseconds each.
+    ///
+    /// # Errors
+    /// [`StoreError::Rocks`](crate::StoreError::Rocks).
+    pub fn list_elsewhere(&self, repos: impl IntoIterator<Item = RepoId>) -> Result<()> {
+        let mut unknown = Vec::new();
+        for repo in repos.into_iter().take(ELSEWHERE_MAX) {
+            if !is_known(self.db(), &keys::repo(&repo))? {
+                unknown.push(repo);
+            }
+        }
+        self.inner.shelf.list_elsewhere(&unknown);
+        Ok(())
     }
 
     /// How many repositories [`Catalogue::find_repos`] knows.
@@ -104,6 +123,8 @@ impl Catalogue {
     }
 }
 
+/// Most repositories that are listed only because others hold them.
+pub const ELSEWHERE_MAX: usize = 16_384;
 /// Most repositories that are listed only because somebody made a statement of them.
 pub const HEARD_MAX: usize = 100_000;
 /// Counts them.
@@ -132,9 +153,14 @@ pub(super) fn note(txn: &mut Txn<'_>, shelf: &Shelf) -> Result<Vec<Vec<u8>>> {
 pub(super) fn tell(db: &Db, shelf: &Shelf, key: &[u8]) -> Result<()> {
     let repo = keys::read_repo(key)?;
     let facts: Option<RepoFacts> = db.get(Cf::Facts, key)?;
-    let listed = facts.is_some() || db.has(Cf::Repos, key)? || db.has(Cf::Heard, key)?;
+    let listed = facts.is_some() || is_known(db, key)?;
     let facts = facts.unwrap_or_default();
     shelf.tell(&repo, listed.then_some(&facts))
+}
+
+/// Whether the tables have something for which a repository is listed.
+fn is_known(db: &Db, key: &[u8]) -> Result<bool> {
+    Ok(db.has(Cf::Facts, key)? || db.has(Cf::Repos, key)? || db.has(Cf::Heard, key)?)
 }
 
 /// Lists a repository of which somebody made a statement, if there is room.
@@ -181,6 +207,39 @@ mod tests {
     fn put(f: &Fixture, name: &str, downloads: u64) {
         let facts = RepoFacts { downloads, ..RepoFacts::default() };
         f.catalogue.put_facts(&name.parse().unwrap(), &facts).unwrap();
+    }
+
+    /// What others hold is listed while they say so, once, and with what is known here as soon as something is.
+    #[test]
+    fn what_others_hold_is_listed_beside_what_is_known_here() {
+        let f = fixture();
+        let list = |names: &[&str]| {
+            f.catalogue.list_elsewhere(names.iter().map(|name| name.parse().unwrap())).unwrap();
+        };
+        put(&f, "acme/here", 5);
+        assert!(f.catalogue.settle_shelf(&AtomicBool::new(false)).unwrap());
+        put(&f, "acme/new", 7);
+        list(&["acme/here", "acme/there", "acme/new", "acme/far"]);
+        assert_eq!(names(&f), ["acme/new", "acme/here", "acme/far", "acme/there"]);
+        assert_eq!(f.catalogue.repo_count(), 4);
+
+        put(&f, "acme/there", 9);
+        assert_eq!(names(&f), ["acme/there", "acme/new", "acme/here", "acme/far"]);
+        list(&[]);
+        assert_eq!(names(&f), ["acme/there", "acme/new", "acme/here"]);
+        list(&["acme/far"]);
+        let hidden = RepoFacts { access: hubless_types::Access::Private, ..RepoFacts::default() };
+        f.catalogue.put_facts(&"acme/far".parse().unwrap(), &hidden).unwrap();
+        list(&["acme/far"]);
+        assert!(!names(&f).contains(&"acme/far".to_owned()), "what is private here nobody else makes known");
+    }
+
+    #[test]
+    fn of_what_others_hold_so_much_is_listed_and_no_more() {
+        let f = fixture();
+        let many = (0..2 * ELSEWHERE_MAX).map(|n| format!("acme/n{n}").parse().unwrap());
+        f.catalogue.list_elsewhere(many).unwrap();
+        assert_eq!(f.catalogue.repo_count(), ELSEWHERE_MAX as u64);
     }
 
     /// What came before a segment, and what came after it, is found again after a restart.

@@ -9,6 +9,7 @@
 //! read is thrown away and written anew. A change is found at once, unless more than [`RECENT_MAX`] came since the
 //! segment: then it is found after the next one. Private repositories are
 //! found by those alone who ask for them expressly.
+//! What only others hold is listed as long as it is told ([`Shelf::list_elsewhere`]), and kept nowhere.
 
 mod bits;
 mod build;
@@ -57,6 +58,8 @@ struct State {
     generation: u32,
     /// Whether changes came for which there was no room.
     overflowed: bool,
+    /// What others say that they hold and this node knows nothing of; none of it is in the tables.
+    elsewhere: Recent,
 }
 
 /// A repository that was found.
@@ -109,12 +112,28 @@ impl Shelf {
     pub(crate) fn tell(&self, repo: &RepoId, facts: Option<&RepoFacts>) -> Result<()> {
         let mut state = self.write();
         let doc = state.segment.as_ref().map(|s| s.find(repo)).transpose()?.flatten();
+        if facts.is_some() {
+            state.elsewhere.remove(repo);
+        }
         if !state.recent.set(repo, facts) {
             state.overflowed = true;
             return Ok(());
         }
         state.stale.extend(doc);
         Ok(())
+    }
+
+    /// Lists these beside what is known here, in place of those that were listed so before.
+    pub(crate) fn list_elsewhere(&self, repos: &[RepoId]) {
+        let mut state = self.write();
+        let mut elsewhere = Recent::default();
+        for repo in repos {
+            let came = |changed: &Recent| changed.lists(repo);
+            if !came(&state.recent) && !state.settling.as_ref().is_some_and(came) {
+                elsewhere.set(repo, Some(&RepoFacts::default()));
+            }
+        }
+        state.elsewhere = elsewhere;
     }
 
     /// Not everything is on the shelf: it was too much to read at the start.
@@ -133,7 +152,10 @@ impl Shelf {
         let state = self.read();
         let docs = state.segment.as_ref().map_or(0, |s| u64::from(s.docs()));
         let settling = state.settling.as_ref().map_or(0, |s| s.listed(Some(&state.recent)));
-        docs.saturating_sub(state.stale.len() as u64) + state.recent.listed(None) + settling
+        docs.saturating_sub(state.stale.len() as u64)
+            + state.recent.listed(None)
+            + settling
+            + state.elsewhere.listed(None)
     }
 
     /// Answers a question.
@@ -141,6 +163,7 @@ impl Shelf {
         let limit = query.limit.clamp(1, SHELF_PAGE_MAX);
         let state = self.read();
         let mut found: Vec<Hit> = state.recent.search(query, None);
+        found.extend(state.elsewhere.search(query, None));
         if let Some(settling) = &state.settling {
             found.extend(settling.search(query, Some(&state.recent)));
         }

@@ -33,6 +33,16 @@ impl Recent {
         true
     }
 
+    /// Nothing is noted of a repository any more.
+    pub(super) fn remove(&mut self, repo: &RepoId) {
+        self.0.remove(&(repo.kind(), repo.name().to_owned()));
+    }
+
+    /// Whether it notes that a repository is listed.
+    pub(super) fn lists(&self, repo: &RepoId) -> bool {
+        matches!(self.0.get(&(repo.kind(), repo.name().to_owned())), Some(Some(_)))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

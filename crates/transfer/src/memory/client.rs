@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::line::Passed;
 use super::{Delivered, Delivery, Member, MemoryNet, lock};
 use crate::answer::{answer, open_segment, open_tree};
-use crate::client::{Gathering, Holding, ManifestReply, PeerClient, Tick};
+use crate::client::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{self, Tree, Verified};
 use crate::limits::{
     MAX_DRAFTS_ASKED, MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_PART_GROUPS, MAX_SEGMENT_GROUPS,
@@ -165,6 +165,11 @@ impl PeerClient for MemoryPeer {
         let question = Question::Statements(repo.clone(), revision.cloned());
         let frames = self.ask(peer, question, Delivered::Statements).await?;
         wire::statements_reply(&frames, repo, revision).map_err(|e| decode::garbled(peer.node, &e))
+    }
+
+    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError> {
+        let frames = self.ask(peer, Question::Repos(after), Delivered::Repos).await?;
+        wire::repos_reply(&frames, after).map_err(|e| decode::garbled(peer.node, &e))
     }
 
     async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {

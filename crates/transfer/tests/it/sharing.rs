@@ -109,6 +109,46 @@ async fn statements_about_gated_repositories_are_not_told() -> Flat {
     Ok(())
 }
 
+/// What is held and may be given is listed to whoever asks, over the network and in memory, page by page; what is hidden,
+/// gated or only known is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_is_listed() -> Flat {
+    let (a, b) = (Node::start(130).await?, Node::start(131).await?);
+    let catalogue = a.disk.store.catalogue();
+    let name = |n: u16| format!("acme/n{n:03}").parse::<RepoId>();
+    let commit = |n: u16| {
+        let mut id = [7; 20];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        CommitId::from_bytes(id)
+    };
+    for n in 0..600 {
+        catalogue.add_commit_to_repo(&name(n)?, commit(n))?;
+        catalogue.share_commit(commit(n))?;
+    }
+    catalogue.unshare_commit(commit(3))?;
+    let gated = RepoFacts { access: Access::GatedAuto, ..RepoFacts::default() };
+    catalogue.put_facts(&name(4)?, &gated)?;
+    catalogue.put_statement(&said(&"acme/known".parse()?, 130)?)?;
+    let expected: Vec<RepoId> =
+        (0..600).filter(|n| ![3, 4].contains(n)).map(name).collect::<Result<_, _>>()?;
+
+    let net = MemoryNet::new();
+    net.join(node_id(130), a.disk.store.clone());
+    for client in [b.client.clone(), net.join(node_id(131), b.disk.store.clone())] {
+        let (mut told, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let page = client.repos(&a.provider(), after).await?;
+            told.extend(page.repos);
+            (pages, after) = (pages + 1, page.next);
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((told, pages), (expected.clone(), 3));
+    }
+    Ok(())
+}
+
 fn tree_of(disk: &Disk, file: &Imported) -> Result<PartialBlob> {
     Ok(disk.store.blobs().partial(file.hash, file.size)?)
 }
