@@ -15,8 +15,10 @@ use crate::error::Result;
 
 /// Candidates up to which they are gathered.
 const GATHER_MAX: u64 = 50_000;
-/// Names that a walk looks at before it is given up.
+/// Names that a walk looks at before it is given up; sooner where, by what it found so far, it would come to more.
 const WALK_LOOKS: usize = 60_000;
+/// Names that it looks at before that is judged.
+const WALK_TRIAL: usize = 4_000;
 /// Places of an order that are read together.
 const ORDER_STEP: u32 = 4096;
 
@@ -157,7 +159,7 @@ impl Search<'_> {
     fn walk(&self) -> Result<Option<Vec<Hit>>> {
         let sort = self.query.sort;
         let mut column = self.segment.column(sort);
-        let (mut looks, mut found) = (0, Vec::new());
+        let (mut looks, mut found) = (0_usize, Vec::new());
         let (mut from, mut to) = self.kind;
         let start = self.start_of_walk()?;
         match self.query.is_forward() {
@@ -189,7 +191,8 @@ impl Search<'_> {
                     return Ok(Some(found));
                 }
             }
-            if looks > WALK_LOOKS {
+            let in_all = looks.saturating_mul(self.wanted) / found.len().max(1);
+            if looks > WALK_TRIAL && in_all > WALK_LOOKS {
                 return Ok(None);
             }
         }
