@@ -5,7 +5,33 @@ mod common;
 use common::*;
 use hubless_discovery::DhtKey;
 use hubless_mirror::{Accept, ErrorKind, Progress, PullRequest};
+use hubless_store::BlobStatus;
+use hubless_transfer::Faults;
 use hubless_types::{FileDigest, Revision};
+
+/// All large files of a repository are planned together, so that nodes which begin at the same moment do not all ask for
+/// the same few first.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_files_are_begun_before_one_is_done() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, b) = (swarm.node()?, swarm.node()?);
+    let weights: Vec<(String, Vec<u8>)> =
+        (0..10).map(|n| (format!("model-{n}.safetensors"), noise(n, 4 * MIB))).collect();
+    let files: Vec<(&str, &[u8])> = weights.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+    a.add(&swarm.folder("repo", &files)?).await?;
+    swarm.set_faults(&a, Faults { bytes_per_second: Some(2_000_000), ..Faults::default() });
+
+    let begun = async || {
+        let rows = b.store.catalogue().blobs(None, 100).unwrap_or_default();
+        let partial = |hash| matches!(b.store.blobs().status(hash), Ok(BlobStatus::Partial { .. }));
+        rows.iter().filter(|(hash, _)| partial(hash)).count() == weights.len()
+    };
+    let from_a = [a.id];
+    tokio::select! {
+        pulled = b.pull_from(&from_a) => anyhow::bail!("it was done first: {pulled:?}"),
+        all = eventually("all files are begun", begun) => all,
+    }
+}
 
 /// A adds; B and C pull by name; A is cut off; D pulls from B and C alone.
 #[tokio::test(flavor = "multi_thread")]

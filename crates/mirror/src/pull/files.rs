@@ -22,6 +22,8 @@ use crate::upstream::HEAD_START;
 use crate::util::{blocking, locked};
 use crate::{Caller, MirrorError, Progress};
 
+/// Files above a small one's size that are planned together.
+const FILES_PLANNED: usize = 64;
 /// Peers that small files are asked of.
 const SMALL_SOURCES: usize = 8;
 /// How much longer further peers are waited for once one is known.
@@ -74,8 +76,13 @@ impl Inner {
             _ => Vec::new(),
         };
         let run = Run { inner: self, caller, repo, commit, output, meter, sources, holds: Mutex::default() };
-        let mut running =
-            stream::iter(jobs).map(|job| run.job(job)).buffer_unordered(self.config.parallel_files.max(1));
+        // Where peers alone have the files, all are planned together: nodes that pull the same at the same moment begin
+        // anywhere, and only one of them is at an end. An origin is asked for some at a time.
+        let few = self.config.parallel_files.max(1);
+        let at_once = if self.has_origins() { few } else { few.max(FILES_PLANNED) };
+        let (large, quick): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job, Job::Large(_)));
+        let in_turn = |jobs: Vec<Job>, n| stream::iter(jobs).map(|job| run.job(job)).buffer_unordered(n);
+        let mut running = stream::select(in_turn(quick, few), in_turn(large, at_once));
         let mut ticks = tokio::time::interval(TELL_EVERY);
         loop {
             tokio::select! {
