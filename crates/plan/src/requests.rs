@@ -70,11 +70,15 @@ impl Plan {
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         request.begun = true;
-        let holder = request.holder;
-        if let Some(holder) = self.holders.get_mut(&holder) {
+        let id = request.holder;
+        if let Some(holder) = self.holders.get_mut(&id) {
+            let unknown = holder.rate().is_none();
             holder.answered(after);
+            if unknown {
+                self.wake.some.insert(id);
+            }
         }
-        self.set_away(&holder, false);
+        self.set_away(&id, false);
     }
 
     pub(super) fn held_back(&mut self, id: RequestId) {

@@ -46,7 +46,8 @@ pub(crate) struct Lines {
 #[derive(Debug)]
 struct Ways {
     lines: Vec<Line>,
-    opening: bool,
+    /// How many are being opened.
+    opening: usize,
     /// How many lines are worth having.
     worth: usize,
     failures: u32,
@@ -58,7 +59,7 @@ impl Ways {
     fn new() -> Self {
         Self {
             lines: Vec::new(),
-            opening: false,
+            opening: 0,
             worth: NEAR_LINES,
             failures: 0,
             rests_until: None,
@@ -68,7 +69,7 @@ impl Ways {
 
     fn may_open(&self) -> bool {
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
-        !self.opening && !rests && self.lines.len() < self.worth
+        !rests && self.lines.len() + self.opening < self.worth
     }
 
     fn failed(&mut self) {
@@ -87,7 +88,8 @@ impl Lines {
         }
     }
 
-    /// The line to `peer` with the least to do, if there is one. With `open`, one more is opened meanwhile where that helps.
+    /// The line to `peer` with the least to do, if there is one. With `open`, more are opened meanwhile where that helps: one,
+    /// and as many more as its round trip makes worth having.
     /// None under a cap on what comes in: QUIC's own flow control then holds the peer back, and a cap is slow enough for it.
     pub(crate) fn to(&self, shared: &Arc<Shared>, peer: &Provider, open: bool) -> Option<Line> {
         if shared.limits.down().rate().bytes().is_some() {
@@ -102,16 +104,21 @@ impl Lines {
         ways.lines.retain(|line| !line.is_closed());
         let line = ways.lines.iter().min_by_key(|line| line.queued()).cloned();
         let busy = line.as_ref().is_none_or(|line| line.queued() > 0);
-        if open
+        while open
             && busy
             && ways.may_open()
             && let Ok(place) = self.places.clone().try_acquire_owned()
         {
-            ways.opening = true;
+            ways.opening += 1;
             let (shared, peer) = (shared.clone(), peer.clone());
             shared.tasks.clone().spawn(async move { run(shared, peer, place).await });
         }
         line
+    }
+
+    /// Whether a first line to `node` is on its way.
+    pub(crate) fn is_opening(&self, node: &NodeId) -> bool {
+        self.peers().get(node).is_some_and(|ways| ways.lines.is_empty() && ways.opening > 0)
     }
 
     /// A line to `node` broke, or an answer on it was wrong: it is asked over QUIC for a while.
@@ -136,7 +143,7 @@ impl Lines {
 
     fn opened(&self, node: NodeId, line: Line, round_trip: Duration) {
         if let Some(ways) = self.peers().get_mut(&node) {
-            ways.opening = false;
+            ways.opening = ways.opening.saturating_sub(1);
             ways.failures = 0;
             ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
             ways.lines.push(line);
@@ -146,7 +153,7 @@ impl Lines {
     fn not_opened(&self, node: NodeId, error: &TransferError) {
         tracing::debug!(node = %node.short(), %error, "no bulk line");
         if let Some(ways) = self.peers().get_mut(&node) {
-            ways.opening = false;
+            ways.opening = ways.opening.saturating_sub(1);
             ways.failed();
         }
     }
@@ -157,7 +164,7 @@ impl Lines {
 }
 
 fn make_room(peers: &mut HashMap<NodeId, Ways>) {
-    let idle = peers.iter().filter(|(_, ways)| ways.lines.is_empty() && !ways.opening);
+    let idle = peers.iter().filter(|(_, ways)| ways.lines.is_empty() && ways.opening == 0);
     let oldest = idle.min_by_key(|(_, ways)| ways.used).map(|(node, _)| *node);
     if let Some(node) = oldest {
         peers.remove(&node);

@@ -205,13 +205,13 @@ async fn connections_without_a_ticket_are_closed() -> Flat {
     with_line(&a, &c, &file).await
 }
 
-/// A ticket is good once; a node has four lines, however many connections it opens, and a line ends with its stream.
+/// A ticket is good once; a node has eight lines, however many connections it opens, and a line ends with its stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_are_counted_and_end_with_their_stream() -> Flat {
     let node = Node::start(13).await?;
     let stranger = endpoint(14).await?;
     let mut held = Vec::new();
-    for turn in 0..4 {
+    for turn in 0..8 {
         let offered = if turn % 2 == 0 {
             ask_for_line(&stranger, &node).await?
         } else {
@@ -223,15 +223,15 @@ async fn lines_are_counted_and_end_with_their_stream() -> Flat {
     }
     let mut again = show(&held[0].0).await?;
     assert!(closes(&mut again, Duration::from_secs(1)).await, "a ticket that was shown before");
-    assert!(ask_for_line(&stranger, &node).await.is_err(), "a fifth line");
+    assert!(ask_for_line(&stranger, &node).await.is_err(), "a ninth line");
     let (mut first, mut line) = held.remove(0);
     assert!(!closes(&mut line, Duration::from_millis(100)).await);
     first.send.finish()?;
     assert!(closes(&mut line, Duration::from_secs(1)).await);
     sleep(Duration::from_millis(100)).await;
-    let fifth = ask_for_line(&stranger, &node).await?;
-    let mut line = show(&fifth).await?;
-    fifth.connection.close(0_u32.into(), b"");
+    let ninth = ask_for_line(&stranger, &node).await?;
+    let mut line = show(&ninth).await?;
+    ninth.connection.close(0_u32.into(), b"");
     assert!(closes(&mut line, Duration::from_secs(1)).await, "it ends with the connection");
     drop(held);
     Ok(())
