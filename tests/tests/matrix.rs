@@ -1,13 +1,16 @@
 //! Every real client, every operation, twice: through a node whose origin answers, and through another node when the
-//! origin is gone and the first one holds what was asked for.
+//! origin is gone and the first one holds what was asked for. Then every client once more through nodes that were told of
+//! that origin and cannot reach it: the first one, and one that never could.
 //!
 //! `HUBLESS_CELLS=curl` runs the cells whose client's name holds `curl`. When all of them ran and are green, README's
 //! table must be the one that they make; `HUBLESS_WRITE_TABLE=1` writes it there.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use hubless_testkit::{Budget, Hub, HubFaults, HubFile, Scope};
 use hubless_tests::matrix::{self, Cell, Failure, Fixture, Operation};
-use hubless_tests::{Home, Node, Python, RunOptions, StoryResult};
+use hubless_tests::{Home, Node, Python, RunOptions, StoryResult, head};
 
 /// Half of the large file of the fixture, in bytes.
 const BIG_HALF: u64 = 12 << 20;
@@ -50,6 +53,44 @@ fn told(place: &str, failures: &[Failure]) -> String {
     failures.iter().map(one).collect()
 }
 
+/// What can be done through a node whose own origin is gone. Refusals are left out: whether there is such a name somewhere
+/// nobody can say then, and the node does not pretend to; it answers 503.
+fn without_refusals(cells: &[Cell]) -> Vec<Cell> {
+    cells.iter().filter(|cell| cell.operation != Operation::Refusals).copied().collect()
+}
+
+/// Each client's look at things, and the operation of its that fetches most: a node that never reached its origin differs in
+/// how it comes to know what a name means, which is the same for all operations.
+fn some_of_each(cells: &[Cell]) -> Vec<Cell> {
+    let does = |cell: &Cell, operation| {
+        cells.iter().any(|other| other.client == cell.client && other.operation == operation)
+    };
+    let fetches_most = |cell: &Cell| {
+        let most =
+            [Operation::Whole, Operation::File, Operation::Ranges].into_iter().find(|o| does(cell, *o));
+        most == Some(cell.operation)
+    };
+    let mut some = cells.to_vec();
+    some.retain(|cell| cell.operation == Operation::Look || fetches_most(cell));
+    some
+}
+
+/// On whose word `node` goes by a name, when it no longer repeats what it was told moments ago.
+async fn resolved_by(node: &Node) -> Result<String> {
+    let url = format!("{}/acme/tiny/resolve/main/config.json", node.http);
+    let mut by = String::new();
+    for _ in 0..60 {
+        let answer = head(&url).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        by = answer.header("x-hubless-resolved-by").to_owned();
+        if !by.starts_with("origin ") {
+            return Ok(by);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    anyhow::bail!("half a minute after its origin is gone: {by}")
+}
+
 async fn with_origin(home: &Home, hub: &Hub) -> Result<Node> {
     let options = RunOptions { args: vec!["--origin".into(), hub.url()], ..RunOptions::default() };
     home.start_with(options).await
@@ -60,7 +101,7 @@ async fn with_origin(home: &Home, hub: &Hub) -> Result<Node> {
 async fn every_client_does_what_it_can() -> StoryResult {
     let (cells, all) = wanted();
     let fixture = Fixture::new()?;
-    let [home_a, home_b] = [Home::new()?, Home::new()?];
+    let [home_a, home_b, home_c] = [Home::new()?, Home::new()?, Home::new()?];
     let hub = Hub::start().await?;
     // What the Hub says of Xet must not reach a client: there is none behind a node.
     hub.claim_xet(true);
@@ -81,8 +122,20 @@ async fn every_client_does_what_it_can() -> StoryResult {
     hub.stop().await; // from here only `a` has it
     hub.forget_requests();
     said.push_str(&told("swarm", &matrix::run_all(&cells, &b.http, fixture.path()).await?));
-    ensure!(said.is_empty(), "{said}");
     b.stop().await?;
+
+    let by = resolved_by(&a).await?;
+    let (held, some) = (without_refusals(&cells), some_of_each(&cells));
+    ensure!(by.starts_with("last seen ") && by.ends_with(" ago"), "{by}");
+    said.push_str(&told("origin gone", &matrix::run_all(&held, &a.http, fixture.path()).await?));
+    let mut options = RunOptions::knowing(&[&a]).config(&home_c.beside("c.toml"), &trusting)?;
+    options.args.extend(["--origin".into(), hub.url()]);
+    let c = home_c.start_with(options).await?;
+    said.push_str(&told("origin never there", &matrix::run_all(&some, &c.http, fixture.path()).await?));
+    let by = resolved_by(&c).await?;
+    ensure!(said.is_empty(), "{said}");
+    ensure!(by == "witnesses 1/1", "one whom it believes saw the name there: {by}");
+    c.stop().await?;
     a.stop().await?;
     if all { check_table(&matrix::render(&cells)) } else { Ok(()) }
 }

@@ -1,5 +1,7 @@
 //! Tells a revision from the path that follows it, and finds the commit it means.
 
+use std::collections::BTreeSet;
+
 use hubless_mirror::{Mirror, MirrorError};
 use hubless_types::{CommitId, RepoId, Revision};
 
@@ -26,22 +28,41 @@ fn has_ref_shape(tail: &[String]) -> bool {
     matches!(tail, [refs, kind, _, ..] if refs == "refs" && matches!(kind.as_str(), "pr" | "convert" | "heads" | "tags"))
 }
 
-/// Splits what follows a verb by the refs that are known here.
+/// Splits what follows a verb by the refs that are known here, and where none of them fits by all that the origin
+/// or, without one, peers name. A revision has at most `most` segments.
 ///
 /// # Errors
 /// A [`Fault`] if the catalogue cannot be read.
-pub(crate) fn split_known(
-    mirror: &Mirror,
+pub(crate) async fn split_known(
+    app: &App,
+    ask: &Ask,
     repo: &RepoId,
     tail: &[String],
+    most: usize,
 ) -> Result<(String, String), Fault> {
-    // Git allows no branch `main/x` beside `main`, so the usual names need no look at the refs.
-    let first = tail.first().map(String::as_str).unwrap_or_default();
-    if matches!(first, "main" | "HEAD") || first.parse::<CommitId>().is_ok() {
-        return Ok(split(&tail[..1], |_| false)).map(|(rev, _)| (rev, tail[1..].join("/")));
+    if most < 2 || is_one_segment(&tail[0]) {
+        return Ok(split(tail, |name| name == tail[0]));
     }
-    let refs = mirror.refs(repo)?;
-    Ok(split(tail, |name| refs.iter().any(|(known, _)| known.as_str() == Revision::plain_name(name))))
+    let known: BTreeSet<_> = app.mirror.refs(repo)?.into_iter().map(|(name, _)| name.to_string()).collect();
+    let is_known = |text: &str| known.contains(Revision::plain_name(text));
+    let fits = (1..=most.min(MAX_REF_SEGMENTS)).any(|n| is_known(&tail[..n].join("/")));
+    if fits || has_known_length(tail) {
+        return Ok(split(tail, is_known));
+    }
+    // Whoever may not know of the repository, or cannot be told, is told so when the name itself is asked for.
+    let named = app.mirror.all_names(&ask.caller(), repo).await.unwrap_or_default();
+    Ok(split(tail, |text| named.contains(Revision::plain_name(text))))
+}
+
+/// Whether a revision that begins with `first` ends there. Git allows no branch `main/x` beside `main`, commit ids are no
+/// folders, and who escapes a slash escapes them all: the usual names need no look at the refs.
+fn is_one_segment(first: &str) -> bool {
+    matches!(first, "main" | "HEAD") || first.contains('/') || first.parse::<CommitId>().is_ok()
+}
+
+/// Whether it begins with a ref whose shape tells its end: `refs/pr/1`, `refs/convert/parquet`.
+fn has_known_length(tail: &[String]) -> bool {
+    has_ref_shape(tail) && matches!(tail[1].as_str(), "pr" | "convert")
 }
 
 /// Finds the commit that `text` means, and notes for the answer's headers on whose word.

@@ -1,4 +1,4 @@
-//! Stories of git at the door: the real `git`, and `git-lfs` where it is installed.
+//! Stories of git at the door: the real `git` and `git-lfs`.
 
 mod common;
 
@@ -199,17 +199,17 @@ async fn what_is_not_served_is_said() -> TestResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn git_lfs_gets_the_large_files() -> TestResult {
     let story = Story::begin().await?;
-    if story.git(&["lfs", "version"]).await?.status.success() {
-        story.done(&["lfs", "install", "--skip-repo"]).await?;
-        let dir = story
-            .served
-            .swarm
-            .folder("tiny", &[(".gitattributes", b"*.bin filter=lfs diff=lfs merge=lfs -text\n")])?;
-        story.served.node.publish(&"acme/tiny".parse()?, dir).await?;
-        story.done(&["clone", "-q", "--depth", "1", &story.url(), "with-lfs"]).await?;
-        assert!(std::fs::read(story.dir("with-lfs/w.bin"))? == big_bytes());
-        story.done(&["-C", "with-lfs", "lfs", "fsck"]).await?;
-    }
+    let lfs = story.git(&["lfs", "version"]).await?;
+    ensure!(lfs.status.success(), "there is no git-lfs: scripts/test installs it");
+    story.done(&["lfs", "install", "--skip-repo"]).await?;
+    let dir = story
+        .served
+        .swarm
+        .folder("tiny", &[(".gitattributes", b"*.bin filter=lfs diff=lfs merge=lfs -text\n")])?;
+    story.served.node.publish(&"acme/tiny".parse()?, dir).await?;
+    story.done(&["clone", "-q", "--depth", "1", &story.url(), "with-lfs"]).await?;
+    assert!(std::fs::read(story.dir("with-lfs/w.bin"))? == big_bytes());
+    story.done(&["-C", "with-lfs", "lfs", "fsck"]).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,8 @@ use common::{Answer, BIG, TestResult, ask, big_bytes, model_folder};
 use futures::TryStreamExt as _;
 use hubless_gateway::{GatewayConfig, router};
 use hubless_mirror::Caller;
-use hubless_testkit::{Swarm, origin_with_xet};
+use hubless_testkit::{MemoryOrigin, Swarm, origin_with_xet};
+use hubless_types::{Access, Sha256};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -153,13 +154,67 @@ async fn bridge(State(xorbs): State<Arc<AtomicUsize>>, request: Request, next: N
     response
 }
 
-/// The real client, where it is installed.
+/// The limit of a node as it comes: files above 50 GB are told to be in Xet, in answers and listings, and one of just 50 GB
+/// is not; of a gated repository none is, whoever asks, and nothing of it is served that way. (None of these files has
+/// bytes anywhere: a pointer says how long they are.)
+#[tokio::test]
+async fn what_is_above_50_gb_goes_by_xet_and_nothing_else() -> TestResult {
+    const TOKEN: &str = "hf_letmein";
+    const LARGEST_PLAIN: u64 = 50_000_000_000;
+    let sha256 = |n| Sha256::from_bytes([n; 32]);
+    let large = [("a.bin", 1, LARGEST_PLAIN), ("b.bin", 2, LARGEST_PLAIN + 1), ("c.bin", 3, 60_000_000_000)];
+    let pointers = large.map(|(_, n, size)| {
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {size}\n", sha256(n))
+    });
+    let [a, b, c] = pointers.each_ref().map(|pointer| pointer.as_bytes());
+    let files = [("a.bin", a), ("b.bin", b), ("c.bin", c), ("config.json", b"{}")];
+    for access in [Access::Open, Access::GatedAuto] {
+        let (swarm, hub, repo) = (Swarm::new()?, MemoryOrigin::new("https://hub.test"), "acme/tiny".parse()?);
+        let commit = hub.publish(&repo, "main", &files)?;
+        hub.restrict(&repo, access, &[TOKEN])?;
+        let node = swarm.node_below(vec![hub.origin()], |_| {})?;
+        let app = router(node.mirror.clone(), &GatewayConfig::default(), None);
+        let bearer = format!("Bearer {TOKEN}");
+        let token: Vec<_> = (!access.is_open()).then_some(("authorization", &*bearer)).into_iter().collect();
+        for (path, n, size) in large {
+            let head = ask(&app, "HEAD", &format!("/acme/tiny/resolve/main/{path}"), &token, "").await?;
+            assert_eq!((head.status.as_u16(), head.header("x-linked-size")), (200, &*size.to_string()));
+            let told = access.is_open() && size > LARGEST_PLAIN;
+            let hash = if told { sha256(n).to_string() } else { String::new() };
+            assert_eq!(head.header("x-xet-hash"), hash, "{access:?} {path}");
+            assert_eq!(head.header("link").contains("xet-auth"), told, "{access:?} {path}");
+        }
+        let tree = ask(&app, "GET", "/api/models/acme/tiny/tree/main", &token, "").await?.json()?;
+        let told: Vec<_> =
+            tree.as_array().context("a tree")?.iter().map(|e| e["xetHash"].is_string()).collect();
+        assert_eq!(told, [false, access.is_open(), access.is_open(), false], "{access:?}");
+
+        let cas = format!("/xet/models/acme/tiny/{commit}");
+        for (n, served) in [(1, false), (2, access.is_open()), (3, access.is_open())] {
+            // A part of it, as clients ask: all of 60 GB is a long list.
+            let path = format!("{cas}/v2/reconstructions/{}", sha256(n));
+            let range = [("range", "bytes=59999990000-"), ("range", "bytes=0-99")][usize::from(n < 3)];
+            let mut headers = token.clone();
+            headers.push(range);
+            let plan = ask(&app, "GET", &path, &headers, "").await?;
+            assert_eq!(plan.status == 200, served, "{access:?} {n}: {}", plan.text());
+            assert!(served || plan.refusal() == (404, "EntryNotFound", true), "{access:?} {n}");
+        }
+        if !access.is_open() {
+            let stranger = ask(&app, "HEAD", "/acme/tiny/resolve/main/c.bin", &[], "").await?;
+            assert_eq!((stranger.status.as_u16(), stranger.header("x-error-code")), (401, "GatedRepo"));
+            let xorb = ask(&app, "GET", &format!("{cas}/xorbs/{}/0", sha256(3)), &token, "").await?;
+            assert_eq!(xorb.refusal(), (404, "EntryNotFound", true));
+        }
+    }
+    Ok(())
+}
+
+/// The real client, as scripts/test installs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_xet_client_gets_the_file() -> TestResult {
-    let python = std::env::home_dir().context("a home")?.join(".cache/hubless/venv/bin/python");
-    if !has_xet(&python) {
-        return Ok(());
-    }
+    let python = environment()?.join("bin/python");
+    ensure!(has_xet(&python), "`{}` has no hf_xet: scripts/test makes that environment", python.display());
     let swarm = Swarm::new()?;
     let node = swarm.lone_node()?;
     let mut content = big_bytes().repeat(5);
@@ -188,6 +243,13 @@ async fn the_xet_client_gets_the_file() -> TestResult {
     assert_eq!(plain, "0", "it went by Xet alone");
     assert!(std::fs::read(path)? == content);
     Ok(())
+}
+
+/// The Python environment that scripts/test makes.
+fn environment() -> Result<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    folder("HUBLESS_TEST_VENV").or_else(|| Some(cache?.join("hubless/venv"))).context("a home")
 }
 
 fn has_xet(python: &Path) -> bool {

@@ -299,3 +299,33 @@ async fn what_an_origin_does_not_have_is_not_found() -> TestResult {
     assert_eq!(dev.kind(), ErrorKind::NotFound(NotFound::Revision));
     Ok(())
 }
+
+/// What an origin listed as a tag is one when the origin is gone too, whether it was asked for before the list or after it,
+/// and after a restart.
+#[tokio::test]
+async fn a_tag_is_a_tag_with_its_origin_gone() -> TestResult {
+    let (swarm, hub) = (Swarm::new()?, hub());
+    let a = below(&swarm, &hub)?;
+    let commit = hub.publish(&tiny(), "main", &[("a.txt", b"one")])?;
+    for name in ["refs/tags/v1", "refs/tags/v2", "refs/tags/unasked", "dev"] {
+        hub.point(&tiny(), name, commit)?;
+    }
+    let anyone = Caller::anyone();
+    a.resolve(&[]).await?;
+    for name in ["v1", "dev"] {
+        a.mirror.resolve(&tiny(), &name.parse()?, &anyone).await?;
+    }
+    assert_eq!(a.mirror.all_refs(&anyone, &tiny()).await?.len(), 5);
+    a.mirror.resolve(&tiny(), &"v2".parse()?, &anyone).await?;
+    gone(&hub);
+    now(&a).await?;
+    let names = async |node: &Node| -> anyhow::Result<Vec<String>> {
+        Ok(node.mirror.all_refs(&anyone, &tiny()).await?.into_keys().collect())
+    };
+    let kept = ["refs/heads/dev", "refs/heads/main", "refs/tags/v1", "refs/tags/v2"];
+    assert_eq!(names(&a).await?, kept);
+    a.mirror.shutdown().await;
+    let a = swarm.again(a, hubless_limits::Limits::default())?;
+    assert_eq!(names(&a).await?, kept, "after a restart");
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! A git host as an origin: refs, objects and LFS by plain git, with and without filters.
 
+mod support;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use futures::TryStreamExt as _;
 use hubless_origin::{Origin, OriginConfig, OriginError, OriginErrorKind, OriginKind, build};
 use hubless_testkit::{Hub, HubFaults, PortOf, Refusal, Scope};
 use hubless_types::{Access, ByteRange, CommitId, FileEntry, RepoId, Revision, Token};
+use support::{Rogue, answer};
 
 const MIB: usize = 1024 * 1024;
 
@@ -139,6 +142,75 @@ async fn a_private_repository_is_read_with_a_token_that_goes_nowhere_else() -> R
     }
     let network: Vec<_> = hub.requests().into_iter().filter(|r| r.port == PortOf::Content).collect();
     ensure!(network.iter().all(|r| r.header("authorization").is_none()));
+    Ok(())
+}
+
+/// What an LFS server tells to send with a download goes to the address that it is for, whole file or part, and neither to
+/// the git host nor to where that address leads.
+#[tokio::test]
+async fn headers_of_a_download_go_to_its_address_alone() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id: RepoId = "acme/tiny".parse()?;
+    let commit = sample(&hub, &id, 1).await?;
+    let (secret, ticket) = ("Basic bGZzOnNlY3JldA==", "ticket-7");
+    hub.demand_headers(&[("Authorization", secret), ("X-Lfs-Ticket", ticket)]);
+    hub.user("hf_reader");
+    let (origin, token) = (build(&config(&hub)?)?, Token::new("hf_reader")?);
+    let manifest = origin.bundle(&id, commit, None).await?.check(commit)?;
+    let entry = manifest.entry(&"m.safetensors".parse()?).context("the model")?;
+    let (whole, part) = (ByteRange::whole(entry.size), ByteRange::new(1_000_000, 1_000_100));
+    let model = bytes(2 * MIB, 2);
+    for token in [None, Some(&token)] {
+        ensure!(read(&*origin, &id, commit, entry, whole, token).await? == model);
+        ensure!(read(&*origin, &id, commit, entry, part, token).await? == model[1_000_000..1_000_100]);
+    }
+    let (content, own): (Vec<_>, Vec<_>) =
+        hub.requests().into_iter().partition(|request| request.port == PortOf::Content);
+    ensure!(content.len() == 4, "{content:?}");
+    for request in &content {
+        let brought = (request.header("authorization"), request.header("x-lfs-ticket"));
+        ensure!(brought == (Some(secret), Some(ticket)), "{request:?}");
+    }
+    let strayed = |(_, value): &(String, String)| value == secret || value == ticket;
+    ensure!(!own.iter().any(|request| request.headers.iter().any(strayed)), "{own:?}");
+
+    let elsewhere = Rogue::start(move |_| answer("200 OK", "", &bytes(2 * MIB, 2))).await?;
+    let redirect_to = Some(format!("{}/moved", elsewhere.url));
+    hub.set_faults(HubFaults { on: Scope::Network, redirect_to, ..HubFaults::default() });
+    ensure!(read(&*origin, &id, commit, entry, whole, Some(&token)).await? == model);
+    let heads = elsewhere.heads().concat().to_lowercase();
+    ensure!(heads.contains("get /moved"), "{heads}");
+    ensure!(!heads.contains("authorization") && !heads.contains(ticket), "{heads}");
+    Ok(())
+}
+
+/// A host whose repositories lie deeper than `owner/name` (GitLab's subgroups) is an origin by the address of a group:
+/// what it has is named from there on.
+#[tokio::test]
+async fn a_group_of_a_host_is_an_origin_by_its_own_address() -> Result<()> {
+    let hub = Hub::start().await?;
+    // On this host `datasets` is but the first part of three.
+    let commit = sample(&hub, &"datasets/acme/rows".parse()?, 1).await?;
+    let id: RepoId = "acme/rows".parse()?;
+    for url in [format!("{}/datasets", hub.url()), format!("{}/datasets/", hub.url())] {
+        let origin = build(&OriginConfig { attempts: 1, ..OriginConfig::new(&url, OriginKind::Git)? })?;
+        ensure!(origin.name() == format!("{}/datasets", hub.url()));
+        ensure!(origin.resolve(&id, &Revision::main(), None).await?.commit == commit);
+        let manifest = origin.bundle(&id, commit, None).await?.check(commit)?;
+        for (path, expected) in [("large.txt", bytes(900_000, 1)), ("m.safetensors", bytes(2 * MIB, 2))] {
+            let entry = manifest.entry(&path.parse()?).context(path)?;
+            let whole = ByteRange::whole(entry.size);
+            ensure!(read(&*origin, &id, commit, entry, whole, None).await? == expected, "{path}");
+        }
+        let none = origin.resolve(&"acme/none".parse()?, &Revision::main(), None).await;
+        ensure!(none.err().context("it is there")?.kind() == OriginErrorKind::RepoNotFound);
+    }
+    let asked = hub.requests().into_iter().filter(|request| request.port == PortOf::Hub);
+    let astray: Vec<_> = asked.filter(|request| !request.target.starts_with("/datasets/acme/")).collect();
+    ensure!(astray.is_empty(), "{astray:?}");
+    // Without the group there is no such repository.
+    let above = build(&config(&hub)?)?;
+    ensure!(above.resolve(&id, &Revision::main(), None).await.is_err());
     Ok(())
 }
 

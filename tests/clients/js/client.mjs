@@ -23,6 +23,12 @@ async function all(generator) {
   return found;
 }
 
+async function same(name, folder) {
+  const [expected, found] = [await files(join(fixture, name)), await files(folder)];
+  assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort());
+  for (const [path, data] of expected) assert.ok(found.get(path).equals(data), path);
+}
+
 const bytes = async (blob) => Buffer.from(await blob.arrayBuffer());
 
 const operations = {
@@ -58,11 +64,14 @@ const operations = {
   async whole() {
     for (const name of ["acme/tiny", "datasets/acme/rows", "spaces/acme/app"]) {
       const cacheDir = await mkdtemp(join(process.cwd(), "cache-"));
-      const folder = await hub.snapshotDownload({ repo: name, cacheDir, hubUrl });
-      const [expected, found] = [await files(join(fixture, name)), await files(folder)];
-      assert.deepEqual([...found.keys()].sort(), [...expected.keys()].sort());
-      for (const [path, data] of expected) assert.ok(found.get(path).equals(data), path);
+      await same(name, await hub.snapshotDownload({ repo: name, cacheDir, hubUrl }));
     }
+  },
+
+  // Killed half way and started again, in the same cache.
+  async resume() {
+    const cacheDir = join(process.cwd(), "cache");
+    await same("acme/big", await hub.snapshotDownload({ repo: "acme/big", cacheDir, hubUrl }));
   },
 
   async ranges() {

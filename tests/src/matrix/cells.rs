@@ -81,12 +81,17 @@ const CLIENTS: &[(&str, &[(Operation, Program)])] = &[
         "transformers 5.23.0",
         &[
             (File, Program::Python("", "transformers_file")),
+            (Resume, Program::Python("", "transformers_resume")),
             (Refusals, Program::Python("", "transformers_refusals")),
         ],
     ),
     (
         "datasets 5.2.0 (load_dataset, streaming, Parquet predicates)",
-        &[(Whole, Program::Python("", "datasets_whole")), (Ranges, Program::Python("", "datasets_ranges"))],
+        &[
+            (Whole, Program::Python("", "datasets_whole")),
+            (Ranges, Program::Python("", "datasets_ranges")),
+            (Resume, Program::Python("", "datasets_resume")),
+        ],
     ),
     (
         "@huggingface/hub 2.17.5",
@@ -95,6 +100,7 @@ const CLIENTS: &[(&str, &[(Operation, Program)])] = &[
             (File, Program::Js("file")),
             (Whole, Program::Js("whole")),
             (Ranges, Program::Js("ranges")),
+            (Resume, Program::Js("resume")),
             (Refusals, Program::Js("refusals")),
         ],
     ),

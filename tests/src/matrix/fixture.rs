@@ -7,8 +7,16 @@ use anyhow::Result;
 use crate::files::{MIB, Tree, random_bytes};
 
 /// A repository's address, such as `datasets/acme/rows`, is also its folder within the fixture.
-const REPOS: [&str; 6] =
-    ["acme/tiny", "acme/big", "acme/words", "datasets/acme/rows", "datasets/acme/columns", "spaces/acme/app"];
+const REPOS: [&str; 8] = [
+    "acme/tiny",
+    "acme/big",
+    "acme/words",
+    "acme/vocabulary",
+    "datasets/acme/rows",
+    "datasets/acme/columns",
+    "datasets/acme/long",
+    "spaces/acme/app",
+];
 
 /// Bytes of the large file: long enough to be killed in the middle of.
 const BIG: usize = 24 * MIB + 7;
@@ -26,7 +34,7 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Writes all that needs no library: `make.py` writes a tokenizer and a Parquet file beside it.
+    /// Writes all that needs no library: `make.py` writes tokenizers and Parquet files beside it.
     ///
     /// # Errors
     /// If the temporary folder cannot be written.

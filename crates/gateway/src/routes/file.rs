@@ -84,7 +84,8 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     async fn look_up(app: &App, ask: &Ask, repo: &'a RepoId, tail: &[String]) -> Result<Self, Fault> {
-        let (revision, path) = split_known(&app.mirror, repo, tail)?;
+        // The last segment is the file's own name.
+        let (revision, path) = split_known(app, ask, repo, tail, tail.len() - 1).await?;
         let commit = commit_for(app, ask, repo, &revision).await?;
         let manifest = manifest_of(app, ask, repo, commit).await?;
         Ok(Self { repo, commit, manifest, path })

@@ -18,7 +18,7 @@ const EXPANDED_PAGE: usize = 50;
 
 /// Lists a folder.
 pub(crate) async fn tree(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
-    let (revision, path) = split_known(&app.mirror, repo, tail)?;
+    let (revision, path) = split_known(app, ask, repo, tail, tail.len()).await?;
     let commit = commit_for(app, ask, repo, &revision).await?;
     let manifest = manifest_of(app, ask, repo, commit).await?;
     let no_entry = || Fault::no_entry(repo, commit, &path);

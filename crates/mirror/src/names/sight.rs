@@ -181,6 +181,9 @@ impl Inner {
             tracing::info!(%repo, %revision, from = %moved.from, to = %moved.to, "a name moved");
             locked(&self.memory).forget(repo);
         }
+        if before.is_none() && self.lists_as_tag(repo, revision) {
+            catalogue.note_tags(repo, &[(revision.clone(), true)])?;
+        }
         let body = StatementBody {
             repo: repo.clone(),
             revision: revision.clone(),

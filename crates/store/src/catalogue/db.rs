@@ -77,6 +77,8 @@ column_families! {
     CommitRepos = "commit_repos",
     /// `repo 0 revision` to a ref.
     Refs = "refs",
+    /// `repo 0 revision`: names that are tags, not branches.
+    Tags = "tags",
     /// `repo 0 revision` to the name's last moves.
     Moves = "moves",
     /// `digest` to a link.

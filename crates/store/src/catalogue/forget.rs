@@ -9,7 +9,7 @@ use super::{Catalogue, aliases, keys, shelf, statements};
 use crate::error::Result;
 
 /// Tables whose keys begin with a repository, and which count nothing.
-const IN_REPO: [Cf; 5] = [Cf::RepoCommits, Cf::Refs, Cf::Moves, Cf::Pins, Cf::KeptBack];
+const IN_REPO: [Cf; 6] = [Cf::RepoCommits, Cf::Refs, Cf::Tags, Cf::Moves, Cf::Pins, Cf::KeptBack];
 
 impl Catalogue {
     /// Forgets a repository in one change: its names and how they moved, its pins, what was said of it, by whom, and
@@ -63,6 +63,7 @@ mod tests {
             let record = |commit| RefRecord { commit, seen: Timestamp(n.into()), by: RefSource::Published };
             c.move_ref(repo, &main, &record(both)).unwrap();
             c.move_ref(repo, &main, &record(commit)).unwrap();
+            c.note_tags(repo, &[(main.clone(), true)]).unwrap();
             c.add_commit_to_repo(repo, commit).unwrap();
             c.add_commit_to_repo(repo, both).unwrap();
             c.put_pin(&Pin { repo: repo.clone(), revision: main.clone(), commit, since: Timestamp(1) })
@@ -76,6 +77,7 @@ mod tests {
 
         assert_eq!(c.repos(None, 9).unwrap(), std::slice::from_ref(stays));
         assert_eq!((c.refs(gone).unwrap().len(), c.refs(stays).unwrap().len()), (0, 1));
+        assert_eq!((c.tags(gone).unwrap().len(), c.tags(stays).unwrap().len()), (0, 1));
         assert_eq!((c.moves(gone, &main).unwrap().len(), c.moves(stays, &main).unwrap().len()), (0, 1));
         assert_eq!((c.commits_of(gone).unwrap().len(), c.commits_of(stays).unwrap().len()), (0, 2));
         assert_eq!(c.repos_of(both).unwrap(), std::slice::from_ref(stays));

@@ -1,4 +1,6 @@
-//! Where names point.
+//! Where names point, and which of them are tags.
+
+use std::collections::BTreeSet;
 
 use hubless_types::{RepoId, Revision};
 
@@ -65,10 +67,37 @@ impl Catalogue {
         self.change(|txn| {
             let key = key(repo, revision);
             let known = txn.has(Cf::Refs, &key)?;
-            txn.delete(Cf::Refs, key);
+            txn.delete(Cf::Refs, key.clone());
+            txn.delete(Cf::Tags, key);
             repos::forget_if_empty(txn, repo)?;
             Ok(known)
         })
+    }
+
+    /// Says of names of a repository whether they are tags; until it is said, none is.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn note_tags(&self, repo: &RepoId, names: &[(Revision, bool)]) -> Result<()> {
+        self.change(|txn| {
+            for (name, is_tag) in names {
+                match is_tag {
+                    true => txn.put(Cf::Tags, key(repo, name), &())?,
+                    false => txn.delete(Cf::Tags, key(repo, name)),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The names of a repository that are tags.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn tags(&self, repo: &RepoId) -> Result<BTreeSet<Revision>> {
+        let prefix = keys::in_repo(repo);
+        let read = |key: &[u8], _: &[u8]| keys::read_revision(&key[prefix.len()..]);
+        Ok(self.db().page(Cf::Tags, &prefix, None, usize::MAX, read)?.into_iter().collect())
     }
 }
 

@@ -124,12 +124,18 @@ impl Shared {
     }
 }
 
-/// The content network: no tokens, only signed addresses.
+/// The content network: no tokens, only signed addresses, and the headers that it demands.
 pub(crate) async fn network(shared: &Shared, target: &str, who: &Who, headers: &HeaderMap) -> Handled {
     if let Some(handled) = xet::network(shared, target, who, headers).await {
         return handled;
     }
-    if *who != Who::Nobody {
+    let demanded = shared.state.demanded_headers();
+    let brings =
+        |(name, value): &(String, String)| headers.get(name).is_some_and(|got| got == value.as_str());
+    if !demanded.iter().all(brings) {
+        return Err(Refused::new(403, None, "a header that came with this address is missing"));
+    }
+    if *who != Who::Nobody && !demanded.iter().any(|(name, _)| name == "authorization") {
         // What a real one answers, and what shows that a token went where it must not.
         return Err(Refused::bad_request("only one way to authenticate may be used"));
     }

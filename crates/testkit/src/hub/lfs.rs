@@ -26,6 +26,10 @@ fn answer(shared: &Shared, object: &Value) -> Value {
     if !known {
         return json!({"oid": oid, "size": size, "error": {"code": 404, "message": "no such object"}});
     }
-    let download = json!({"href": shared.signed(oid), "expires_in": 3600});
+    let mut download = json!({"href": shared.signed(oid), "expires_in": 3600});
+    let demanded = shared.state.demanded_headers();
+    if !demanded.is_empty() {
+        download["header"] = demanded.into_iter().collect();
+    }
     json!({"oid": oid, "size": size, "authenticated": true, "actions": {"download": download}})
 }

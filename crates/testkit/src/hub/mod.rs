@@ -250,6 +250,12 @@ impl Hub {
         self.shared.state.claim_xet(claims);
     }
 
+    /// Has the content network demand these headers from now on, and the LFS batch API give them out with each download;
+    /// none is the default.
+    pub fn demand_headers(&self, headers: &[(&str, &str)]) {
+        self.shared.state.demand_headers(headers);
+    }
+
     /// Makes every signed address of a large file that was given out a 403 from now on.
     pub fn expire_links(&self) {
         self.shared.state.expire_links();

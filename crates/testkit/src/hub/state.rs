@@ -25,6 +25,8 @@ struct Inner {
     faults: HubFaults,
     budget: Option<Budget>,
     xet: bool,
+    /// What the content network demands, names in lower case.
+    headers: Vec<(String, String)>,
     commits: u64,
     epoch: u64,
 }
@@ -123,6 +125,16 @@ impl State {
 
     pub(crate) fn claim_xet(&self, claims: bool) {
         self.inner().xet = claims;
+    }
+
+    pub(crate) fn demand_headers(&self, headers: &[(&str, &str)]) {
+        self.inner().headers =
+            headers.iter().map(|(name, value)| (name.to_lowercase(), (*value).to_owned())).collect();
+    }
+
+    /// The headers without which the content network gives nothing.
+    pub(crate) fn demanded_headers(&self) -> Vec<(String, String)> {
+        self.inner().headers.clone()
     }
 
     pub(crate) fn expire_links(&self) {
