@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use axum::Router;
+use hubless_gateway::{GatewayConfig, router};
 use hubless_testkit::{Hub, Swarm, SwarmNode, hub_origin};
 use hubless_types::{CommitId, RepoId};
 
-use super::{Answer, ask, endpoint};
+use super::{Answer, ask};
 
 /// Bytes of the small file: more than comes along with a commit.
 const SMALL: usize = 3_000;
@@ -55,16 +56,29 @@ impl Upstream {
         Ok(Self { hub, commit })
     }
 
-    /// A node that has nothing yet. It waits less than a real one, so that stories end soon.
+    /// A node that has nothing yet.
     pub fn below(&self) -> Result<Below> {
+        self.below_waiting(Duration::from_secs(60))
+    }
+
+    /// The same, which waits so long for a file to be whole. It bears less with a silent origin than a real one, so that
+    /// stories end soon, and lets clients wait longer, so that a busy machine does not change their ends.
+    pub fn below_waiting(&self, claimed_wait: Duration) -> Result<Below> {
         let origin = hub_origin(&self.hub.url(), |config| {
             config.patience.head = Duration::from_secs(2);
             config.patience.stall = Duration::from_secs(2);
         })?;
-        let swarm = Swarm::new()?;
-        let node = swarm.node_below(vec![origin], |config| config.claimed_wait = Duration::from_secs(3))?;
-        let app = endpoint(&node);
-        Ok(Below { node, app, swarm })
+        let patient = GatewayConfig { answer_timeout: Duration::from_secs(60), ..GatewayConfig::default() };
+        // Opening a store takes a while, in which the others go on.
+        tokio::task::block_in_place(|| {
+            let swarm = Swarm::new()?;
+            let node = swarm.node_below(vec![origin], |config| {
+                config.claimed_wait = claimed_wait;
+                config.answer_within = Duration::from_secs(9);
+            })?;
+            let app = router(node.mirror.clone(), &patient, None);
+            Ok(Below { node, app, swarm })
+        })
     }
 }
 
