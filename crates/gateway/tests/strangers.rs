@@ -320,7 +320,6 @@ async fn what_names_nothing_at_a_door_is_told_so() -> TestResult {
         format!("{xet}/xorbs/{digest}/18446744073709551616"),
         format!("{xet}/xorbs/{digest}/-1"),
         format!("/xet/models/acme/tiny/{COMMIT}/v2/reconstructions/{digest}"),
-        format!("/xet/spaces/acme/tiny/{commit}/v2/reconstructions/{digest}"),
         "/api/models/acme/tiny/xet-read-token/nope".to_owned(),
         "/api/models/acme/tiny/xet-write-token/main".to_owned(),
         format!("/api/models/acme/tiny/xet-read-token/{long}"),

@@ -175,12 +175,12 @@ pub enum MirrorError {
         source: Option<Box<OriginError>>,
     },
     /// A file whose link is only claimed is not whole yet; the fetch goes on.
-    #[error("`{path}` is being fetched and checked; ask again in {} s{}", retry_after.as_secs(), meanwhile(trouble.as_ref()))]
+    #[error("`{path}` is being fetched and checked; ask again in {} s{}", retry_after.as_secs(), meanwhile(trouble.as_deref()))]
     NotYet {
         /// The file.
         path: RepoPath,
         /// What keeps its origin from sending it now.
-        trouble: Option<OriginError>,
+        trouble: Option<Box<OriginError>>,
         /// When it may be whole, from the measured rate.
         retry_after: Duration,
     },

@@ -263,7 +263,7 @@ fn not_yet(entry: &FileEntry, left: u64, rate: u64, trouble: Option<OriginError>
     let by_rate = left.checked_div(rate).map(|s| Duration::from_secs(s.saturating_add(1)));
     let by_origin = || trouble.as_ref().and_then(OriginError::retry_after);
     let retry_after = by_rate.or_else(by_origin).unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
-    MirrorError::NotYet { path: entry.path.clone(), trouble, retry_after }
+    MirrorError::NotYet { path: entry.path.clone(), trouble: trouble.map(Box::new), retry_after }
 }
 
 #[cfg(test)]
