@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures::FutureExt;
-use hubless_mirror::{Caller, ErrorKind, Fork, GitServer, Mirror, MirrorError, Resolved};
+use hubless_mirror::{Caller, Fork, GitServer, Mirror, MirrorError, Resolved};
 use hubless_types::Revision;
 use tokio::sync::Semaphore;
 
@@ -175,13 +175,9 @@ async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -
     // Whoever may not know of a repository is not told how its name is written.
     if let Some(repo) = address.repo()
         && let Some(to) = app.mirror.canonical(repo)?
-        && let Err(error) = app.mirror.may_know(&ask.caller(), &to).await
+        && app.mirror.may_know(&ask.caller(), &to).await.is_err()
     {
-        return Err(if is_its_origins_word(&error) {
-            error.into()
-        } else {
-            MirrorError::RepoNotFound { repo: repo.clone() }.into()
-        });
+        return Err(MirrorError::RepoNotFound { repo: repo.clone() }.into());
     }
     // A clone remembers its address, so git is sent on too; the other doors' clients just get what they ask for.
     if let Address::Repo(repo, _) | Address::Door(repo, Door::GitRefs) = address
@@ -223,12 +219,6 @@ async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -
             Call::Raw(tail) => routes::file::raw(app, ask, repo, tail).await,
         },
     }
-}
-
-/// Whether the caller was told by the repository's own origin why nothing of it is shown: that betrays nothing.
-fn is_its_origins_word(error: &MirrorError) -> bool {
-    let told = matches!(error.kind(), ErrorKind::Gated | ErrorKind::Disabled | ErrorKind::BadToken);
-    told && matches!(error, MirrorError::Origin(_))
 }
 
 /// What every answer has in common.
