@@ -35,12 +35,20 @@ pub async fn get(url: &str) -> Result<Answer> {
     request(Method::GET, url, None).await
 }
 
+/// `GET url` as whoever has `token`.
+///
+/// # Errors
+/// If no answer begins.
+pub async fn get_as(token: &str, url: &str) -> Result<Answer> {
+    request(Method::GET, url, Some(("Authorization", format!("Bearer {token}")))).await
+}
+
 /// `GET url` with `Range: bytes=RANGE`.
 ///
 /// # Errors
 /// If no answer begins.
 pub async fn get_range(url: &str, range: &str) -> Result<Answer> {
-    request(Method::GET, url, Some(format!("bytes={range}"))).await
+    request(Method::GET, url, Some(("Range", format!("bytes={range}")))).await
 }
 
 /// `HEAD url`.
@@ -51,7 +59,7 @@ pub async fn head(url: &str) -> Result<Answer> {
     request(Method::HEAD, url, None).await
 }
 
-async fn request(method: Method, url: &str, range: Option<String>) -> Result<Answer> {
+async fn request(method: Method, url: &str, header: Option<(&str, String)>) -> Result<Answer> {
     let uri: Uri = url.parse()?;
     let host = uri.authority().context("a url names its host")?.as_str().to_owned();
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -62,8 +70,8 @@ async fn request(method: Method, url: &str, range: Option<String>) -> Result<Ans
         let _ = connection.await;
     });
     let mut request = Request::builder().method(method).uri(path).header("Host", host);
-    if let Some(range) = range {
-        request = request.header("Range", range);
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
     }
     let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let (head, mut stream) = response.into_parts();

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use clients::Python;
 pub use files::{MIB, Tree, random_bytes, same_files};
 pub use home::{Home, Outcome, hubless_binary};
-pub use http::{Answer, get, get_range, head};
+pub use http::{Answer, get, get_as, get_range, head};
 pub use line::Line;
 pub use node::{Node, RunOptions};
 pub use wire::{Wire, WireCount, WireOptions};

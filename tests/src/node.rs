@@ -26,12 +26,22 @@ pub struct RunOptions {
     pub bootstrap: Vec<String>,
     /// Further arguments.
     pub args: Vec<String>,
+    /// What it logs, as `HUBLESS_LOG` says it; empty for what it logs by itself.
+    pub log: String,
 }
 
 impl RunOptions {
     /// Knowing these nodes.
     pub fn knowing(others: &[&Node]) -> Self {
-        Self { bootstrap: others.iter().map(|node| node.bootstrap.clone()).collect(), args: Vec::new() }
+        let bootstrap = others.iter().map(|node| node.bootstrap.clone()).collect();
+        Self { bootstrap, ..Self::default() }
+    }
+
+    /// Below these origins, asked in this order.
+    #[must_use]
+    pub fn below(mut self, origins: &[String]) -> Self {
+        self.args.extend(origins.iter().flat_map(|url| ["--origin".to_owned(), url.clone()]));
+        self
     }
 
     /// With a config of this text, written to `path`.
@@ -71,6 +81,9 @@ impl Node {
         }
         for peer in &options.bootstrap {
             command.args(["--bootstrap", peer]);
+        }
+        if !options.log.is_empty() {
+            command.env("HUBLESS_LOG", &options.log);
         }
         command.args(&options.args).stdin(Stdio::null()).stdout(Stdio::piped());
         command.stderr(File::options().create(true).append(true).open(log)?).kill_on_drop(true);

@@ -311,6 +311,7 @@ mod tests {
     fn busy_says_when_to_come_again() {
         let error = MirrorError::NotYet {
             path: "w.bin".parse().unwrap(),
+            trouble: None,
             retry_after: std::time::Duration::from_millis(2500),
         };
         let answer = Fault::from(error).into_response(false);

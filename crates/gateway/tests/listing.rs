@@ -124,3 +124,62 @@ async fn a_former_name_leads_to_the_new_one() -> TestResult {
     assert_eq!(story.get("/api/models/acme/tiny").await?.status, 200);
     Ok(())
 }
+
+/// A space is listed among spaces and nowhere else, with what its card says of it; and is looked at like any repository.
+#[tokio::test]
+async fn spaces_are_listed_with_their_sdk() -> TestResult {
+    let story = Story::begin().await?;
+    let card = b"---\ntitle: Demo\nemoji: x\nsdk: gradio\nsdk_version: 5.1.0\napp_file: app.py\nlicense: mit\n---\n# Demo\n";
+    let folder = story.swarm.folder("demo", &[("README.md", card), ("app.py", b"print(1)\n")])?;
+    let commit = story.node.publish(&"spaces/acme/demo".parse()?, folder).await?.commit;
+    let told = RepoFacts { likes: 7, tags: vec!["region:us".into()], ..facts(&[], 0, 1_700_000_000) };
+    story.node.store.catalogue().put_facts(&"spaces/zeta/told".parse()?, &told)?;
+
+    let all = story.get("/api/spaces?sort=id&full=true").await?.json()?;
+    assert_eq!(ids(&all), ["acme/demo", "zeta/told"]);
+    let demo = &all[0];
+    for (name, value) in [
+        ("author", json!("acme")),
+        ("sha", json!(commit)),
+        ("private", json!(false)),
+        ("likes", json!(0)),
+        ("sdk", json!("gradio")),
+        ("tags", json!(["license:mit"])),
+    ] {
+        assert_eq!(demo[name], value, "{name}");
+    }
+    assert_eq!(demo["cardData"]["app_file"], "app.py");
+    assert!(demo.get("modelId").is_none() && demo["_id"].as_str().is_some_and(|id| id.len() == 24));
+    let files: Vec<_> = demo["siblings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|file| file["rfilename"].as_str())
+        .collect();
+    assert_eq!(files, ["README.md", "app.py"]);
+    for time in ["createdAt", "lastModified"] {
+        assert!(demo[time].as_str().is_some_and(|time| time.ends_with('Z')), "{time}");
+    }
+    assert_eq!((&all[1]["likes"], &all[1]["tags"][0]), (&json!(7), &json!("region:us")));
+
+    for (query, expected) in [
+        ("author=acme", &["acme/demo"][..]),
+        ("search=DEMO", &["acme/demo"]),
+        ("filter=license:mit", &["acme/demo"]),
+        ("sort=likes", &["zeta/told", "acme/demo"]),
+        ("search=tiny", &[]),
+    ] {
+        assert_eq!(ids(&story.get(&format!("/api/spaces?{query}")).await?.json()?), expected, "{query}");
+    }
+    let sdk = story.get("/api/spaces?author=acme&expand[]=sdk").await?.json()?;
+    assert_eq!(sdk[0]["sdk"], "gradio", "{sdk}");
+    for other in ["/api/models?search=demo", "/api/datasets?search=demo"] {
+        assert_eq!(story.get(other).await?.json()?, json!([]), "{other}");
+    }
+    let info = story.get("/api/spaces/acme/demo").await?.json()?;
+    assert_eq!((&info["sdk"], &info["sha"]), (&json!("gradio"), &json!(commit)));
+    let app = story.get("/spaces/acme/demo/resolve/main/app.py").await?;
+    assert_eq!(app.text(), "print(1)\n");
+    assert_eq!(story.get("/api/models/acme/demo").await?.status, 401, "it is no model");
+    Ok(())
+}

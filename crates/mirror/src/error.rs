@@ -175,10 +175,12 @@ pub enum MirrorError {
         source: Option<Box<OriginError>>,
     },
     /// A file whose link is only claimed is not whole yet; the fetch goes on.
-    #[error("`{path}` is being fetched and checked; ask again in {} s", retry_after.as_secs())]
+    #[error("`{path}` is being fetched and checked; ask again in {} s{}", retry_after.as_secs(), meanwhile(trouble.as_deref()))]
     NotYet {
         /// The file.
         path: RepoPath,
+        /// What keeps its origin from sending it now.
+        trouble: Option<Box<OriginError>>,
         /// When it may be whole, from the measured rate.
         retry_after: Duration,
     },
@@ -310,6 +312,10 @@ fn list_said(said: &[Said]) -> String {
         text.push_str(&format!(", and {} more", said.len() - SHOWN_SAID));
     }
     text
+}
+
+fn meanwhile(trouble: Option<&OriginError>) -> String {
+    trouble.map(|error| format!(" ({error})")).unwrap_or_default()
 }
 
 fn because(error: Option<&OriginError>) -> String {
@@ -463,7 +469,8 @@ mod tests {
     #[test]
     fn an_origin_that_is_left_alone_is_out_of_reach_for_so_long() {
         let (origin, wait) = ("https://hub.test".to_owned(), Duration::from_secs(40));
-        let resting = MirrorError::Origin(OriginError::Resting { origin: origin.clone(), wait });
+        let resting =
+            MirrorError::Origin(OriginError::Resting { origin: origin.clone(), why: String::new(), wait });
         assert_eq!((resting.kind(), resting.retry_after()), (ErrorKind::Unavailable, Some(wait)));
         let limited = MirrorError::Origin(OriginError::Limited { origin, status: 429, wait });
         assert_eq!((limited.kind(), limited.retry_after()), (ErrorKind::Busy, Some(wait)));

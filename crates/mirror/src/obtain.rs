@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use futures::{Stream, StreamExt as _};
 use hubless_limits::Use;
+use hubless_origin::OriginError;
 use hubless_store::{DigestKind, Draft, digest_bytes};
 use hubless_transfer::{PeerClient as _, SMALL_FILE_MAX, Tick};
 use hubless_types::{CommitId, FileDigest, FileEntry, Link, LinkTrust, Provider, RepoId};
@@ -70,13 +71,24 @@ pub(crate) struct DraftGauge(Arc<Mutex<DraftCount>>);
 struct DraftCount {
     came: BTreeMap<Source, u64>,
     mates: usize,
+    /// Why nothing comes from its origin now.
+    trouble: Option<OriginError>,
 }
 
 impl DraftGauge {
     /// To be told of bytes as they come from `source`.
     pub(crate) fn tick(&self, source: Source) -> Tick {
         let count = self.0.clone();
-        Arc::new(move |bytes| *locked(&count).came.entry(source).or_default() += bytes)
+        Arc::new(move |bytes| {
+            let mut count = locked(&count);
+            *count.came.entry(source).or_default() += bytes;
+            count.trouble = None;
+        })
+    }
+
+    /// Its origin did not send what it was asked for; it is asked again.
+    pub(crate) fn failed(&self, error: &OriginError) {
+        locked(&self.0).trouble = Some(error.clone());
     }
 
     /// So many other nodes fetch parts of it, which come from them.
@@ -115,6 +127,11 @@ impl Gauge {
     /// Other nodes that fetch parts of it from an origin now, which come from them.
     pub(crate) fn mates(&self) -> usize {
         locked(&self.0).draft.as_ref().map_or(0, |draft| locked(&draft.gauge.0).mates)
+    }
+
+    /// What keeps an origin from sending it, as long as nothing comes.
+    pub(crate) fn trouble(&self) -> Option<OriginError> {
+        locked(&self.0).draft.as_ref().and_then(|draft| locked(&draft.gauge.0).trouble.clone())
     }
 
     /// The draft is over, whatever became of it; whether there was one.

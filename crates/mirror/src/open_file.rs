@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use hubless_origin::OriginError;
 use hubless_transfer::SMALL_FILE_MAX;
 use hubless_types::{Access, ByteRange, CommitId, FileEntry, Link, LinkTrust, RepoId, RepoPath};
 use tokio::time::Instant;
@@ -182,7 +183,8 @@ impl Inner {
             Ok(arrived) => arrived?,
             Err(_) => {
                 let progress = handle.progress().borrow().clone();
-                return Err(not_yet(&entry, progress.total.saturating_sub(progress.done), progress.rate));
+                let left = progress.total.saturating_sub(progress.done);
+                return Err(not_yet(&entry, left, progress.rate, None));
             }
         }
         let body = body::of_coming(handle, link, range, Arc::clone(self), None);
@@ -252,14 +254,16 @@ impl Drop for Proving {
 fn not_yet_of(entry: &FileEntry, gauge: &Gauge) -> MirrorError {
     let progress = gauge.read();
     let left = entry.size.saturating_sub(progress.done);
-    not_yet(entry, left, progress.rate)
+    not_yet(entry, left, progress.rate, gauge.trouble())
 }
 
-/// When it makes sense to ask again, from the bytes that are left and the rate in bytes a second.
-fn not_yet(entry: &FileEntry, left: u64, rate: u64) -> MirrorError {
-    let seconds = left.checked_div(rate).map(|s| Duration::from_secs(s.saturating_add(1)));
-    let retry_after = seconds.unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
-    MirrorError::NotYet { path: entry.path.clone(), retry_after }
+/// When it makes sense to ask again: from the bytes that are left and the rate in bytes a second, else from what keeps the
+/// origin from sending any.
+fn not_yet(entry: &FileEntry, left: u64, rate: u64, trouble: Option<OriginError>) -> MirrorError {
+    let by_rate = left.checked_div(rate).map(|s| Duration::from_secs(s.saturating_add(1)));
+    let by_origin = || trouble.as_ref().and_then(OriginError::retry_after);
+    let retry_after = by_rate.or_else(by_origin).unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
+    MirrorError::NotYet { path: entry.path.clone(), trouble: trouble.map(Box::new), retry_after }
 }
 
 #[cfg(test)]
@@ -294,7 +298,11 @@ mod tests {
             size: 1,
             lfs: None,
         };
-        let secs = |left, rate| not_yet(&entry, left, rate).retry_after().unwrap().as_secs();
+        let secs = |left, rate| not_yet(&entry, left, rate, None).retry_after().unwrap().as_secs();
         assert_eq!((secs(100, 0), secs(100, 10), secs(0, 10), secs(u64::MAX, 1)), (5, 11, 1, 3600));
+        let limited = OriginError::Limited { origin: "o".into(), status: 429, wait: Duration::from_secs(40) };
+        let waiting = not_yet(&entry, 100, 0, Some(limited));
+        assert_eq!(waiting.retry_after(), Some(Duration::from_secs(40)));
+        assert!(waiting.to_string().ends_with("(o answered 429: it takes no more requests for 40 s)"));
     }
 }

@@ -57,10 +57,12 @@ pub enum OriginError {
         wait: Duration,
     },
     /// It failed too often and is left alone.
-    #[error("{origin} failed too often and is not asked for {} s", wait.as_secs())]
+    #[error("{origin} failed too often ({why}) and is not asked for {} s", wait.as_secs())]
     Resting {
         /// Its address.
         origin: String,
+        /// How it failed last, in a few words of this node's own.
+        why: String,
         /// How long.
         wait: Duration,
     },

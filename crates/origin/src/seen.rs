@@ -43,6 +43,8 @@ pub struct OriginStatus {
     pub name: String,
     /// Whether it is asked.
     pub breaker: Breaker,
+    /// In a few words, how it failed last, where it is left alone.
+    pub trouble: Option<String>,
     /// How long until it is asked again, where it is not asked now.
     pub wait: Option<Duration>,
     /// Requests that its budget still allows, where it tells.

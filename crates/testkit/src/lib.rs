@@ -10,4 +10,4 @@ pub use hub::{
 };
 pub use hubless_transfer::Faults;
 pub use memory_origin::{Asked, MemoryOrigin, OriginFaults, Question};
-pub use swarm::{START, Swarm, SwarmNode, origin_with_xet};
+pub use swarm::{START, Swarm, SwarmNode, git_origin, hub_origin, origin_with_xet};

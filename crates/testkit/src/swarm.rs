@@ -170,8 +170,19 @@ impl Swarm {
 
 /// The hub at `url` as an origin that takes files above `plain_up_to` bytes for too large to be had plainly.
 pub fn origin_with_xet(url: &str, plain_up_to: u64) -> Result<Arc<dyn Origin>> {
-    let config = OriginConfig { plain_up_to, ..OriginConfig::new(url, OriginKind::Hub)? };
+    hub_origin(url, |config| config.plain_up_to = plain_up_to)
+}
+
+/// The hub at `url` as an origin whose settings `change` changes.
+pub fn hub_origin(url: &str, change: impl FnOnce(&mut OriginConfig)) -> Result<Arc<dyn Origin>> {
+    let mut config = OriginConfig::new(url, OriginKind::Hub)?;
+    change(&mut config);
     Ok(hubless_origin::build(&config)?)
+}
+
+/// The git host at `url` as an origin.
+pub fn git_origin(url: &str) -> Result<Arc<dyn Origin>> {
+    Ok(hubless_origin::build(&OriginConfig::new(url, OriginKind::Git)?)?)
 }
 
 impl SwarmNode {

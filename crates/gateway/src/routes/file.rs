@@ -68,6 +68,8 @@ pub(crate) async fn raw(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) ->
         let meta = Meta { commit, path, size: entry.size, etag, linked: false, xet: None };
         return send_content(app, ask, repo, entry, &meta).await;
     };
+    // A pointer is in the repository's listing too; a hub refuses it with the rest of the content.
+    app.mirror.may_read(&ask.caller(), repo).await?;
     let pointer = app.mirror.pointer(repo, commit, entry)?;
     let pointer: Bytes = pointer.ok_or_else(|| Fault::no_entry(repo, commit, entry.path.as_str()))?.into();
     let meta = Meta { commit, path, size: lfs.pointer_size, etag, linked: false, xet: None };

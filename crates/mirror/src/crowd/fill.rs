@@ -301,10 +301,10 @@ impl<'a> Run<'a> {
             self.began.insert(groups.start, Instant::now());
             self.streams += 1;
             let (draft, remote, began) = (self.draft, self.remote, Instant::now());
-            let (tick, patience) = (self.gauge.tick(remote.source()), self.patience.clone());
+            let (gauge, patience) = (self.gauge, self.patience.clone());
             running.push(
                 async move {
-                    let result = fill_range(draft, remote, groups.clone(), &tick, &patience).await;
+                    let result = fill_range(draft, remote, groups.clone(), gauge, &patience).await;
                     Done::Origin { groups, result, took: began.elapsed() }
                 }
                 .boxed(),

@@ -88,8 +88,8 @@ impl Inner {
     ) -> Result<Result<Told, OriginError>, MirrorError> {
         let status = origin.status();
         if status.breaker == Breaker::Open {
-            let wait = status.wait.unwrap_or_default();
-            return Ok(Err(OriginError::Resting { origin: status.name, wait }));
+            let (wait, why) = (status.wait.unwrap_or_default(), status.trouble.unwrap_or_default());
+            return Ok(Err(OriginError::Resting { origin: status.name, why, wait }));
         }
         let closed = self.access(repo)? == Access::Private;
         let question =

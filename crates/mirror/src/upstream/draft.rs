@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use hubless_origin::{OriginError, OriginErrorKind};
 use hubless_store::{Draft, Finished};
-use hubless_transfer::Tick;
 use hubless_types::{ByteRange, GROUP_BYTES, GroupSet, Link, LinkTrust};
 
 use super::fill::FillError;
 use super::remote::{Remote, may_pass};
 use crate::MirrorError;
 use crate::mirror::Inner;
+use crate::obtain::DraftGauge;
 use crate::util::{blocking, locked};
 
 /// Bytes in a MiB.
@@ -78,15 +78,17 @@ pub(crate) async fn fill_range(
     draft: &Draft,
     remote: &Remote,
     groups: Range<u64>,
-    tick: &Tick,
+    gauge: &DraftGauge,
     patience: &Mutex<Patience>,
 ) -> Result<(), FillError> {
+    let tick = gauge.tick(remote.source());
     loop {
         let missing = draft.have().missing(groups.clone());
         let Some(first) = missing.runs().first() else { return Ok(()) };
         let range = ByteRange::of_groups(first.clone(), draft.size());
-        let Err(error) = remote.draft(draft, range, Arc::clone(tick)).await else { continue };
+        let Err(error) = remote.draft(draft, range, Arc::clone(&tick)).await else { continue };
         let FillError::Origin(error) = error else { return Err(error) };
+        gauge.failed(&error);
         let pause = locked(patience).after(error, draft.have().len())?;
         tokio::time::sleep(pause).await;
     }

@@ -87,6 +87,7 @@ mod tests {
         let status = |breaker, wait: Option<u64>, error: Option<&str>| OriginStatus {
             name: "https://hub.test".to_owned(),
             breaker,
+            trouble: None,
             wait: wait.map(Duration::from_secs),
             budget: None,
             requests: 1,

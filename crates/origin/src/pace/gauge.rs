@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::hosts::Hosts;
 use super::{Host, Lane, roll};
-use crate::{OriginError, OriginStatus};
+use crate::{Breaker, OriginError, OriginStatus};
 
 /// Whoever gives up a request after this long was let down: without that, an origin that never answers would never
 /// be left alone by callers who wait a little less than it may take.
@@ -62,7 +62,8 @@ impl Gauge {
             status: 429,
             wait,
         })?;
-        let probe = pace.switch.admit(now).map_err(|wait| OriginError::Resting { origin: origin(), wait })?;
+        let resting = |wait| OriginError::Resting { origin: origin(), why: pace.trouble.clone(), wait };
+        let probe = pace.switch.admit(now).map_err(resting)?;
         Ok(Permit { gauge: self, host, probe, open: true, since: now })
     }
 
@@ -128,8 +129,10 @@ impl Gauge {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut inner = self.lock();
         inner.last_error = Some(error.to_string());
-        if is_outage(error) {
-            inner.hosts.of(host).switch.failed(Instant::now(), roll());
+        if let Some(trouble) = outage(error) {
+            let pace = inner.hosts.of(host);
+            pace.trouble = trouble;
+            pace.switch.failed(Instant::now(), roll());
         }
     }
 
@@ -143,6 +146,7 @@ impl Gauge {
         OriginStatus {
             name: self.name.clone(),
             breaker,
+            trouble: (breaker != Breaker::Closed).then(|| own.trouble.clone()),
             wait: rest.max(wait),
             budget,
             requests: self.requests.load(Ordering::Relaxed),
@@ -153,12 +157,14 @@ impl Gauge {
     }
 }
 
-/// Whether an error tells that the origin is down, rather than that it does not want to or cannot.
-const fn is_outage(error: &OriginError) -> bool {
+/// In a few words, how an error tells that the origin is down; `None` if it does not want to, or cannot. What it said
+/// itself may be about one repository, and these words are told to whoever asks for another.
+fn outage(error: &OriginError) -> Option<String> {
     match error {
-        OriginError::Unreachable { .. } | OriginError::Stalled { .. } => true,
-        OriginError::Refused { status, .. } => *status >= 500,
-        _ => false,
+        OriginError::Unreachable { .. } => Some("it could not be reached".to_owned()),
+        OriginError::Stalled { .. } => Some("it sent nothing".to_owned()),
+        OriginError::Refused { status: status @ 500.., .. } => Some(format!("it answered {status}")),
+        _ => None,
     }
 }
 
@@ -190,7 +196,7 @@ impl Permit<'_> {
     pub(crate) fn failed(mut self, error: &OriginError) {
         self.open = false;
         self.gauge.note(&self.host, error);
-        if self.probe && !is_outage(error) {
+        if self.probe && outage(error).is_none() {
             self.gauge.lock().hosts.of(&self.host).switch.answered();
         }
     }
@@ -229,9 +235,12 @@ mod tests {
             permit.failed(&broken());
         }
         let status = gauge.status();
-        assert_eq!((status.breaker, status.failures), (crate::Breaker::Open, 5));
+        assert_eq!((status.breaker, status.failures), (Breaker::Open, 5));
         assert_eq!(status.last_error.as_deref(), Some("o cannot be reached: refused"));
-        assert!(matches!(gauge.admit(Host::Own, LANE), Err(OriginError::Resting { .. })));
+        let resting = gauge.admit(Host::Own, LANE).unwrap_err();
+        assert!(matches!(resting, OriginError::Resting { .. }));
+        assert!(resting.to_string().starts_with("o failed too often (it could not be reached)"), "{resting}");
+        assert_eq!(status.trouble.as_deref(), Some("it could not be reached"));
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
             let error = OriginError::Length { origin: "o".into(), got: 1, expected: 2 };
             gauge.admit(Host::Own, LANE).unwrap().failed(&error);
         }
-        assert_eq!(gauge.status().breaker, crate::Breaker::Closed);
+        assert_eq!(gauge.status().breaker, Breaker::Closed);
     }
 
     /// A content network that is down leaves the origin's own answers, and other hosts, as they were.
@@ -276,6 +285,6 @@ mod tests {
             gauge.admit(free, LANE).unwrap().answered();
         }
         assert!(gauge.admit(cdn, LANE).is_err(), "others say nothing for it");
-        assert_eq!(gauge.status().breaker, crate::Breaker::Closed);
+        assert_eq!(gauge.status().breaker, Breaker::Closed);
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Host {
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     pub(super) switch: Switch,
+    /// How it failed last, in a few words.
+    pub(super) trouble: String,
     pub(super) budget: Budget,
 }
 

@@ -68,6 +68,12 @@ impl Refusal {
         Self { status, headers, body: format!("<html><h1>{status}</h1></html>").into_bytes() }
     }
 
+    /// A status with a line of JSON and no code, as a gateway on the way sends.
+    pub fn json(status: u16) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        Self { status, headers, body: format!(r#"{{"message":"sorry, {status}"}}"#).into_bytes() }
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

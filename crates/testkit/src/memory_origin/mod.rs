@@ -279,6 +279,7 @@ impl Origin for MemoryOrigin {
         OriginStatus {
             name: self.inner.name.clone(),
             breaker: Breaker::Closed,
+            trouble: None,
             wait: None,
             budget: None,
             requests: state.asked.len() as u64,
