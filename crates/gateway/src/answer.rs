@@ -14,8 +14,9 @@ use serde::Serialize;
 const MAX_HEADER_MESSAGE: usize = 500;
 /// Seconds after which to ask again when nobody says better.
 pub(crate) const RETRY_SECONDS: u64 = 5;
-/// Longest time that a client is told to wait, in seconds: it would rather ask than sleep through the end.
-const MAX_RETRY_SECONDS: u64 = 60;
+/// Longest time that a client is told to wait, in seconds. Clients give up after a few tries, so what a fetch takes is told as
+/// it is; beyond an hour nobody can tell.
+const MAX_RETRY_SECONDS: u64 = 3600;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,15 +310,18 @@ mod tests {
 
     #[test]
     fn busy_says_when_to_come_again() {
-        let error = MirrorError::NotYet {
+        let error = |millis| MirrorError::NotYet {
             path: "w.bin".parse().unwrap(),
             trouble: None,
-            retry_after: std::time::Duration::from_millis(2500),
+            retry_after: std::time::Duration::from_millis(millis),
         };
-        let answer = Fault::from(error).into_response(false);
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["retry-after"]),
-            (429, &HeaderValue::from_static("3"))
-        );
+        // Clients give up after a few tries: the wait is the whole of it, not a part.
+        for (millis, header) in [(2500, "3"), (600_000, "600"), (9_000_000, "3600")] {
+            let answer = Fault::from(error(millis)).into_response(false);
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["retry-after"]),
+                (429, &HeaderValue::from_static(header))
+            );
+        }
     }
 }
