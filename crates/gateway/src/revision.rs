@@ -46,7 +46,7 @@ pub(crate) async fn split_known(
     let known: BTreeSet<_> = app.mirror.refs(repo)?.into_iter().map(|(name, _)| name.to_string()).collect();
     let is_known = |text: &str| known.contains(Revision::plain_name(text));
     let fits = (1..=most.min(MAX_REF_SEGMENTS)).any(|n| is_known(&tail[..n].join("/")));
-    if fits || has_known_length(tail) {
+    if fits || has_known_length(tail) || short_id(&app.mirror, repo, &tail[0])?.is_some() {
         return Ok(split(tail, is_known));
     }
     // Whoever may not know of the repository, or cannot be told, is told so when the name itself is asked for.

@@ -52,7 +52,7 @@ pub struct MirrorConfig {
     pub first_byte_timeout: Duration,
     /// Longest wait for a file that must be whole before it is shown.
     pub claimed_wait: Duration,
-    /// Files that one pull fetches at the same time.
+    /// Files that one pull fetches at the same time below an origin; without one its large files are planned together.
     pub parallel_files: usize,
     /// Whether this node tells others what it holds.
     pub announce: bool,

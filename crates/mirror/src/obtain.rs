@@ -82,13 +82,20 @@ impl DraftGauge {
         Arc::new(move |bytes| {
             let mut count = locked(&count);
             *count.came.entry(source).or_default() += bytes;
-            count.trouble = None;
+            if bytes > 0 {
+                count.trouble = None;
+            }
         })
     }
 
-    /// Its origin did not send what it was asked for; it is asked again.
+    /// Its origin did not send what it was asked for; it is asked again. Its own words are not kept: they may be about one
+    /// repository, and whoever asks for the same file of another is told of the trouble as well.
     pub(crate) fn failed(&self, error: &OriginError) {
-        locked(&self.0).trouble = Some(error.clone());
+        let mut trouble = error.clone();
+        if let OriginError::Refused { said, .. } = &mut trouble {
+            "it does not send the file now".clone_into(said);
+        }
+        locked(&self.0).trouble = Some(trouble);
     }
 
     /// So many other nodes fetch parts of it, which come from them.

@@ -257,12 +257,12 @@ fn not_yet_of(entry: &FileEntry, gauge: &Gauge) -> MirrorError {
     not_yet(entry, left, progress.rate, gauge.trouble())
 }
 
-/// When it makes sense to ask again: from the bytes that are left and the rate in bytes a second, else from what keeps the
-/// origin from sending any.
+/// When it makes sense to ask again: from the bytes that are left and the rate in bytes a second, and not before whatever
+/// keeps the origin from sending any is over.
 fn not_yet(entry: &FileEntry, left: u64, rate: u64, trouble: Option<OriginError>) -> MirrorError {
     let by_rate = left.checked_div(rate).map(|s| Duration::from_secs(s.saturating_add(1)));
-    let by_origin = || trouble.as_ref().and_then(OriginError::retry_after);
-    let retry_after = by_rate.or_else(by_origin).unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
+    let by_origin = trouble.as_ref().and_then(OriginError::retry_after);
+    let retry_after = by_rate.max(by_origin).unwrap_or(BLIND_RETRY).clamp(SOONEST_RETRY, LATEST_RETRY);
     MirrorError::NotYet { path: entry.path.clone(), trouble: trouble.map(Box::new), retry_after }
 }
 

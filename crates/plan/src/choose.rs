@@ -28,10 +28,10 @@ impl Plan {
         if !all {
             order.retain(|id| some.contains(id));
         }
-        let rivals = self.rivals();
+        let (rivals, even) = (self.rivals(), self.even_part());
         // One request each in turn, so that a file with little left is spread over many.
         loop {
-            let given = order.iter().filter(|id| self.give_next(id, rivals)).count();
+            let given = order.iter().filter(|id| self.give_next(id, rivals, even)).count();
             if given == 0 {
                 break;
             }
@@ -123,7 +123,7 @@ impl Plan {
     }
 
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
-    fn give_next(&mut self, id: &Source, rivals: u64) -> bool {
+    fn give_next(&mut self, id: &Source, rivals: u64, even: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
         // Who gives to others as well has others that ask.
         let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
@@ -132,7 +132,8 @@ impl Plan {
             return false;
         }
         let most = holder.segment(rivals > 0).min(self.most_capped());
-        let most = if rivals > 0 { most } else { most.min(self.even_part().max(holder.two_trips())) };
+        let shared_out = rivals == 0 && !id.is_origin();
+        let most = if shared_out { most.min(even.max(holder.two_trips())) } else { most };
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
         let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
@@ -150,12 +151,14 @@ impl Plan {
         true
     }
 
-    /// Most that should be asked for at a time where nobody else fetches the same: near the end so little that all requests
-    /// end together.
+    /// Most that should be asked of a peer at a time where nobody else fetches the same: near the end so little that all
+    /// requests end together.
     fn even_part(&self) -> u64 {
         let todo: u64 = self.files.values().map(|file| file.todo().len()).sum();
-        let requests: usize =
-            self.holders.values().filter(|holder| holder.usable(self.now)).map(Holder::limit).sum();
+        let sends = |(id, holder): &(&Source, &Holder)| {
+            !id.is_origin() && holder.usable(self.now) && !holder.has.is_empty()
+        };
+        let requests: usize = self.holders.iter().filter(sends).map(|(_, holder)| holder.limit()).sum();
         let part = todo / (2 * requests.max(1) as u64);
         (part - part % PIECE_GROUPS).max(MIN_SEGMENT)
     }

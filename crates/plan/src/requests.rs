@@ -70,15 +70,15 @@ impl Plan {
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         request.begun = true;
-        let id = request.holder;
-        if let Some(holder) = self.holders.get_mut(&id) {
-            let unknown = holder.rate().is_none();
+        let source = request.holder;
+        if let Some(holder) = self.holders.get_mut(&source) {
             holder.answered(after);
-            if unknown {
-                self.wake.some.insert(id);
+            if holder.rate().is_none() {
+                // How far it is says how many requests it is worth.
+                self.wake.some.insert(source);
             }
         }
-        self.set_away(&id, false);
+        self.set_away(&source, false);
     }
 
     pub(super) fn held_back(&mut self, id: RequestId) {

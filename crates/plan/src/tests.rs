@@ -7,6 +7,7 @@ use std::time::Duration;
 use hubless_types::{GROUP_BYTES, GroupSet};
 use proptest::prelude::*;
 
+use super::limits::ORIGIN_SEGMENT;
 use super::sim::{Links, Sim, Spec, World, file_id, node_id};
 use super::{Action, Dropped, Event, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId, Source};
 
@@ -581,4 +582,50 @@ fn an_origin_that_lies_about_one_file_is_asked_for_others() {
     assert_eq!(plan.handle(secs(1), failed), []);
     let asked = plan.handle(secs(1), has(1));
     assert!(matches!(asked[..], [Action::Request { file, .. }] if file == file_id(1)), "{asked:?}");
+}
+
+/// Each request costs an origin one of those it allows: it is asked for long stretches also near the end, however many
+/// peers there are.
+#[test]
+fn an_origin_is_asked_for_long_stretches_to_the_end() {
+    let (mut plan, origin, size) = (plan(), Source::Origin(0), 64 * MIB);
+    added(&mut plan, size);
+    let other =
+        Event::FileAdded { file: file_id(1), size: MIB, held: GroupSet::new(), wanted: GroupSet::whole(MIB) };
+    plan.handle(secs(0), other);
+    for peer in (1..20).map(node_id) {
+        plan.handle(secs(0), Event::HolderFound { holder: peer, lan: false });
+        let groups = GroupSet::whole(MIB).into();
+        plan.handle(secs(0), Event::HolderHas { holder: peer, file: file_id(1), groups });
+    }
+    plan.handle(secs(0), Event::HolderFound { holder: origin, lan: false });
+    let groups = GroupSet::whole(size).into();
+    let mut open =
+        asked(&plan.handle(secs(0), Event::HolderHas { holder: origin, file: file_id(0), groups })).0;
+    let (mut came, end) = (0, size / hubless_types::GROUP_BYTES);
+    while let Some((request, groups)) = open.pop() {
+        assert!(groups.end - groups.start >= ORIGIN_SEGMENT || groups.end == end, "{groups:?}");
+        came += groups.end - groups.start;
+        let verified = Event::Verified { file: file_id(0), groups: groups.into() };
+        open.extend(asked(&plan.handle_all(secs(1), [verified, Event::SegmentDone { request }])).0);
+    }
+    assert_eq!(came, end);
+}
+
+/// Over a long line a rate takes many round trips to show: alone, nobody waits for it; in a crowd its source has other work.
+#[test]
+fn a_far_holder_is_asked_for_more_before_its_rate_is_known() {
+    for crowd in [false, true] {
+        let (mut plan, holder, file) = (plan(), node_id(1), file_id(0));
+        added(&mut plan, 64 * MIB);
+        if crowd {
+            plan.handle(secs(0), Event::HolderFound { holder: node_id(2), lan: false });
+        }
+        plan.handle(secs(0), Event::HolderFound { holder, lan: false });
+        let groups = GroupSet::whole(64 * MIB).into();
+        let first = asked(&plan.handle(secs(0), Event::HolderHas { holder, file, groups })).0;
+        let started = Event::SegmentStarted { request: first[0].0, after: Duration::from_millis(100) };
+        let more = asked(&plan.handle(Duration::from_millis(100), started)).0;
+        assert_eq!((first.len(), more.len()), (2, if crowd { 0 } else { 4 }));
+    }
 }

@@ -30,6 +30,8 @@ pub struct TransferConfig {
     /// TCP port at which others fetch long segments, at the addresses of `listen`; 0 takes any free port, `None` serves and
     /// fetches over QUIC alone.
     pub bulk_port: Option<u16>,
+    /// Whether peers are told which repositories are held here; else they have to know what they ask for.
+    pub lists_repos: bool,
 }
 
 impl TransferConfig {
@@ -43,6 +45,7 @@ impl TransferConfig {
             limits: Limits::default(),
             upload_slots: 16,
             bulk_port: Some(0),
+            lists_repos: true,
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) guests: Mutex<HashMap<NodeId, Seat>>,
     allow: Option<HashSet<NodeId>>,
     pub(crate) upload_slots: usize,
+    /// Whether it is told which repositories are held here.
+    pub(crate) lists_repos: bool,
     max_connections: usize,
     /// Who asks for what, and what they were given.
     pub(crate) crowds: Arc<Crowds>,
@@ -118,6 +120,7 @@ impl Transfer {
             guests: Mutex::default(),
             allow: config.allow.map(|nodes| nodes.into_iter().collect()),
             upload_slots: config.upload_slots,
+            lists_repos: config.lists_repos,
             max_connections: config.max_connections,
             crowds: Arc::default(),
             subscriptions: AtomicUsize::new(0),

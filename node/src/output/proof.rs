@@ -22,9 +22,9 @@ pub(crate) fn chain(file: &ProofFile, proven: &Proven, path: Option<&RepoPath>) 
                 "links": body.links })
         })
         .collect();
-    // A word for another name of the repository says nothing of this one.
+    // A word for another name of the repository says nothing of this one; a commit needs nobody's.
     let of_this_name = |s: &Statement| s.body.revision == file.revision;
-    let signed = file.revision.as_commit().is_some() || file.statements.iter().any(of_this_name);
+    let signed = file.revision.as_commit().is_none().then(|| file.statements.iter().any(of_this_name));
     let info = manifest.info();
     let mut chain = json!({
         "repo": file.repo,
@@ -72,12 +72,12 @@ fn of_file(file: &ProofFile, manifest: &Manifest, entry: &FileEntry) -> Value {
 /// The same for people.
 pub(crate) fn shown(chain: &Value) -> String {
     let (repo, revision, commit) = (text(chain, "repo"), text(chain, "revision"), text(chain, "commit"));
-    let mut lines = match chain["signed"] == true {
-        true => vec![format!("{repo}@{revision} is commit {commit}")],
-        false => vec![
+    let mut lines = match chain["signed"] == false {
+        true => vec![
             format!("{repo}@{revision} is commit {commit}, says whoever made this proof"),
             "  nobody signed that; the commit itself needs nobody's word".into(),
         ],
+        false => vec![format!("{repo}@{revision} is commit {commit}")],
     };
     lines.extend(rows(chain, "statements").iter().map(statement));
     lines.push(format!("commit  {}  {}", text(chain, "commit"), text(chain, "title")));

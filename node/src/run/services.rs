@@ -256,6 +256,7 @@ fn transfer_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> Transf
     transfer.max_connections = config.limits.shares().bytes_each_way;
     transfer.upload_slots = config.transfer.upload_slots;
     transfer.bulk_port = config.transfer.bulk.then_some(config.transfer.bulk_port);
+    transfer.lists_repos = config.discovery.announce;
     transfer
 }
 

@@ -1,7 +1,8 @@
 //! Which repositories peers hold: asked of those that are connected, so that listings and searches have them.
 //!
-//! Peers are asked every hour, and anew when somebody looks: what a listing shows is what they said a moment ago, and a
-//! node that nobody uses asks for next to nothing. Names alone are taken: counts and tags of strangers would order a listing as they like.
+//! Peers are asked every hour, and anew behind whoever looks, who sees at the next look what they say now: a node that
+//! nobody uses asks for next to nothing. Names alone are taken: counts and tags of strangers would order a listing as
+//! they like.
 //! **Not here:** what the names mean (`peers`), how one is found among others (`store`).
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use hubless_transfer::PeerClient as _;
 use hubless_types::{NodeId, Provider, RepoId};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::MirrorError;
@@ -28,6 +29,8 @@ const FRESH: Duration = Duration::from_secs(3);
 const FRESH_A_NAME: Duration = Duration::from_millis(10);
 /// How soon a peer that did not answer is asked again.
 const RETRY: Duration = Duration::from_secs(60);
+/// Longest time that one peer has to tell all that it will: others are listed with it.
+const WITHIN: Duration = Duration::from_secs(10);
 /// Peers whose repositories are listed at a time.
 const MAX_PEERS: usize = 16;
 /// Most repositories that are taken from one of them, and pages that they may come in.
@@ -60,10 +63,11 @@ impl Elsewhere {
     /// listed for an hour, unless somebody else wants the room.
     fn due(&mut self, peers: Vec<Provider>, wanted: bool, now: Instant) -> Vec<Provider> {
         let is_there = |node: &NodeId| peers.iter().any(|peer| peer.node == *node);
-        self.0.retain(|node, told| !told.is_due(false, now) || is_there(node));
+        self.0.retain(|node, told| told.at + ANEW > now || is_there(node));
         let others = peers.iter().filter(|peer| !self.0.contains_key(&peer.node)).count();
         if self.0.len() + others > MAX_PEERS {
-            self.0.retain(|node, _| is_there(node));
+            // Who is gone, and who has never told anything.
+            self.0.retain(|node, told| is_there(node) && (told.answered || !told.repos.is_empty()));
         }
         let mut room = MAX_PEERS.saturating_sub(self.0.len());
         let is_due = |peer: &Provider| match self.0.get(&peer.node) {
@@ -118,8 +122,9 @@ impl Inner {
         let Some(net) = &self.net else { return Ok(()) };
         let mut peers = net.discovery.peers();
         peers.retain(|peer| peer.node != net.node);
+        let before = elsewhere.0.len();
         let due = elsewhere.due(peers, wanted, Instant::now());
-        if due.is_empty() {
+        if due.is_empty() && elsewhere.0.len() == before {
             return Ok(());
         }
         let told = join_all(due.iter().map(|peer| held_by(net, peer))).await;
@@ -133,13 +138,15 @@ impl Inner {
 
 /// All pages of what a peer holds, up to the bounds; `None` if the first does not come.
 async fn held_by(net: &Net, peer: &Provider) -> Option<Vec<RepoId>> {
-    let mut page = net.peers.repos(peer, None).await.ok()?;
+    let deadline = Instant::now() + WITHIN;
+    let ask = async |after| timeout_at(deadline, net.peers.repos(peer, after)).await.ok()?.ok();
+    let mut page = ask(None).await?;
     let mut repos = std::mem::take(&mut page.repos);
     for _ in 1..MAX_PAGES {
         if page.next.is_none() || repos.len() >= MAX_FROM_ONE_PEER {
             break;
         }
-        let Ok(next) = net.peers.repos(peer, page.next).await else { break };
+        let Some(next) = ask(page.next).await else { break };
         page = next;
         repos.append(&mut page.repos);
     }

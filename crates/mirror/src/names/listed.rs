@@ -12,6 +12,7 @@ use hubless_store::{RefRecord, RefSource};
 use hubless_types::{Access, CommitId, RepoId, Revision, Token};
 use tokio::time::Instant;
 
+use super::sight::ORIGINS_TOGETHER;
 use crate::mirror::Inner;
 use crate::upstream::ask;
 use crate::util::{blocking, locked};
@@ -40,9 +41,16 @@ struct Known {
     listed: Option<List>,
 }
 
-/// What origins listed a moment ago, to whoever has no token.
+/// What origins listed a moment ago, to whoever has no token; and where none did.
 #[derive(Default)]
-pub(crate) struct Lists(HashMap<RepoId, (Instant, List)>);
+pub(crate) struct Lists(HashMap<RepoId, (Instant, Option<List>)>);
+
+impl Lists {
+    /// What was answered a moment ago; `Some(None)` if no origin listed anything.
+    fn recall(&self, repo: &RepoId) -> Option<&Option<List>> {
+        self.0.get(repo).filter(|(since, _)| since.elapsed() < FRESH).map(|(_, list)| list)
+    }
+}
 
 impl Mirror {
     /// Every ref of `repo` that its origin lists or that is known here, by its full name (`refs/tags/v1`), without those
@@ -65,9 +73,11 @@ impl Mirror {
     /// # Errors
     /// As [`Mirror::all_refs`].
     pub async fn all_names(&self, caller: &Caller, repo: &RepoId) -> Result<BTreeSet<String>, MirrorError> {
+        // Who asks again a moment later is told what is known by then.
+        let lately = locked(&self.inner.lists).recall(repo).is_some();
         let known = self.inner.known_and_listed(caller, repo).await?;
         let said = match known.listed.is_none() && self.inner.access(&known.repo)? != Access::Private {
-            true => self.inner.names_said(caller, &known.repo).await?,
+            true => self.inner.names_said(caller, &known.repo, !lately).await?,
             false => Vec::new(),
         };
         let mut names: BTreeSet<String> = said.into_iter().collect();
@@ -103,14 +113,15 @@ impl Inner {
         Ok(known)
     }
 
-    /// The names of `repo` in what peers say, by those whose word counts here or for this request.
+    /// The names of `repo` in what peers said, or with `anew` say now, by those whose word counts here or for this request.
     async fn names_said(
         self: &Arc<Self>,
         caller: &Caller,
         repo: &RepoId,
+        anew: bool,
     ) -> Result<Vec<String>, MirrorError> {
         let asked = &caller.accept.from;
-        if let Some(mut heard) = self.hear_peers(repo, None, asked) {
+        if anew && let Some(mut heard) = self.hear_peers(repo, None, asked) {
             let all = async { while heard.recv().await.is_some() {} };
             let _ = tokio::time::timeout(NAMES_WITHIN, all).await;
         }
@@ -127,15 +138,12 @@ impl Inner {
     /// first origin lists that has it.
     async fn listed(&self, caller: &Caller, repo: &RepoId) -> Result<Option<List>, MirrorError> {
         let open = self.access(repo)?.is_open();
-        if open
-            && let Some((since, list)) = locked(&self.lists).0.get(repo)
-            && since.elapsed() < FRESH
-        {
-            return Ok(Some(Arc::clone(list)));
+        if open && let Some(list) = locked(&self.lists).recall(repo) {
+            return Ok(list.clone());
         }
         let home = self.home(repo)?;
         let elsewhere = open && !self.knows(repo)?;
-        let deadline = Instant::now() + self.config.answer_within;
+        let deadline = Instant::now() + ORIGINS_TOGETHER;
         for (place, origin) in self.origins.iter().enumerate() {
             if place != home && !elsewhere || origin.status().breaker == Breaker::Open {
                 continue;
@@ -144,7 +152,8 @@ impl Inner {
             let token = caller.token.as_ref().filter(|_| place == home);
             let closed = self.access(repo)? == Access::Private;
             let question = |token: Option<Token>| async move { origin.refs(repo, token.as_ref()).await };
-            let asked = tokio::time::timeout_at(deadline, ask(token, closed, question)).await;
+            let within = self.config.answer_within.min(deadline.saturating_duration_since(Instant::now()));
+            let asked = tokio::time::timeout(within, ask(token, closed, question)).await;
             let Ok(Ok(got)) = asked else {
                 tracing::debug!(%repo, origin = origin.name(), "an origin does not list the refs of a repository");
                 continue;
@@ -153,28 +162,33 @@ impl Inner {
             refs.truncate(MAX_REFS);
             let list = Arc::new((origin.name().to_owned(), refs));
             if !got.by_token {
-                self.remember_list(repo, &list);
+                self.remember_list(repo, Some(&list));
             }
             return Ok(Some(list));
+        }
+        if open && caller.token.is_none() {
+            self.remember_list(repo, None);
         }
         Ok(None)
     }
 
-    /// Whether the list that an origin gave a moment ago has this name as a tag.
-    pub(crate) fn lists_as_tag(&self, repo: &RepoId, name: &Revision) -> bool {
+    /// Whether the list that `origin` gave a moment ago has this name as a tag.
+    pub(crate) fn lists_as_tag(&self, origin: &str, repo: &RepoId, name: &Revision) -> bool {
         let (tag, branch) = (format!("refs/tags/{name}"), format!("refs/heads/{name}"));
         let lists = locked(&self.lists);
-        let has =
-            |name: &str| lists.0.get(repo).is_some_and(|(_, list)| list.1.iter().any(|one| one.name == name));
+        let Some(list) = lists.recall(repo).and_then(Option::as_ref).filter(|list| list.0 == origin) else {
+            return false;
+        };
+        let has = |name: &str| list.1.iter().any(|one| one.name == name);
         has(&tag) && !has(&branch)
     }
 
-    fn remember_list(&self, repo: &RepoId, list: &List) {
+    fn remember_list(&self, repo: &RepoId, list: Option<&List>) {
         let mut lists = locked(&self.lists);
         if lists.0.len() >= MAX_LISTS {
             lists.0.clear();
         }
-        lists.0.insert(repo.clone(), (Instant::now(), Arc::clone(list)));
+        lists.0.insert(repo.clone(), (Instant::now(), list.cloned()));
     }
 }
 

@@ -25,7 +25,7 @@ const SIGN_EVERY_SECS: u64 = 60;
 
 /// Longest wait for all origins together to say what a name means: whoever asks is told within ten seconds, and what
 /// witnesses and this node itself saw has its turn before that.
-const ORIGINS_TOGETHER: Duration = Duration::from_secs(7);
+pub(super) const ORIGINS_TOGETHER: Duration = Duration::from_secs(7);
 
 /// What an origin said, and what became of it.
 #[derive(Debug, Clone)]
@@ -181,7 +181,7 @@ impl Inner {
             tracing::info!(%repo, %revision, from = %moved.from, to = %moved.to, "a name moved");
             locked(&self.memory).forget(repo);
         }
-        if before.is_none() && self.lists_as_tag(repo, revision) {
+        if before.is_none() && self.lists_as_tag(&sight.origin, repo, revision) {
             catalogue.note_tags(repo, &[(revision.clone(), true)])?;
         }
         let body = StatementBody {

@@ -7,7 +7,7 @@
 use hubless_types::{BlobHash, CommitId, RepoId};
 
 use super::db::Cf;
-use super::records::BlobRecord;
+use super::records::{BlobRecord, RefSource};
 use super::txn::Txn;
 use super::{Catalogue, blobs, keys};
 use crate::error::Result;
@@ -48,7 +48,9 @@ impl Catalogue {
     }
 
     /// The repositories that peers may know to be held here: each commit that peers may have, in the order of their ids
-    /// and after `after`, at most `limit` of them, with the repositories open to everyone that list it.
+    /// and after `after`, at most `limit` of them, with the repositories that list it, are open to everyone, and of which
+    /// a publisher, an origin or a statement tells others anyway. That somebody asked here for a commit under a name, or
+    /// has it in a cache that was taken over, is nobody else's business.
     ///
     /// # Errors
     /// As [`Catalogue::share_commit`].
@@ -63,13 +65,19 @@ impl Catalogue {
         let row = |commit: CommitId| {
             let mut repos = Vec::new();
             for repo in self.repos_of(commit)? {
-                if self.access(&repo)?.is_open() {
+                if self.access(&repo)?.is_open() && self.is_told(&repo)? {
                     repos.push(repo);
                 }
             }
             Ok((commit, repos))
         };
         commits.into_iter().map(row).collect()
+    }
+
+    /// Whether others than those who use this node know of the repository.
+    fn is_told(&self, repo: &RepoId) -> Result<bool> {
+        let by_others = |by: &RefSource| !matches!(by, RefSource::Adopted | RefSource::Commit);
+        Ok(self.refs(repo)?.iter().any(|(_, record)| by_others(&record.by)))
     }
 
     /// Peers are no longer given these commits and blobs of `repo`, until [`Catalogue::give_again`]. What they may not

@@ -125,15 +125,21 @@ impl Shelf {
 
     /// Lists these beside what is known here, in place of those that were listed so before.
     pub(crate) fn list_elsewhere(&self, repos: &[RepoId]) {
-        let mut state = self.write();
         let mut elsewhere = Recent::default();
         for repo in repos {
+            elsewhere.set(repo, Some(&RepoFacts::default()));
+        }
+        let mut state = self.write();
+        for repo in repos {
+            // It came while it was looked whether it is known.
             let came = |changed: &Recent| changed.lists(repo);
-            if !came(&state.recent) && !state.settling.as_ref().is_some_and(came) {
-                elsewhere.set(repo, Some(&RepoFacts::default()));
+            if came(&state.recent) || state.settling.as_ref().is_some_and(came) {
+                elsewhere.remove(repo);
             }
         }
-        state.elsewhere = elsewhere;
+        let former = std::mem::replace(&mut state.elsewhere, elsewhere);
+        drop(state);
+        drop(former);
     }
 
     /// Not everything is on the shelf: it was too much to read at the start.

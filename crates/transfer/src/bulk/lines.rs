@@ -72,6 +72,14 @@ impl Ways {
         !rests && self.lines.len() + self.opening < self.worth
     }
 
+    /// No line came about. Beside lines that are open it is only that the peer gives no more of them.
+    fn refused(&mut self) {
+        match self.lines.len() {
+            0 if self.opening == 0 => self.failed(),
+            open => self.worth = open.max(NEAR_LINES),
+        }
+    }
+
     fn failed(&mut self) {
         let rest = FIRST_LINE_REST.saturating_mul(1 << self.failures.min(8)).min(MAX_LINE_REST);
         self.failures = self.failures.saturating_add(1);
@@ -89,7 +97,7 @@ impl Lines {
     }
 
     /// The line to `peer` with the least to do, if there is one. With `open`, more are opened meanwhile where that helps: one,
-    /// and as many more as its round trip makes worth having.
+    /// and as many more as its round trip makes worth having, while half of all places are left for other peers' first ones.
     /// None under a cap on what comes in: QUIC's own flow control then holds the peer back, and a cap is slow enough for it.
     pub(crate) fn to(&self, shared: &Arc<Shared>, peer: &Provider, open: bool) -> Option<Line> {
         if shared.limits.down().rate().bytes().is_some() {
@@ -107,6 +115,7 @@ impl Lines {
         while open
             && busy
             && ways.may_open()
+            && (ways.lines.is_empty() || self.places.available_permits() > MAX_LINES / 2)
             && let Ok(place) = self.places.clone().try_acquire_owned()
         {
             ways.opening += 1;
@@ -144,8 +153,10 @@ impl Lines {
     fn opened(&self, node: NodeId, line: Line, round_trip: Duration) {
         if let Some(ways) = self.peers().get_mut(&node) {
             ways.opening = ways.opening.saturating_sub(1);
-            ways.failures = 0;
-            ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
+            (ways.failures, ways.rests_until) = (0, None);
+            if ways.lines.is_empty() {
+                ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
+            }
             ways.lines.push(line);
         }
     }
@@ -154,7 +165,7 @@ impl Lines {
         tracing::debug!(node = %node.short(), %error, "no bulk line");
         if let Some(ways) = self.peers().get_mut(&node) {
             ways.opening = ways.opening.saturating_sub(1);
-            ways.failed();
+            ways.refused();
         }
     }
 

@@ -36,6 +36,9 @@ pub(super) async fn answer(
     if let Question::Crowd(wanted) = question {
         return gather(send, wanted, peer).await;
     }
+    if matches!(question, Question::Repos(_)) && !peer.shared.lists_repos {
+        return Err(Refusal::NotHeld);
+    }
     if let Question::Drafts(digests) = &question {
         peer.shared.store.blobs().crowd_asked(digests, peer.node);
     }

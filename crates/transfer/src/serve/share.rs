@@ -7,8 +7,8 @@ use hubless_types::NodeId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{
-    LINES_PER_NODE, MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE, QUESTIONS_PER_NODE,
-    UPLOAD_SHARE,
+    LINES_PER_NODE, LINES_PER_SLOT, MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE,
+    QUESTIONS_PER_NODE, UPLOAD_SHARE,
 };
 use crate::refusal::Refusal;
 use crate::transfer::Shared;
@@ -30,7 +30,7 @@ impl Share {
             questions: Semaphore::new(QUESTIONS_PER_NODE),
             manifests: Semaphore::new(MANIFESTS_PER_NODE),
             watched: Semaphore::new(MAX_WATCHED_PER_NODE),
-            lines: Arc::new(Semaphore::new(LINES_PER_NODE)),
+            lines: Arc::new(Semaphore::new(LINES_PER_NODE.min(LINES_PER_SLOT * upload_slots / 2).max(1))),
         }
     }
 }

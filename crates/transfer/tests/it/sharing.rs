@@ -2,10 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
-use hubless_store::{Imported, PartialBlob};
+use hubless_store::{Imported, PartialBlob, RefRecord, RefSource};
 use hubless_transfer::{Delivered, MemoryNet, TransferError};
 use hubless_types::{
-    Access, BlobHash, CommitId, Link, Provider, ProviderSource, PublicSignature, RepoFacts, RepoId,
+    Access, BlobHash, CommitId, Link, Provider, ProviderSource, PublicSignature, RepoFacts, RepoId, Revision,
     Statement, StatementBody, Timestamp,
 };
 
@@ -110,7 +110,7 @@ async fn statements_about_gated_repositories_are_not_told() -> Flat {
 }
 
 /// What is held and may be given is listed to whoever asks, over the network and in memory, page by page; what is hidden,
-/// gated or only known is not.
+/// gated, only known, or known by what somebody here asked for, is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_is_listed() -> Flat {
     let (a, b) = (Node::start(130).await?, Node::start(131).await?);
@@ -121,16 +121,24 @@ async fn what_is_held_is_listed() -> Flat {
         id[..2].copy_from_slice(&n.to_be_bytes());
         CommitId::from_bytes(id)
     };
+    let main: Revision = "main".parse()?;
     for n in 0..600 {
         catalogue.add_commit_to_repo(&name(n)?, commit(n))?;
         catalogue.share_commit(commit(n))?;
+        // The fifth is known by its commit alone, which somebody here asked for, and the sixth was in a cache.
+        let by = match n {
+            5 => RefSource::Commit,
+            6 => RefSource::Adopted,
+            _ => RefSource::Published,
+        };
+        catalogue.set_ref(&name(n)?, &main, RefRecord { commit: commit(n), seen: Timestamp(1), by })?;
     }
     catalogue.unshare_commit(commit(3))?;
     let gated = RepoFacts { access: Access::GatedAuto, ..RepoFacts::default() };
     catalogue.put_facts(&name(4)?, &gated)?;
     catalogue.put_statement(&said(&"acme/known".parse()?, 130)?)?;
     let expected: Vec<RepoId> =
-        (0..600).filter(|n| ![3, 4].contains(n)).map(name).collect::<Result<_, _>>()?;
+        (0..600).filter(|n| ![3, 4, 5, 6].contains(n)).map(name).collect::<Result<_, _>>()?;
 
     let net = MemoryNet::new();
     net.join(node_id(130), a.disk.store.clone());
@@ -146,6 +154,14 @@ async fn what_is_held_is_listed() -> Flat {
         }
         assert_eq!((told, pages), (expected.clone(), 3));
     }
+    Ok(())
+}
+
+/// A node that announces nothing lists nothing either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_announces_nothing_lists_nothing() -> Flat {
+    let (a, b) = (Node::start_with(132, |c| c.lists_repos = false).await?, Node::start(133).await?);
+    assert!(is_not_held(&b.client.repos(&a.provider(), None).await));
     Ok(())
 }
 
