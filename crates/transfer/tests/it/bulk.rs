@@ -223,13 +223,14 @@ async fn lines_are_counted_and_end_with_their_stream() -> Flat {
     }
     let mut again = show(&held[0].0).await?;
     assert!(closes(&mut again, Duration::from_secs(1)).await, "a ticket that was shown before");
-    assert!(ask_for_line(&stranger, &node).await.is_err(), "a ninth line");
+    let connection = held[7].0.connection.clone();
+    assert!(ask_on(connection.clone()).await.is_err(), "a ninth line");
     let (mut first, mut line) = held.remove(0);
     assert!(!closes(&mut line, Duration::from_millis(100)).await);
     first.send.finish()?;
     assert!(closes(&mut line, Duration::from_secs(1)).await);
     sleep(Duration::from_millis(100)).await;
-    let ninth = ask_for_line(&stranger, &node).await?;
+    let ninth = ask_on(connection).await?;
     let mut line = show(&ninth).await?;
     ninth.connection.close(0_u32.into(), b"");
     assert!(closes(&mut line, Duration::from_secs(1)).await, "it ends with the connection");
