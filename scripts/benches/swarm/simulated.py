@@ -67,11 +67,15 @@ def tell(found, title, lines):
         for asked in ASKED:
             if line["case"].startswith(asked.case) and asked.key in line:
                 found.at_most(asked.what, line[asked.key], asked.limit, asked.unit)
-    # A hash of the events is for comparing runs, not for reading.
-    keys = [key for key in dict.fromkeys(key for line in lines for key in line) if key not in ("case", "trace")]
-    rows = [[line["case"], *(shown(line.get(key, "")) for key in keys)] for line in lines]
-    if rows:
-        found.tables.append(Table(title, ["", *keys], rows))
+    # What says a goal is no row; a hash of the events is for comparing runs, not for reading. Lines that say the same make a table.
+    groups = {}
+    for line in lines:
+        if "limit" not in line:
+            groups.setdefault(tuple(key for key in line if key not in ("case", "trace")), []).append(line)
+    for keys, group in groups.items():
+        what = title if len(groups) == 1 else f"{title}: {group[0]['case'].partition(',')[0]}"
+        rows = [[line["case"], *(shown(line[key]) for key in keys)] for line in group]
+        found.tables.append(Table(what, ["", *(key.replace("_", " ") for key in keys)], rows))
 
 
 def shown(value):
