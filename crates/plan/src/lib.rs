@@ -22,6 +22,8 @@ mod endgame;
 mod file;
 mod holder;
 mod limits;
+#[cfg(test)]
+mod origin_tests;
 mod requests;
 mod rng;
 #[cfg(any(test, feature = "sim"))]
