@@ -233,10 +233,6 @@ pub(crate) const MAX_ASKED_PER_LINE: usize = 16;
 /// waits for: a line answers one after the other.
 pub(crate) const BULK_GROUPS: u64 = 8;
 
-/// So much of a segment goes over QUIC, in groups, before it is looked whether the line that is being opened is there: 256 KiB,
-/// and twice as much each further time.
-pub(crate) const FIRST_PART_GROUPS: u64 = 16;
-
 /// Longest wait for a TCP connection with a bulk port.
 pub(crate) const LINE_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -19,9 +19,9 @@ use crate::decode::{Tree, Verified, check_ask, garbled};
 use crate::endpoint::address_of;
 use crate::get::Get;
 use crate::limits::{
-    BULK_GROUPS, FIRST_PART_GROUPS, MANIFEST_TIMEOUT, MAX_CROWD_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME,
-    MAX_HOLDINGS_ASKED, MAX_LINKS_ASKED, MAX_PART_GROUPS, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED,
-    REQUEST_TIMEOUT, STALL_TIMEOUT, STREAM_WAIT,
+    BULK_GROUPS, MANIFEST_TIMEOUT, MAX_CROWD_FRAME, MAX_DRAFTS_ASKED, MAX_HOLDING_FRAME, MAX_HOLDINGS_ASKED,
+    MAX_LINKS_ASKED, MAX_PART_GROUPS, MAX_SEGMENT_GROUPS, MAX_SMALL_FILES_ASKED, REQUEST_TIMEOUT,
+    STALL_TIMEOUT, STREAM_WAIT,
 };
 use crate::part::Part;
 use crate::pool::{Lease, Protocol};
@@ -218,22 +218,11 @@ impl PeerClient for Remote {
         tick: Tick,
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
-        let mut rest = groups;
-        let mut part = FIRST_PART_GROUPS;
-        loop {
-            rest = self.by_line(peer, rest, into, &tick).await?;
-            if rest.is_empty() {
-                return Ok(());
-            }
-            // While a line is being opened only a part goes over QUIC, which is slow to begin as well: the rest has the line.
-            let opening = self.shared.lines.is_opening(&peer.node);
-            let end = if opening { rest.end.min(rest.start + part) } else { rest.end };
-            self.segment_now(peer, rest.start..end, into, tick.clone()).await?;
-            (rest, part) = (end..rest.end, part * 2);
-            if rest.is_empty() {
-                return Ok(());
-            }
-        }
+        let groups = match self.by_line(peer, groups, into, &tick).await? {
+            groups if groups.is_empty() => return Ok(()),
+            rest => rest,
+        };
+        self.segment_now(peer, groups, into, tick).await
     }
 
     async fn segment_now(

@@ -125,11 +125,6 @@ impl Lines {
         line
     }
 
-    /// Whether a first line to `node` is on its way.
-    pub(crate) fn is_opening(&self, node: &NodeId) -> bool {
-        self.peers().get(node).is_some_and(|ways| ways.lines.is_empty() && ways.opening > 0)
-    }
-
     /// A line to `node` broke, or an answer on it was wrong: it is asked over QUIC for a while.
     pub(crate) fn failed(&self, node: NodeId) {
         if let Some(ways) = self.peers().get_mut(&node)
