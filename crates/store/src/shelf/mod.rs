@@ -153,15 +153,12 @@ impl Shelf {
         state.settling.is_none() && (state.overflowed || state.recent.len() > DUE_AFTER)
     }
 
-    /// How many repositories are on it.
+    /// How many repositories are on it, without those that only others hold.
     pub(crate) fn count(&self) -> u64 {
         let state = self.read();
         let docs = state.segment.as_ref().map_or(0, |s| u64::from(s.docs()));
         let settling = state.settling.as_ref().map_or(0, |s| s.listed(Some(&state.recent)));
-        docs.saturating_sub(state.stale.len() as u64)
-            + state.recent.listed(None)
-            + settling
-            + state.elsewhere.listed(None)
+        docs.saturating_sub(state.stale.len() as u64) + state.recent.listed(None) + settling
     }
 
     /// Answers a question.
