@@ -28,10 +28,10 @@ impl Plan {
         if !all {
             order.retain(|id| some.contains(id));
         }
-        let (rivals, even) = (self.rivals(), self.even_part());
+        let rivals = self.rivals();
         // One request each in turn, so that a file with little left is spread over many.
         loop {
-            let given = order.iter().filter(|id| self.give_next(id, rivals, even)).count();
+            let given = order.iter().filter(|id| self.give_next(id, rivals)).count();
             if given == 0 {
                 break;
             }
@@ -123,17 +123,14 @@ impl Plan {
     }
 
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
-    fn give_next(&mut self, id: &Source, rivals: u64, even: u64) -> bool {
+    fn give_next(&mut self, id: &Source, rivals: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
-        // Who gives to others as well has others that ask.
-        let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
-        let limit = if rivals > 0 { holder.limit() } else { holder.limit_alone() };
-        if holder.idle_at == Some(self.changes) || holder.outstanding >= limit || !self.has_room() {
+        if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
             return false;
         }
+        // Who gives to others as well has others that ask.
+        let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
         let most = holder.segment(rivals > 0).min(self.most_capped());
-        let shared_out = rivals == 0 && !id.is_origin();
-        let most = if shared_out { most.min(even.max(holder.two_trips())) } else { most };
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
         let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
@@ -149,18 +146,6 @@ impl Plan {
         }
         self.request(*id, file, groups, false);
         true
-    }
-
-    /// Most that should be asked of a peer at a time where nobody else fetches the same: near the end so little that all
-    /// requests end together.
-    fn even_part(&self) -> u64 {
-        let todo: u64 = self.files.values().map(|file| file.todo().len()).sum();
-        let sends = |(id, holder): &(&Source, &Holder)| {
-            !id.is_origin() && holder.usable(self.now) && !holder.has.is_empty()
-        };
-        let requests: usize = self.holders.iter().filter(sends).map(|(_, holder)| holder.limit()).sum();
-        let part = todo / (2 * requests.max(1) as u64);
-        (part - part % PIECE_GROUPS).max(MIN_SEGMENT)
     }
 
     /// The next segment along the stretch that this holder is being followed along.

@@ -10,8 +10,8 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 use super::bits::Bits;
 use super::limits::{
     BASE_OUTSTANDING, CROWD_SPAN, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST,
-    MAX_SEGMENT, MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, RISE, SAMPLE, SHORT_REST,
-    SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
+    MAX_SEGMENT, MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE,
+    SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -160,37 +160,13 @@ impl Holder {
         if rate < SLOW_RATE / 4 {
             return 1;
         }
-        let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + self.streams_for_trip();
+        let rtt = self.round_trip.unwrap_or_default().as_millis() / STREAM_PER_RTT.as_millis();
+        let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + rtt as usize;
         // No more than three seconds' worth of the shortest segments: a slow line gains nothing from many.
         let worth = 3 * rate / (MIN_SEGMENT * GROUP_BYTES);
-        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(self.most_in_turn())
-    }
-
-    /// The same where nobody else fetches the same: over a long line a rate takes many round trips to show, and is not
-    /// waited for. (A crowd's source would be asked for the same by all of them.)
-    pub(super) fn limit_alone(&self) -> usize {
-        match self.rate() {
-            None if self.strikes == 0 => {
-                (BASE_OUTSTANDING + self.streams_for_trip()).min(self.most_in_turn())
-            }
-            _ => self.limit(),
-        }
-    }
-
-    /// A request's part, in groups, of what it sends in two round trips: with less in flight a long line would rest.
-    pub(super) fn two_trips(&self) -> u64 {
-        let trip = self.round_trip.unwrap_or_default().as_millis() as u64;
-        2 * trip * self.rate().unwrap_or_default() / 1000 / GROUP_BYTES / self.limit() as u64
-    }
-
-    /// How many requests more its round trip is worth.
-    fn streams_for_trip(&self) -> usize {
-        (self.round_trip.unwrap_or_default().as_millis() / STREAM_PER_RTT.as_millis()) as usize
-    }
-
-    /// A peer's last places are a reader's.
-    fn most_in_turn(&self) -> usize {
-        self.most.min(MAX_OUTSTANDING - URGENT_EXTRA)
+        // A peer's last places are a reader's.
+        let most = self.most.min(MAX_OUTSTANDING - URGENT_EXTRA);
+        streams.min((worth as usize).max(BASE_OUTSTANDING)).min(most)
     }
 
     /// How many groups one segment should have: about a second's worth over all of its requests but one. Where
@@ -318,10 +294,8 @@ impl Meter {
         if time < least || (self.rate.is_none() && self.bytes == 0) {
             return;
         }
-        let ms = time.as_millis().max(1) as u64;
+        let (ms, fade) = (time.as_millis().max(1) as u64, FADE.as_millis() as u64);
         let seen = self.bytes.saturating_mul(1000) / ms;
-        // A line that gets faster is at its beginning: what it did before says little.
-        let fade = if self.rate.is_some_and(|rate| seen > 2 * rate) { RISE } else { FADE }.as_millis() as u64;
         self.rate = Some(match self.rate {
             None => seen,
             // Each sample weighs by its time: an average over about the last `FADE`.

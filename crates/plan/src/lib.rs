@@ -22,8 +22,6 @@ mod endgame;
 mod file;
 mod holder;
 mod limits;
-#[cfg(test)]
-mod origin_tests;
 mod requests;
 mod rng;
 #[cfg(any(test, feature = "sim"))]

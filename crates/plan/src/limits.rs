@@ -111,9 +111,6 @@ pub(super) const SAMPLE: Duration = Duration::from_millis(250);
 /// How fast old measurements fade.
 pub(super) const FADE: Duration = Duration::from_millis(1500);
 
-/// The same where a holder sends more than twice what it was measured at.
-pub(super) const RISE: Duration = Duration::from_millis(250);
-
 /// Nodes that are remembered for having lied; the first one forgotten is the oldest.
 pub(super) const MAX_BANNED: usize = 4096;
 

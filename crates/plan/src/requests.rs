@@ -70,15 +70,11 @@ impl Plan {
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         request.begun = true;
-        let source = request.holder;
-        if let Some(holder) = self.holders.get_mut(&source) {
+        let holder = request.holder;
+        if let Some(holder) = self.holders.get_mut(&holder) {
             holder.answered(after);
-            if holder.rate().is_none() {
-                // How far it is says how many requests it is worth.
-                self.wake.some.insert(source);
-            }
         }
-        self.set_away(&source, false);
+        self.set_away(&holder, false);
     }
 
     pub(super) fn held_back(&mut self, id: RequestId) {

@@ -8,7 +8,7 @@ use hubless_types::{GROUP_BYTES, GroupSet};
 use proptest::prelude::*;
 
 use super::sim::{Links, Sim, Spec, World, file_id, node_id};
-use super::{Action, Dropped, Event, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId};
+use super::{Action, Dropped, Event, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId, Source};
 
 const MIB: u64 = 1024 * 1024;
 const MBIT: u64 = 1_000_000 / 8;
@@ -256,11 +256,11 @@ fn others_help_a_local_network_that_is_slow() {
     assert!(sim.outcome(2).finished.unwrap() < secs(6), "{:?}", sim.outcome(2).finished);
 }
 
-pub(super) fn plan() -> Plan {
+fn plan() -> Plan {
     Plan::new(PlanConfig { seed: 7, patience: secs(10), origin_streams: 4 })
 }
 
-pub(super) fn added(plan: &mut Plan, size: u64) {
+fn added(plan: &mut Plan, size: u64) {
     let wanted = GroupSet::whole(size);
     plan.handle(secs(0), Event::FileAdded { file: file_id(0), size, held: GroupSet::new(), wanted });
 }
@@ -277,7 +277,7 @@ fn a_file_that_nobody_has_is_called_starved_once_after_the_patience() {
 }
 
 /// What `actions` ask for, and what they take back.
-pub(super) fn asked(actions: &[Action]) -> (Vec<(RequestId, Range<u64>)>, Vec<RequestId>) {
+fn asked(actions: &[Action]) -> (Vec<(RequestId, Range<u64>)>, Vec<RequestId>) {
     let asked = actions.iter().filter_map(|action| match action {
         Action::Request { request, groups, .. } => Some((*request, groups.clone())),
         _ => None,
@@ -521,20 +521,64 @@ proptest! {
     }
 }
 
-/// Over a long line a rate takes many round trips to show: alone, nobody waits for it; in a crowd its source has other work.
 #[test]
-fn a_far_holder_is_asked_for_more_before_its_rate_is_known() {
-    for crowd in [false, true] {
-        let (mut plan, holder, file) = (plan(), node_id(1), file_id(0));
-        added(&mut plan, 64 * MIB);
-        if crowd {
-            plan.handle(secs(0), Event::HolderFound { holder: node_id(2), lan: false });
-        }
-        plan.handle(secs(0), Event::HolderFound { holder, lan: false });
-        let groups = GroupSet::whole(64 * MIB).into();
-        let first = asked(&plan.handle(secs(0), Event::HolderHas { holder, file, groups })).0;
-        let started = Event::SegmentStarted { request: first[0].0, after: Duration::from_millis(100) };
-        let more = asked(&plan.handle(Duration::from_millis(100), started)).0;
-        assert_eq!((first.len(), more.len()), (2, if crowd { 0 } else { 4 }));
+fn an_origin_and_a_slow_peer_feed_one_file_together() {
+    let size = 64 * MIB;
+    let origin = Spec::new(80 * MBIT, 0).seed(&[size]).origin();
+    let peer = Spec::new(80 * MBIT, 0).seed(&[size]);
+    let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, Spec::new(0, 1000 * MBIT).leech()]));
+    sim.run(secs(100));
+    let ended = sim.outcome(2).finished.expect("it ends").as_secs_f64();
+    let alone = size as f64 / (80 * MBIT) as f64;
+    assert!(ended < 0.7 * alone, "{ended} s of {alone} s");
+    assert!(sim.outcome(0).sent > size / 4 && sim.outcome(1).sent > size / 4);
+}
+
+#[test]
+fn an_origin_is_spared_where_peers_are_quick_enough() {
+    let size = 128 * MIB;
+    for lan in [true, false] {
+        let origin = Spec::new(1000 * MBIT, 0).seed(&[size]).origin();
+        let peer = Spec { lan, ..Spec::new(800 * MBIT, 0).seed(&[size]) };
+        let mut leech = Spec::new(0, 1000 * MBIT).leech();
+        leech.lan = lan;
+        let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, leech]));
+        sim.run(secs(100));
+        assert!(sim.outcome(2).finished.is_some());
+        // Of far peers it is not known at once how quick they are.
+        let most = if lan { size / 20 } else { size / 3 };
+        assert!(sim.outcome(0).sent <= most, "{} bytes of {size}", sim.outcome(0).sent);
     }
+}
+
+#[test]
+fn when_the_peers_are_gone_the_origin_goes_on() {
+    let size = 128 * MIB;
+    let origin = Spec::new(200 * MBIT, 0).seed(&[size]).origin();
+    let peer = Spec { dead: Some(secs(2)..secs(1000)), ..Spec::new(200 * MBIT, 0).seed(&[size]) };
+    let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, Spec::new(0, 1000 * MBIT).leech()]));
+    sim.run(secs(100));
+    let outcome = sim.outcome(2);
+    assert!(outcome.finished.is_some() && !outcome.starved);
+    assert!(sim.outcome(0).sent > size / 2);
+}
+
+#[test]
+fn an_origin_that_lies_about_one_file_is_asked_for_others() {
+    let mut plan = plan();
+    let origin = Source::Origin(0);
+    for file in [0, 1] {
+        let wanted = GroupSet::whole(MIB);
+        let held = GroupSet::new();
+        plan.handle(secs(0), Event::FileAdded { file: file_id(file), size: MIB, held, wanted });
+    }
+    plan.handle(secs(0), Event::HolderFound { holder: origin, lan: false });
+    let has =
+        |file| Event::HolderHas { holder: origin, file: file_id(file), groups: GroupSet::whole(MIB).into() };
+    let asked = plan.handle(secs(0), has(0));
+    let [Action::Request { request, .. }] = asked[..] else { panic!("{asked:?}") };
+    let failed = Event::SegmentFailed { request, kind: super::Failure::Wrong };
+    assert_eq!(plan.handle(secs(1), failed), []);
+    let asked = plan.handle(secs(1), has(1));
+    assert!(matches!(asked[..], [Action::Request { file, .. }] if file == file_id(1)), "{asked:?}");
 }
