@@ -63,8 +63,8 @@ pub(crate) struct Inner {
     pub(crate) looks: Flights<(RepoId, Revision)>,
     /// When the statements of repositories were last fetched from peers.
     pub(crate) exchanged: Mutex<Exchanged>,
-    /// Told when somebody looks for repositories.
-    pub(crate) listing: Arc<Notify>,
+    /// Somebody looks for repositories: what peers hold is to be listed anew.
+    pub(crate) list_wanted: Arc<Notify>,
     /// Turns of those that are being fetched in the background.
     pub(crate) exchanges: Arc<Semaphore>,
     /// Commits whose manifest is being fetched.
@@ -154,7 +154,7 @@ impl Mirror {
             lists: Mutex::default(),
             looks: Flights::default(),
             exchanged: Mutex::default(),
-            listing: Arc::default(),
+            list_wanted: Arc::default(),
             exchanges: Arc::new(Semaphore::new(EXCHANGES_AT_ONCE)),
             manifests: Flights::default(),
             proofs: Flights::default(),

@@ -54,7 +54,7 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError::Store`] if the catalogue cannot be read.
     pub fn find(&self, query: &ShelfQuery, with: With) -> Result<FoundPage, MirrorError> {
-        self.inner.listing.notify_one();
+        self.inner.list_wanted.notify_one();
         let catalogue = self.inner.store.catalogue();
         let page = catalogue.find_repos(query)?;
         let (repos, mut facts): (Vec<_>, Vec<_>) = page.repos.into_iter().unzip();

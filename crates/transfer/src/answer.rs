@@ -93,18 +93,18 @@ fn statements(store: &Store, repo: &RepoId, revision: Option<&Revision>) -> Resu
 /// Names of repositories that are open, of commits that peers may have.
 fn repos(store: &Store, after: Option<CommitId>) -> Result<Vec<u8>, Refusal> {
     let rows = store.catalogue().shared_repos(after, SHARED_LOOKED_AT)?;
-    let mut told = HeldRepos::default();
     let more = rows.len() == SHARED_LOOKED_AT;
+    let mut told = HeldRepos::default();
     for (commit, repos) in rows {
         told.repos.extend(repos);
-        told.next = more.then_some(commit);
-        if told.repos.len() >= MAX_REPOS_TOLD {
-            // Of a commit that more list than fit, some stay untold: the next page begins after it.
-            told.repos.truncate(MAX_REPOS_TOLD);
-            told.next = Some(commit);
+        let full = told.repos.len() >= MAX_REPOS_TOLD;
+        told.next = (more || full).then_some(commit);
+        if full {
             break;
         }
     }
+    // Of a commit that more list than fit, some stay untold: the next page begins after it.
+    told.repos.truncate(MAX_REPOS_TOLD);
     pack(&told).map_err(|_| Refusal::Failed)
 }
 

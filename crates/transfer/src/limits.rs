@@ -218,9 +218,9 @@ pub(crate) const LINES_PER_SLOT: usize = 2;
 /// Most bulk lines of others, however many upload slots there are: each has a blocking thread, of which there are 512.
 pub(crate) const MAX_LINES_SERVED: usize = 256;
 
-/// Bulk lines that one node may have open or promised at once, over all its connections, and at most half of all. Each carries what the system lets a
-/// TCP connection have under way: some 2.5 MB of the usual 4 MB, 25 MB/s over a round trip of 100 ms; a line of 1 Gbit/s
-/// needs five of them that never rest.
+/// Bulk lines that one node may have open or promised at once, over all its connections; half of all at most. Each carries
+/// what the system lets a TCP connection have under way: some 2.5 MB of the usual 4 MB, which is 25 MB/s over a round trip
+/// of 100 ms. A line of 1 Gbit/s needs five of them that never rest.
 pub(crate) const LINES_PER_NODE: usize = 8;
 
 /// Bulk lines that this node opens at once, over all peers; whoever comes later is asked over QUIC.

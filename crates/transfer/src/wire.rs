@@ -336,8 +336,8 @@ pub(crate) fn drafts_reply(
     frames.iter().map(told).collect()
 }
 
-/// What strangers may say of crowds, drafts, parts and repositories (questions 8 to 11 and their answers). Nothing panics, and what is
-/// taken reads the same when it is written again, within its bounds.
+/// What strangers may say of crowds, drafts, parts and repositories (questions 8 to 11 and their answers). Nothing panics,
+/// and what is taken reads the same when it is written again, within its bounds.
 #[cfg(fuzzing)]
 pub fn strangers_words(bytes: &[u8]) {
     check_words(bytes);

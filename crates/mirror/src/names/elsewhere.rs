@@ -106,7 +106,7 @@ impl Inner {
                 if let Err(error) = mirror.look_elsewhere(&mut elsewhere, wanted).await {
                     tracing::warn!(%error, "what peers hold cannot be listed");
                 }
-                let asked = Arc::clone(&mirror.listing);
+                let asked = Arc::clone(&mirror.list_wanted);
                 drop(mirror);
                 wanted = tokio::time::timeout(LOOK_EVERY, asked.notified()).await.is_ok();
             }
