@@ -10,8 +10,8 @@ use super::bits::{Bits, ones};
 use super::file::{File, first_in_both};
 use super::holder::{Cursor, Has, Holder};
 use super::limits::{
-    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MAY_BEGIN, MIN_SEGMENT, MIN_WINDOW,
-    ORIGIN_SEGMENT, PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
+    BASE_OUTSTANDING, FIRST_SEGMENT, MAX_STRETCH, MAX_WINDOW, MIN_SEGMENT, MIN_WINDOW, ORIGIN_SEGMENT,
+    PIECE_GROUPS, SMALL_PART, UNKNOWN_RATE, URGENT_EXTRA, WINDOW_TIME,
 };
 use super::words::Source;
 use super::{Plan, Reader, Wake};
@@ -162,7 +162,8 @@ impl Plan {
         let draw = self.rng.next();
         // Where all ask for as much, all come again at the same moment, and choose without knowing of each other:
         // their first segments differ in length.
-        let first = !id.is_origin() && self.holders.get(id)?.rate().is_none();
+        let holder = self.holders.get(id)?;
+        let first = !id.is_origin() && (holder.rate().is_none() || rivals > 0 && !holder.asked);
         let most = if first { 1 + self.rng.next() % PIECE_GROUPS } else { most };
         let Choice { hash, groups, rarity } = self.rarest(id, most, draw, rivals)?;
         if let Some(holder) = self.holders.get_mut(id) {
@@ -181,9 +182,8 @@ impl Plan {
 
     /// How many others fetch the same, those among them that may be about to begin.
     fn rivals(&self) -> u64 {
-        let begins = |h: &Holder| h.has.is_empty() && h.known_for(self.now) < MAY_BEGIN;
         let rival = |(id, h): &(&Source, &Holder)| {
-            !id.is_origin() && (h.fetching > 0 || begins(h)) && h.usable(self.now)
+            !id.is_origin() && (h.fetching > 0 || h.may_begin(self.now)) && h.usable(self.now)
         };
         self.holders.iter().filter(rival).count() as u64
     }

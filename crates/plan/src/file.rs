@@ -3,6 +3,7 @@
 //! **Invariant:** a piece is in the level of its rarity as long as any of its groups is to do, and in no other.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_types::{ByteRange, GROUP_BYTES, GroupSet};
@@ -99,6 +100,16 @@ impl File {
     /// One past its last group.
     pub(super) fn groups(&self) -> u64 {
         self.size.div_ceil(GROUP_BYTES)
+    }
+
+    /// What is kept of a stranger's word: nothing past the end, and no more runs than there is `room` for.
+    pub(super) fn within(&self, groups: Arc<GroupSet>, room: usize) -> Arc<GroupSet> {
+        let past = groups.runs().last().is_some_and(|run| run.end > self.groups());
+        if !past && groups.runs().len() <= room {
+            return groups;
+        }
+        let whole = groups.intersection(&GroupSet::whole(self.size));
+        Arc::new(whole.runs().iter().take(room).cloned().collect())
     }
 
     /// Length of `groups` in bytes.

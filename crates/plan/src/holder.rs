@@ -9,9 +9,9 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::bits::Bits;
 use super::limits::{
-    BASE_OUTSTANDING, CROWD_SPAN, FADE, FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST,
-    MAX_SEGMENT, MAX_SHORT_REST, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE,
-    SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
+    BASE_OUTSTANDING, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAST_RATE, FIRST_CONTACT, FIRST_REST,
+    MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN, MIN_SEGMENT, ORIGIN_SEGMENT,
+    PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -48,6 +48,8 @@ pub(super) struct Holder {
     pub(super) has: BTreeMap<BlobHash, Has>,
     /// Files that it has in part: it is fetching them, too.
     pub(super) fetching: usize,
+    /// Runs of groups that are kept of what it says.
+    pub(super) runs: usize,
     /// Whether it said that it gave what this node has not got.
     pub(super) gives_others: bool,
     /// Whether it was lost or went silent, and has not been heard of since.
@@ -63,7 +65,12 @@ pub(super) struct Holder {
     pub(super) queued: u64,
     /// The plan's count of changes when nothing was found to ask of it.
     pub(super) idle_at: Option<u64>,
-    found: Duration,
+    /// When it was heard of, for what is fetched now.
+    found: Option<Duration>,
+    /// Whether it was there when something else was fetched: it has not to be dialled.
+    familiar: bool,
+    /// Whether it was asked for anything of that.
+    pub(super) asked: bool,
     /// When it last sent something, or was first asked after a pause.
     heard: Duration,
     ever_sent: bool,
@@ -93,6 +100,7 @@ impl Holder {
             lan,
             has: BTreeMap::new(),
             fetching: 0,
+            runs: 0,
             gives_others: false,
             away: false,
             cursor: None,
@@ -101,7 +109,9 @@ impl Holder {
             outstanding: 0,
             queued: 0,
             idle_at: None,
-            found: now,
+            found: Some(now),
+            familiar: false,
+            asked: false,
             heard: now,
             ever_sent: false,
             meter: Meter::default(),
@@ -127,9 +137,26 @@ impl Holder {
         self.meter.rate
     }
 
-    /// How long it has been known.
+    /// How long it has been known to want or have something of what is fetched now.
     pub(super) fn known_for(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.found)
+        self.found.map_or(Duration::MAX, |found| now.saturating_sub(found))
+    }
+
+    /// Whether it may be about to fetch the same.
+    pub(super) fn may_begin(&self, now: Duration) -> bool {
+        let soon = if self.familiar { FAMILIAR_BEGINS } else { MAY_BEGIN };
+        self.has.is_empty() && self.known_for(now) < soon
+    }
+
+    /// It is heard of, perhaps anew.
+    pub(super) fn found(&mut self, now: Duration) {
+        self.found.get_or_insert(now);
+    }
+
+    /// Nothing is fetched any more that it had: whether others ask it for the next thing is not known yet. How fast it
+    /// sends is.
+    pub(super) fn parted(&mut self) {
+        (self.found, self.familiar, self.asked, self.gives_others) = (None, true, false, false);
     }
 
     /// Time for what is in flight and `more` bytes, at `guess` bytes a second if it was never measured.
@@ -190,6 +217,7 @@ impl Holder {
             self.heard = now;
             self.meter.start(now);
         }
+        self.asked = true;
         self.outstanding += 1;
         self.queued += bytes;
     }

@@ -42,7 +42,7 @@ pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId, Source};
 use bits::Bits;
 use file::{File, Mark};
 use holder::Holder;
-use limits::{CHECK_STARVING, LAN_ALONE, LAN_GRACE, MAX_BANNED, PEERS_ALONE, RECLAIM_AFTER};
+use limits::{CHECK_STARVING, LAN_ALONE, LAN_GRACE, MAX_BANNED, MAX_RUNS, PEERS_ALONE, RECLAIM_AFTER};
 use requests::Request;
 use rng::Rng;
 
@@ -212,9 +212,15 @@ impl Plan {
         self.cancel_where(|request| request.file == *hash);
         self.files.remove(hash);
         self.readers.retain(|_, reader| reader.file != *hash);
+        let idle = self.files.is_empty();
         for holder in self.holders.values_mut() {
-            if let Some(has) = holder.has.remove(hash) {
-                holder.fetching -= usize::from(has.is_part());
+            let had = holder.has.remove(hash);
+            if let Some(had) = &had {
+                holder.fetching -= usize::from(had.is_part());
+                holder.runs -= had.groups.runs().len() + had.gave.runs().len();
+            }
+            if idle || had.is_some() && holder.has.is_empty() {
+                holder.parted();
             }
         }
     }
@@ -230,6 +236,7 @@ impl Plan {
             return self.actions.push(Action::DropHolder { holder: id, why: Dropped::Lied });
         }
         if let Some(holder) = self.holders.get_mut(&id) {
+            holder.found(self.now);
             if lan && !std::mem::replace(&mut holder.lan, true) {
                 for (hash, has) in &holder.has {
                     let Some(file) = self.files.get_mut(hash) else { continue };
@@ -276,9 +283,10 @@ impl Plan {
         let (Some(holder), Some(file)) = (self.holders.get_mut(&id), self.files.get_mut(&hash)) else {
             return;
         };
-        // Whatever a stranger says, nothing past the end is kept.
-        let past = groups.runs().last().is_some_and(|run| run.end > file.groups());
-        let groups = if past { Arc::new(groups.intersection(&GroupSet::whole(file.size))) } else { groups };
+        let entry = holder.has.entry(hash).or_default();
+        holder.runs -= entry.groups.runs().len();
+        let groups = file.within(groups, MAX_RUNS - holder.runs);
+        holder.runs += groups.runs().len();
         if !groups.is_empty() {
             holder.returned();
         }
@@ -312,8 +320,11 @@ impl Plan {
         let (Some(holder), Some(file)) = (self.holders.get_mut(id), self.files.get_mut(hash)) else {
             return;
         };
-        let given = Bits::covered_by(&groups, file.groups());
         let entry = holder.has.entry(*hash).or_default();
+        holder.runs -= entry.gave.runs().len();
+        let groups = file.within(groups, MAX_RUNS - holder.runs);
+        holder.runs += groups.runs().len();
+        let given = Bits::covered_by(&groups, file.groups());
         for (more, piece) in given.differences(&entry.given) {
             file.mark(piece, Mark::Gave, more);
         }

@@ -111,6 +111,10 @@ pub(super) const SAMPLE: Duration = Duration::from_millis(250);
 /// How fast old measurements fade.
 pub(super) const FADE: Duration = Duration::from_millis(1500);
 
+/// Runs of groups that are kept of what one holder says that it has and gave, of all files: 1 MiB. What more it says is as
+/// if it were not said.
+pub(super) const MAX_RUNS: usize = 65_536;
+
 /// Nodes that are remembered for having lied; the first one forgotten is the oldest.
 pub(super) const MAX_BANNED: usize = 4096;
 
@@ -141,3 +145,6 @@ pub(super) const CHECK_STARVING: Duration = Duration::from_secs(1);
 
 /// A node that was heard of and said nothing yet is taken, for this long, for one that is about to fetch.
 pub(super) const MAY_BEGIN: Duration = Duration::from_secs(10);
+
+/// The same of one that was there when something else was fetched: it has not to be found and dialled first.
+pub(super) const FAMILIAR_BEGINS: Duration = Duration::from_secs(2);

@@ -149,6 +149,34 @@ impl Sim {
         self.hear();
     }
 
+    /// Once all are done: everybody who fetches goes on with further files of these sizes, which those who do not fetch have.
+    pub fn fetch_more(&mut self, sizes: &[u64]) {
+        let begun = self.world.sizes.len();
+        self.world.sizes.extend(sizes);
+        for i in 0..self.nodes.len() {
+            let node = &mut self.nodes[i];
+            let own = |size: &u64| if node.spec.fetches { GroupSet::new() } else { GroupSet::whole(*size) };
+            node.held.extend(sizes.iter().map(own));
+            node.changed = (begun..begun + sizes.len()).collect();
+            node.out.finished = None;
+            if node.spec.fetches {
+                node.lacking = sizes.iter().sum();
+            }
+            let over = (0..begun).map(|file| Event::FileRemoved { file: file_id(file) });
+            node.inbox.extend(over);
+            for (file, size) in sizes.iter().copied().enumerate() {
+                let (held, wanted) = (self.nodes[i].held[begun + file].clone(), GroupSet::whole(size));
+                let file = file_id(begun + file);
+                self.nodes[i].inbox.push(Event::FileAdded { file, size, held, wanted });
+            }
+            for other in self.nodes[i].neighbours.clone() {
+                let holder = self.source(other);
+                self.nodes[i].inbox.push(Event::HolderFound { holder, lan: false });
+            }
+        }
+        self.hear();
+    }
+
     /// Runs until every node that fetches has all, is starved, or `limit` is over.
     pub fn run(&mut self, limit: Duration) {
         while self.now < limit && !self.is_over() {

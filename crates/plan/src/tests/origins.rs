@@ -1,0 +1,69 @@
+//! Origins beside peers.
+
+use hubless_types::GroupSet;
+
+use super::super::sim::{Sim, Spec, World, file_id};
+use super::super::{Action, Event, Failure, Source};
+use super::{MBIT, MIB, plan, secs};
+
+#[test]
+fn an_origin_and_a_slow_peer_feed_one_file_together() {
+    let size = 64 * MIB;
+    let origin = Spec::new(80 * MBIT, 0).seed(&[size]).origin();
+    let peer = Spec::new(80 * MBIT, 0).seed(&[size]);
+    let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, Spec::new(0, 1000 * MBIT).leech()]));
+    sim.run(secs(100));
+    let ended = sim.outcome(2).finished.expect("it ends").as_secs_f64();
+    let alone = size as f64 / (80 * MBIT) as f64;
+    assert!(ended < 0.7 * alone, "{ended} s of {alone} s");
+    assert!(sim.outcome(0).sent > size / 4 && sim.outcome(1).sent > size / 4);
+}
+
+#[test]
+fn an_origin_is_spared_where_peers_are_quick_enough() {
+    let size = 128 * MIB;
+    for lan in [true, false] {
+        let origin = Spec::new(1000 * MBIT, 0).seed(&[size]).origin();
+        let peer = Spec { lan, ..Spec::new(800 * MBIT, 0).seed(&[size]) };
+        let mut leech = Spec::new(0, 1000 * MBIT).leech();
+        leech.lan = lan;
+        let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, leech]));
+        sim.run(secs(100));
+        assert!(sim.outcome(2).finished.is_some());
+        // Of far peers it is not known at once how quick they are.
+        let most = if lan { size / 20 } else { size / 3 };
+        assert!(sim.outcome(0).sent <= most, "{} bytes of {size}", sim.outcome(0).sent);
+    }
+}
+
+#[test]
+fn when_the_peers_are_gone_the_origin_goes_on() {
+    let size = 128 * MIB;
+    let origin = Spec::new(200 * MBIT, 0).seed(&[size]).origin();
+    let peer = Spec { dead: Some(secs(2)..secs(1000)), ..Spec::new(200 * MBIT, 0).seed(&[size]) };
+    let mut sim = Sim::new(World::new(1, &[size], vec![origin, peer, Spec::new(0, 1000 * MBIT).leech()]));
+    sim.run(secs(100));
+    let outcome = sim.outcome(2);
+    assert!(outcome.finished.is_some() && !outcome.starved);
+    assert!(sim.outcome(0).sent > size / 2);
+}
+
+#[test]
+fn an_origin_that_lies_about_one_file_is_asked_for_others() {
+    let mut plan = plan();
+    let origin = Source::Origin(0);
+    for file in [0, 1] {
+        let wanted = GroupSet::whole(MIB);
+        let held = GroupSet::new();
+        plan.handle(secs(0), Event::FileAdded { file: file_id(file), size: MIB, held, wanted });
+    }
+    plan.handle(secs(0), Event::HolderFound { holder: origin, lan: false });
+    let has =
+        |file| Event::HolderHas { holder: origin, file: file_id(file), groups: GroupSet::whole(MIB).into() };
+    let asked = plan.handle(secs(0), has(0));
+    let [Action::Request { request, .. }] = asked[..] else { panic!("{asked:?}") };
+    let failed = Event::SegmentFailed { request, kind: Failure::Wrong };
+    assert_eq!(plan.handle(secs(1), failed), []);
+    let asked = plan.handle(secs(1), has(1));
+    assert!(matches!(asked[..], [Action::Request { file, .. }] if file == file_id(1)), "{asked:?}");
+}
