@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use hubless_store::{BlobStatus, Store, StoreError};
@@ -19,7 +20,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::client::Gathering;
 use crate::holdings::shortened;
-use crate::limits::{CROWD_INTERVAL, CROWDS_A_PUSH, MAX_CROWD, MAX_CROWD_TOLD};
+use crate::limits::{
+    CROWD_INTERVAL, CROWDS_A_PUSH, HOLDINGS_POLL, MAX_CROWD, MAX_CROWD_TOLD, MAX_HOLDINGS_POLL,
+};
 
 /// How far an address reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,8 +166,40 @@ pub(crate) fn watch(
     let changed = crowds.changed.subscribe();
     let ticket = crowds.join(asker, addr, wanted);
     let at = addr.map(|addr| addr.ip());
-    let watch = Watch { ticket, store, at, changed, told: HashMap::new(), pushes: 0, next: Instant::now() };
+    let now = Instant::now();
+    let watch = Watch {
+        ticket,
+        store,
+        at,
+        changed,
+        told: HashMap::new(),
+        looks: 0,
+        next: now,
+        asks: now + HOLDINGS_POLL,
+        pause: HOLDINGS_POLL,
+    };
     stream::try_unfold(watch, Watch::step).boxed()
+}
+
+/// How much may be said of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Peers may not have it: nothing.
+    Hidden,
+    /// Only a part of it is here: who asks for it, not what they were given. Somebody else is the source.
+    Partial,
+    /// All.
+    Whole,
+}
+
+impl Standing {
+    fn of(store: &Store, hash: &BlobHash) -> Result<Self, StoreError> {
+        if !store.blobs().is_shared(hash)? {
+            return Ok(Self::Hidden);
+        }
+        let whole = matches!(store.blobs().status(hash)?, BlobStatus::Complete { .. });
+        Ok(if whole { Self::Whole } else { Self::Partial })
+    }
 }
 
 struct Watch {
@@ -173,16 +208,68 @@ struct Watch {
     at: Option<IpAddr>,
     changed: watch::Receiver<u64>,
     told: HashMap<BlobHash, Told>,
-    /// Pushes so far.
-    pushes: u64,
+    /// Looks so far that found something to say.
+    looks: u64,
     /// No push before this.
     next: Instant,
+    /// When the store is asked again about what is held back: it tells nobody that more may be said.
+    asks: Instant,
+    /// How long it rests then, while nothing changes.
+    pause: Duration,
 }
 
-/// What was told of a blob last, and in which push.
+/// What the asker knows of a blob.
 struct Told {
-    push: u64,
-    gathering: Gathering,
+    /// The look in which it came up last.
+    look: u64,
+    standing: Standing,
+    gave: GroupSet,
+    peers: Vec<(NodeId, SocketAddr)>,
+}
+
+impl Default for Told {
+    /// The store is asked before anything is said.
+    fn default() -> Self {
+        Self { look: 0, standing: Standing::Whole, gave: GroupSet::new(), peers: Vec::new() }
+    }
+}
+
+impl Told {
+    fn is_news(&self, now: &Gathering) -> bool {
+        match self.standing {
+            Standing::Hidden => false,
+            Standing::Partial => self.peers != now.peers || !self.gave.is_empty(),
+            Standing::Whole => self.peers != now.peers || self.gave != now.gave,
+        }
+    }
+
+    /// Whether there is something to say that may not be said.
+    fn holds_back(&self, now: &Gathering) -> bool {
+        match self.standing {
+            Standing::Hidden => !now.peers.is_empty() || !now.gave.is_empty(),
+            Standing::Partial => !now.gave.is_empty(),
+            Standing::Whole => false,
+        }
+    }
+
+    /// What is said of it now, if anything; it counts as known from here on.
+    fn say(&mut self, mut now: Gathering) -> Option<Gathering> {
+        if self.standing == Standing::Partial {
+            now.gave = GroupSet::new();
+        }
+        if !self.is_news(&now) {
+            return None;
+        }
+        self.gave = now.gave.clone();
+        now.gave = shortened(now.gave);
+        // Who is there was said, and is known until it is said otherwise.
+        if self.peers == now.peers {
+            now.peers.clear();
+        } else {
+            self.peers = now.peers.clone();
+        }
+        Some(now)
+    }
 }
 
 impl Watch {
@@ -190,58 +277,100 @@ impl Watch {
         loop {
             sleep_until(self.next).await;
             self.next = Instant::now() + CROWD_INTERVAL;
-            self.changed.mark_unchanged();
-            let news = self.look().await?;
+            if self.changed.has_changed().unwrap_or(true) {
+                self.changed.mark_unchanged();
+                self.stir();
+            }
+            let Look { news, held_back, more } = self.look().await?;
             if !news.is_empty() {
-                // What had no room in this push is news in the next one.
-                self.changed.mark_changed();
                 return Ok(Some((news, self)));
             }
-            // It cannot fail: the ticket keeps the sender alive.
-            let _ = self.changed.changed().await;
+            if !more {
+                self.rest(held_back).await;
+            }
         }
     }
 
-    async fn look(&mut self) -> Result<Vec<Gathering>, StoreError> {
-        let Ticket { crowds, node, hashes } = &self.ticket;
-        let all = hashes.iter().map(|hash| crowds.look(hash, node, self.at));
-        let is_told = |new: &Gathering| match self.told.get(&new.hash) {
-            Some(old) => old.gathering == *new,
-            None => new.gave.is_empty() && new.peers.is_empty(),
-        };
-        let mut news: Vec<Gathering> = all.filter(|new| !is_told(new)).collect();
-        if news.is_empty() {
-            return Ok(news);
+    /// Waits until there may be something to say.
+    async fn rest(&mut self, held_back: bool) {
+        tokio::select! {
+            // It cannot fail: the ticket keeps the sender alive.
+            _ = self.changed.changed() => self.stir(),
+            () = sleep_until(self.asks), if held_back => {}
         }
-        // In turn: a crowd around many files is told of each less often, not of all of them as often as of one.
-        news.sort_by_key(|new| self.told.get(&new.hash).map(|old| old.push));
-        news.truncate(CROWDS_A_PUSH);
-        self.pushes += 1;
-        for new in &mut news {
-            let told = Told { push: self.pushes, gathering: new.clone() };
-            // Who is there was said, and is known until it is said otherwise.
-            if self.told.insert(new.hash, told).is_some_and(|old| old.gathering.peers == new.peers) {
-                new.peers.clear();
+    }
+
+    /// Something has changed: the store is asked again soon.
+    fn stir(&mut self) {
+        self.pause = HOLDINGS_POLL;
+        self.asks = self.asks.min(Instant::now() + HOLDINGS_POLL);
+    }
+
+    async fn look(&mut self) -> Result<Look, StoreError> {
+        let Ticket { crowds, node, hashes } = &self.ticket;
+        let (mut news, mut held_back) = (Vec::new(), Vec::new());
+        let unknown = Told::default();
+        for now in hashes.iter().map(|hash| crowds.look(hash, node, self.at)) {
+            let told = self.told.get(&now.hash).unwrap_or(&unknown);
+            if told.is_news(&now) {
+                news.push(now);
+            } else if told.holds_back(&now) {
+                held_back.push(now.hash);
             }
         }
-        let store = self.store.clone();
-        let checked = tokio::task::spawn_blocking(move || {
-            news.into_iter().filter_map(|new| permitted(&store, new).transpose()).collect()
+        // In turn: a crowd around many files is told of each less often, not of all of them as often as of one.
+        news.sort_by_key(|now| self.told.get(&now.hash).map(|told| told.look));
+        let more = news.len() > CROWDS_A_PUSH;
+        news.truncate(CROWDS_A_PUSH);
+        let asks = !held_back.is_empty() && self.asks <= Instant::now();
+        let asked = news.iter().map(|now| now.hash).chain(held_back.iter().copied().filter(|_| asks));
+        let asked: Vec<BlobHash> = asked.collect();
+        if asks {
+            self.asks = Instant::now() + self.pause;
+            self.pause = self.pause.saturating_mul(2).min(MAX_HOLDINGS_POLL);
+        }
+        let held_back = !held_back.is_empty();
+        let Some(changed) = self.ask_store(asked).await? else {
+            return Ok(Look { news: Vec::new(), held_back, more });
+        };
+        self.looks += u64::from(!news.is_empty());
+        let said = news.into_iter().filter_map(|now| {
+            let told = self.told.entry(now.hash).or_default();
+            told.look = self.looks;
+            told.say(now)
         });
-        // A thread that panicked has said so already; there is nothing to tell then.
-        checked.await.unwrap_or_else(|_| Ok(Vec::new()))
+        Ok(Look { news: said.collect(), held_back, more: more || changed })
+    }
+
+    /// Asks how much may be said of `hashes`, and whether that is more or less than before of any of them. `None` if the
+    /// thread panicked, which has said so already: nothing is said then.
+    async fn ask_store(&mut self, hashes: Vec<BlobHash>) -> Result<Option<bool>, StoreError> {
+        if hashes.is_empty() {
+            return Ok(Some(false));
+        }
+        let store = self.store.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let standings = hashes.into_iter().map(|hash| Ok((hash, Standing::of(&store, &hash)?)));
+            standings.collect::<Result<Vec<_>, StoreError>>()
+        });
+        let Ok(asked) = asked.await else { return Ok(None) };
+        let mut changed = false;
+        for (hash, standing) in asked? {
+            let told = self.told.entry(hash).or_default();
+            changed |= told.standing != standing;
+            told.standing = standing;
+        }
+        Ok(Some(changed))
     }
 }
 
-/// Nothing of what peers may not have; and what it gave only of a blob that it has wholly: of others somebody else is
-/// the source.
-fn permitted(store: &Store, new: Gathering) -> Result<Option<Gathering>, StoreError> {
-    if !store.blobs().is_shared(&new.hash)? {
-        return Ok(None);
-    }
-    let whole = matches!(store.blobs().status(&new.hash)?, BlobStatus::Complete { .. });
-    let gave = if whole { shortened(new.gave) } else { GroupSet::new() };
-    Ok(Some(Gathering { gave, ..new }))
+/// What a look brought.
+struct Look {
+    news: Vec<Gathering>,
+    /// Whether something may not be said yet.
+    held_back: bool,
+    /// Whether there may be more at once.
+    more: bool,
 }
 
 #[cfg(test)]
@@ -311,8 +440,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_told_is_told_in_turn_and_no_address_twice() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
-        let clock = Arc::new(hubless_types::ManualClock::at(hubless_types::Timestamp(1_800_000_000)));
-        let store = Store::open(dir.path(), node(9), clock)?;
+        let store = empty_store(&dir)?;
         let mut hashes = Vec::new();
         for n in 0..10_u8 {
             let hash = store.blobs().import_bytes(&[n; 100], hubless_store::DigestKind::Sha256)?.hash;
@@ -336,6 +464,82 @@ mod tests {
         crowds.gave(&hashes[3], &node(1), &GroupSet::from(0..1));
         let push = news.next().await.ok_or_else(|| anyhow::anyhow!("it goes on"))??;
         assert_eq!(push, [Gathering { hash: hashes[3], gave: GroupSet::from(0..1), peers: Vec::new() }]);
+        Ok(())
+    }
+
+    type News = BoxStream<'static, Result<Vec<Gathering>, StoreError>>;
+
+    async fn pushed(news: &mut News) -> anyhow::Result<Vec<Gathering>> {
+        let push = tokio::time::timeout(2 * MAX_HOLDINGS_POLL, news.next()).await?;
+        Ok(push.ok_or_else(|| anyhow::anyhow!("it goes on"))??)
+    }
+
+    async fn is_silent(news: &mut News) -> bool {
+        tokio::time::timeout(2 * MAX_HOLDINGS_POLL, news.next()).await.is_err()
+    }
+
+    fn empty_store(dir: &tempfile::TempDir) -> Result<Store, StoreError> {
+        let clock = Arc::new(hubless_types::ManualClock::at(hubless_types::Timestamp(1_800_000_000)));
+        Store::open(dir.path(), node(9), clock)
+    }
+
+    /// Who is held back from an asker because the blob may not be given is told of once it may, though nobody comes or goes.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_held_back_is_told_when_it_may_be() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let store = empty_store(&dir)?;
+        let import = |byte| store.blobs().import_bytes(&[byte; 100], hubless_store::DigestKind::Sha256);
+        // More that may not be told of than one push has room for.
+        let hidden = (0..=CROWDS_A_PUSH as u8).map(|byte| Ok(import(byte)?.hash));
+        let mut hashes = hidden.collect::<Result<Vec<_>, StoreError>>()?;
+        let (hash, open) = (hashes[0], import(99)?.hash);
+        store.blobs().share(&open)?;
+        hashes.push(open);
+        let (crowds, at) = (Arc::new(Crowds::default()), [addr("1.2.3.4:5"), addr("1.2.3.5:5")]);
+        let mut one = watch(&crowds, store.clone(), node(1), Some(at[0]), hashes.clone());
+        let mut two = watch(&crowds, store.clone(), node(2), Some(at[1]), hashes);
+        let others = |hash, peer| vec![Gathering { hash, gave: GroupSet::new(), peers: vec![peer] }];
+        assert_eq!(pushed(&mut one).await?, others(open, (node(2), at[1])));
+        assert_eq!(pushed(&mut two).await?, others(open, (node(1), at[0])));
+        assert!(is_silent(&mut one).await && is_silent(&mut two).await);
+        store.blobs().share(&hash)?;
+        assert_eq!(pushed(&mut one).await?, others(hash, (node(2), at[1])));
+        crowds.gave(&hash, &node(1), &GroupSet::from(0..1));
+        let first = Gathering { gave: GroupSet::from(0..1), ..others(hash, (node(1), at[0])).remove(0) };
+        assert_eq!(
+            pushed(&mut two).await?,
+            [first],
+            "with whom it was given to, of whom it did not hear before"
+        );
+        assert!(is_silent(&mut one).await && is_silent(&mut two).await);
+        Ok(())
+    }
+
+    /// What was given of a blob before all of it was here is told once all of it is.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_part_gave_is_told_when_it_is_whole() -> anyhow::Result<()> {
+        let (dir, from) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let (store, from) = (empty_store(&dir)?, empty_store(&from)?);
+        let file = from.blobs().import_bytes(&[7; 40_000], hubless_store::DigestKind::Sha256)?;
+        let blob = store.blobs().partial(file.hash, file.size)?;
+        blob.share_if_empty()?;
+        let (crowds, at) = (Arc::new(Crowds::default()), addr("1.2.3.4:5"));
+        let _other = crowds.join(node(1), Some(at), vec![file.hash]);
+        let mut news = watch(&crowds, store, node(2), Some(addr("1.2.3.5:5")), vec![file.hash]);
+        crowds.gave(&file.hash, &node(1), &GroupSet::from(0..2));
+        let told = Gathering { hash: file.hash, gave: GroupSet::new(), peers: vec![(node(1), at)] };
+        assert_eq!(pushed(&mut news).await?, [told]);
+        assert!(is_silent(&mut news).await);
+        let held = Arc::new(from.blobs().open(&file.hash)?.ok_or_else(|| anyhow::anyhow!("it is here"))?);
+        let mut decoder = blob.decoder(0..3);
+        for piece in held.encode(0..3) {
+            decoder.push(&piece?)?;
+        }
+        decoder.finish()?;
+        assert!(blob.is_complete());
+        let told = Gathering { hash: file.hash, gave: GroupSet::from(0..2), peers: Vec::new() };
+        assert_eq!(pushed(&mut news).await?, [told]);
+        assert!(is_silent(&mut news).await);
         Ok(())
     }
 }

@@ -27,6 +27,7 @@ mod refusal;
 mod remote;
 mod serve;
 mod shape;
+mod slots;
 mod stats;
 mod transfer;
 mod wire;

@@ -153,6 +153,12 @@ pub(crate) const MANIFESTS_PER_NODE: usize = 1;
 /// there for others, however many connections it opens.
 pub(crate) const UPLOAD_SHARE: usize = 2;
 
+/// In this time what a node was sent counts half where upload slots are given.
+pub(crate) const SERVED_HALF_LIFE: Duration = Duration::from_secs(10);
+
+/// Nodes of which it is remembered what they were sent, beside those that ask.
+pub(crate) const MAX_SERVED_NODES: usize = 1024;
+
 /// Most bytes of an answer that are handed to a stream in one piece.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;
 

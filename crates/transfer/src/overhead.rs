@@ -1,7 +1,8 @@
-//! What packets cost beside the bytes that streams carry: headers, seals, acknowledgements, what is sent again, questions.
+//! What packets cost beside the bytes that they carry: headers, seals, acknowledgements, what is sent again, questions.
 //!
-//! Lines that are paid by the byte are paid for these too, so they count as bytes of the month; no rate holds them back.
-//! QUIC counts its datagrams; what streams carried is taken off.
+//! Who pays for a connection by the byte pays for these too, so they count as bytes of the month; no rate holds them back.
+//! QUIC counts its datagrams; what its streams carried is taken off. The system does not tell as much of TCP: the headers
+//! of a bulk line are reckoned from what it carried, and what is sent again on it is left out.
 //!
 //! **Not here:** what the DHT sends (`discovery`): it is not counted.
 
@@ -11,12 +12,19 @@ use std::time::Duration;
 use iroh::endpoint::Connection;
 use tokio::time::interval;
 
+use crate::stats::PeerBytes;
 use crate::transfer::Shared;
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What a datagram's own IP and UDP headers take, over IPv4.
 const DATAGRAM_BYTES: u64 = 28;
+/// What a TCP segment carries in an Ethernet frame.
+const SEGMENT_BYTES: u64 = 1448;
+/// Its IP and TCP headers, over IPv4, with timestamps. An acknowledgement is these alone.
+const SEGMENT_HEADERS: u64 = 52;
+/// Segments that one acknowledgement is sent for.
+const SEGMENTS_PER_ACK: u64 = 2;
 
 /// The connections that are looked at: no more than there may be.
 #[derive(Debug, Default)]
@@ -28,7 +36,7 @@ struct Watched {
     seen: Wire,
 }
 
-/// Bytes on the line.
+/// Bytes in packets.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Wire {
     up: u64,
@@ -42,7 +50,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
     }
 
-    /// What went over the line since the last look.
+    /// What went in datagrams since the last look.
     fn more(&self) -> Wire {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut more = Wire::default();
@@ -65,7 +73,16 @@ fn wire(connection: &Connection) -> Wire {
     }
 }
 
-/// Bytes on the line less those that streams carried, each counted once. What is handed to a stream and still waits for its
+/// What TCP adds to what bulk lines carried.
+const fn headers(carried: PeerBytes) -> Wire {
+    let (up, down) = (carried.up.div_ceil(SEGMENT_BYTES), carried.down.div_ceil(SEGMENT_BYTES));
+    Wire {
+        up: (up + down / SEGMENTS_PER_ACK) * SEGMENT_HEADERS,
+        down: (down + up / SEGMENTS_PER_ACK) * SEGMENT_HEADERS,
+    }
+}
+
+/// Bytes in datagrams less those that streams carried, each counted once. What is handed to a stream and still waits for its
 /// packet makes it look smaller than it is: it is made up for later.
 #[derive(Debug, Default)]
 struct Beside {
@@ -74,7 +91,7 @@ struct Beside {
 }
 
 impl Beside {
-    /// What is to be counted now, after `more` bytes on the line and `carried` bytes in streams since the beginning.
+    /// What is to be counted now, after `more` bytes in datagrams and `carried` bytes in streams since the beginning.
     fn due(&mut self, more: u64, carried: u64) -> u64 {
         self.wire += more;
         let due = self.wire.saturating_sub(carried).saturating_sub(self.counted);
@@ -83,14 +100,37 @@ impl Beside {
     }
 }
 
+/// Both directions.
+#[derive(Debug, Default)]
+struct Books {
+    up: Beside,
+    down: Beside,
+    /// What was counted for bulk lines.
+    headers: Wire,
+}
+
+impl Books {
+    /// What is to be counted now, after `more` bytes in datagrams, and since the beginning `carried` bytes, of which `lines`
+    /// went over bulk lines and in no datagram.
+    fn due(&mut self, more: Wire, carried: PeerBytes, lines: PeerBytes) -> Wire {
+        let (before, headers) = (self.headers, headers(lines));
+        self.headers = headers;
+        let up = self.up.due(more.up, carried.up.saturating_sub(lines.up));
+        let down = self.down.due(more.down, carried.down.saturating_sub(lines.down));
+        Wire { up: up + headers.up - before.up, down: down + headers.down - before.down }
+    }
+}
+
 /// Counts until the node stops.
 pub(crate) async fn audit(shared: Arc<Shared>) {
-    let (mut up, mut down) = (Beside::default(), Beside::default());
+    let mut books = Books::default();
     let mut ticks = interval(LOOK_EVERY);
     while shared.cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        let (more, carried) = (shared.ledger.more(), shared.counters.read().0);
-        shared.limits.up().count(up.due(more.up, carried.up));
-        shared.limits.down().count(down.due(more.down, carried.down));
+        // All that is carried last: what goes meanwhile counts late rather than twice.
+        let (more, lines) = (shared.ledger.more(), shared.lines.carried());
+        let due = books.due(more, shared.counters.read().0, lines);
+        shared.limits.up().count(due.up);
+        shared.limits.down().count(due.down);
     }
 }
 
@@ -106,5 +146,17 @@ mod tests {
         assert_eq!(beside.due(1000, 5000), 0, "much waits for its packets");
         assert_eq!(beside.due(3300, 5000), 200);
         assert_eq!(beside.due(0, 5000), 0);
+    }
+
+    #[test]
+    fn what_lines_carry_costs_headers_and_hides_nothing_of_what_quic_costs() {
+        let mut books = Books::default();
+        let lines = PeerBytes { up: 1000 * SEGMENT_BYTES, down: 100 * SEGMENT_BYTES };
+        let carried = PeerBytes { up: lines.up + 900, down: lines.down + 40 };
+        let due = books.due(Wire { up: 1000, down: 50 }, carried, lines);
+        assert_eq!(due, Wire { up: 100 + 1050 * SEGMENT_HEADERS, down: 10 + 600 * SEGMENT_HEADERS });
+        assert_eq!(books.due(Wire::default(), carried, lines), Wire::default(), "each once");
+        let carried = PeerBytes { up: carried.up + 5000, ..carried };
+        assert_eq!(books.due(Wire { up: 5300, down: 80 }, carried, lines), Wire { up: 300, down: 80 });
     }
 }

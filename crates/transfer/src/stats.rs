@@ -96,9 +96,10 @@ impl Counters {
 }
 
 impl Table {
+    /// What is still counted with makes no room: its bytes would be in no total.
     fn make_room(&mut self) {
-        let oldest =
-            self.peers.iter().min_by_key(|(_, c)| c.used.load(Ordering::Relaxed)).map(|(node, _)| *node);
+        let idle = self.peers.iter().filter(|(_, counter)| Arc::strong_count(counter) == 1);
+        let oldest = idle.min_by_key(|(_, c)| c.used.load(Ordering::Relaxed)).map(|(node, _)| *node);
         if let Some(counter) = oldest.and_then(|node| self.peers.remove(&node)) {
             self.gone = self.gone.plus(counter.bytes());
         }
@@ -130,5 +131,15 @@ mod tests {
         let (total, peers) = counters.read();
         assert_eq!((total.up, peers.len()), (MAX_COUNTED_PEERS as u64 + 10, MAX_COUNTED_PEERS));
         assert!(peers.iter().all(|(n, _)| *n != node(0)));
+    }
+
+    #[test]
+    fn a_counter_in_use_goes_on_to_count() {
+        let counters = Counters::default();
+        let kept = counters.of(node(0));
+        (1..MAX_COUNTED_PEERS + 10).for_each(|number| drop(counters.of(node(number))));
+        kept.sent(5);
+        let (total, peers) = counters.read();
+        assert_eq!((total.up, peers.len()), (5, MAX_COUNTED_PEERS));
     }
 }

@@ -27,6 +27,7 @@ use crate::overhead::{Ledger, audit};
 use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::serve::Seat;
+use crate::slots::Slots;
 use crate::stats::{Counters, TransferStats};
 use crate::{TransferError, serve};
 
@@ -37,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) limits: Limits,
     pub(crate) ledger: Arc<Ledger>,
-    pub(crate) uploads: Semaphore,
+    pub(crate) uploads: Arc<Slots>,
     pub(crate) questions: Semaphore,
     pub(crate) manifests: Semaphore,
     /// Places for blobs that are watched for others.
@@ -105,7 +106,7 @@ impl Transfer {
             counters: Counters::default(),
             limits: config.limits,
             ledger,
-            uploads: Semaphore::new(config.upload_slots),
+            uploads: Arc::new(Slots::new(config.upload_slots)),
             questions: Semaphore::new(QUESTION_SLOTS),
             manifests: Semaphore::new(MANIFEST_SLOTS),
             watched: Semaphore::new(MAX_WATCHED),
@@ -162,8 +163,8 @@ impl Transfer {
                 .max_connections
                 .saturating_sub(self.shared.inbound.available_permits()),
             lines_out: self.shared.lines.open(),
-            by_lines: self.shared.lines.received(),
-            uploads: self.shared.upload_slots.saturating_sub(self.shared.uploads.available_permits()),
+            by_lines: self.shared.lines.carried().down,
+            uploads: self.shared.uploads.taken(),
             subscriptions: self.shared.subscriptions.load(Ordering::Relaxed),
         }
     }

@@ -27,6 +27,7 @@ use crate::limits::{
 };
 use crate::pool::Protocol;
 use crate::receive::{connection_error, read_frame, write_error};
+use crate::stats::PeerBytes;
 use crate::transfer::Shared;
 use crate::wire::Question;
 
@@ -40,6 +41,8 @@ pub(crate) struct Lines {
     places: Arc<Semaphore>,
     /// Bytes that came over all of them.
     received: Arc<AtomicU64>,
+    /// Bytes that went over those that others opened.
+    sent: AtomicU64,
 }
 
 /// What is known of one peer.
@@ -93,6 +96,7 @@ impl Lines {
             peers: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_LINES)),
             received: Arc::default(),
+            sent: AtomicU64::new(0),
         }
     }
 
@@ -140,9 +144,14 @@ impl Lines {
         self.peers().values().map(open).sum()
     }
 
-    /// Bytes that came over all lines so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+    /// Counts bytes that went over a line that another node opened; they were counted as its own before.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes that all lines carried so far, whoever opened them.
+    pub(crate) fn carried(&self) -> PeerBytes {
+        PeerBytes { up: self.sent.load(Ordering::Relaxed), down: self.received.load(Ordering::Relaxed) }
     }
 
     fn opened(&self, node: NodeId, line: Line, round_trip: Duration) {

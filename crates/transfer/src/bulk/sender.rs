@@ -25,6 +25,7 @@ use crate::get::Get;
 use crate::limits::{FAR, MAX_RECORD, RECORDS_AT_ONCE, SLOT_WAIT, UNSENT_BYTES};
 use crate::refusal::Refusal;
 use crate::serve::{Patience, Peer};
+use crate::slots::Slot;
 
 /// A segment that is to be sent.
 pub(super) struct Ask {
@@ -69,6 +70,8 @@ pub(super) struct Sender {
     peer: Arc<Peer>,
     runtime: Handle,
     buffer: Vec<u8>,
+    /// That of the last answer, while the next one may follow.
+    slot: Option<Slot>,
 }
 
 impl Sender {
@@ -80,15 +83,19 @@ impl Sender {
         if peer.round_trip() >= FAR {
             let _ = socket.set_tcp_congestion(b"bbr");
         }
-        Self { line, sealer, peer, runtime, buffer: vec![0; RECORDS_AT_ONCE * MAX_SEALED] }
+        let buffer = vec![0; RECORDS_AT_ONCE * MAX_SEALED];
+        Self { line, sealer, peer, runtime, buffer, slot: None }
     }
 
     /// Answers one ask after another until there are no more, or the line breaks.
     pub(super) fn run(mut self, asked: &mpsc::Receiver<Ask>) {
-        while let Ok(ask) = asked.recv() {
+        while let Some(ask) = self.next(asked) {
             let stopped = match self.answer(&ask) {
                 Ok(()) => Ok(()),
-                Err(Stop::Answer(refusal)) => self.refuse(refusal),
+                Err(Stop::Answer(refusal)) => {
+                    self.slot = None;
+                    self.refuse(refusal)
+                }
                 Err(Stop::Line) => Err(Over),
             };
             if stopped.is_err() {
@@ -97,19 +104,28 @@ impl Sender {
         }
     }
 
+    /// The next ask. No slot is kept while there is none.
+    fn next(&mut self, asked: &mpsc::Receiver<Ask>) -> Option<Ask> {
+        asked.try_recv().ok().or_else(|| {
+            self.slot = None;
+            asked.recv().ok()
+        })
+    }
+
     fn answer(&mut self, ask: &Ask) -> Result<(), Stop> {
         let peer = self.peer.clone();
         let taken_back = || ask.cancelled.load(Ordering::Relaxed);
         if taken_back() {
             return Err(Refusal::Busy.into());
         }
-        let slots = async {
-            let slots = async { (peer.share.uploads.acquire().await, peer.shared.uploads.acquire().await) };
-            peer.shared.cancel.run_until_cancelled(timeout(SLOT_WAIT, slots)).await
+        let last = self.slot.take();
+        let slot = async {
+            let slot = timeout(SLOT_WAIT, peer.shared.uploads.take_after(last, peer.node));
+            peer.shared.cancel.run_until_cancelled(slot).await
         };
-        let (_share, _slot) = match self.runtime.block_on(slots) {
-            Some(Ok((Ok(share), Ok(slot)))) => (share, slot),
-            Some(_) => return Err(Refusal::Busy.into()),
+        self.slot = match self.runtime.block_on(slot) {
+            Some(Ok(slot)) => Some(slot),
+            Some(Err(_)) => return Err(Refusal::Busy.into()),
             None => return Err(Refusal::Stopping.into()),
         };
         // What was taken back while it waited was given to nobody.
@@ -189,6 +205,8 @@ impl Sender {
             waited += before.elapsed();
         }
         self.peer.counter.sent(filled.plain);
+        self.peer.shared.lines.sent(filled.plain);
+        self.peer.shared.uploads.sent(&self.peer.node, filled.plain);
         patience.spend(waited);
         Ok(())
     }

@@ -15,17 +15,9 @@ pub(super) async fn answer(send: &mut SendStream, recv: &mut RecvStream, peer: &
     let Ok(Ok(request)) = request else { return Err(Refusal::BadRequest) };
     let get = Get::decode(&request).ok_or(Refusal::BadRequest)?;
     share::refuse_spent(&peer.shared, Use::Content)?;
-    // First its own turn, then one of all: who asks for much at once keeps nobody else waiting.
-    let slots = async {
-        (
-            peer.uploads.acquire().await,
-            peer.share.uploads.acquire().await,
-            peer.shared.uploads.acquire().await,
-        )
-    };
-    let Ok((Ok(_turn), Ok(_share), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else {
-        return Err(Refusal::Busy);
-    };
+    // First its connection's turn: so many wait for slots at most.
+    let slot = async { (peer.uploads.acquire().await, peer.shared.uploads.take(peer.node).await) };
+    let Ok((Ok(_turn), _slot)) = timeout(SLOT_WAIT, slot).await else { return Err(Refusal::Busy) };
     let (store, crowds, node) = (peer.shared.store.clone(), peer.shared.crowds.clone(), peer.node);
     pump(send, peer, Use::Content, move |emit| {
         let wanted = |size| get.wanted(size).inspect(|groups| crowds.gave(&get.hash, &node, groups));

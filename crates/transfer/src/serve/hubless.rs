@@ -9,6 +9,7 @@ use hubless_store::StoreError;
 use hubless_types::BlobHash;
 use iroh::endpoint::{RecvStream, SendStream};
 use serde::Serialize;
+use tokio::sync::AcquireError;
 use tokio::time::timeout;
 
 use super::{Peer, pump::pump, share};
@@ -42,14 +43,16 @@ pub(super) async fn answer(
     if let Question::Drafts(digests) = &question {
         peer.shared.store.blobs().crowd_asked(digests, peer.node);
     }
-    let (own, all) = match question {
-        Question::Manifest(_) => (&peer.share.manifests, &peer.shared.manifests),
-        // Bytes of files: they count as segments do.
-        Question::Part(..) => (&peer.share.uploads, &peer.shared.uploads),
-        _ => (&peer.share.questions, &peer.shared.questions),
+    let place = async {
+        let (own, all) = match question {
+            // Bytes of files: they count as segments do.
+            Question::Part(..) => return Ok((Some(peer.shared.uploads.take(peer.node).await), None)),
+            Question::Manifest(_) => (&peer.share.manifests, &peer.shared.manifests),
+            _ => (&peer.share.questions, &peer.shared.questions),
+        };
+        Ok::<_, AcquireError>((None, Some((own.acquire().await?, all.acquire().await?))))
     };
-    let slots = async { (own.acquire().await, all.acquire().await) };
-    let Ok((Ok(_turn), Ok(_slot))) = timeout(SLOT_WAIT, slots).await else { return Err(Refusal::Busy) };
+    let Ok(Ok(_place)) = timeout(SLOT_WAIT, place).await else { return Err(Refusal::Busy) };
     let (store, what) = (peer.shared.store.clone(), question.what());
     let answered = pump(send, peer, what, move |emit| answer::answer(&store, &question, emit));
     // No asker waits longer for any answer of this protocol.

@@ -30,6 +30,9 @@ pub(super) async fn pump(
             match timeout(within, send.write_chunk(part)).await {
                 Ok(Ok(())) => {
                     peer.counter.sent(len);
+                    if what == Use::Content {
+                        peer.shared.uploads.sent(&peer.node, len);
+                    }
                     patience.spend(before.elapsed());
                 }
                 // It stopped the stream, or is gone: nobody is left to be told.

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{
     LINES_PER_NODE, LINES_PER_SLOT, MANIFESTS_PER_NODE, MAX_CONNECTIONS_PER_NODE, MAX_WATCHED_PER_NODE,
-    QUESTIONS_PER_NODE, UPLOAD_SHARE,
+    QUESTIONS_PER_NODE,
 };
 use crate::refusal::Refusal;
 use crate::transfer::Shared;
@@ -16,7 +16,6 @@ use crate::transfer::Shared;
 /// One node's places: each is taken before one of those that all nodes share.
 #[derive(Debug)]
 pub(crate) struct Share {
-    pub(crate) uploads: Semaphore,
     pub(super) questions: Semaphore,
     pub(super) manifests: Semaphore,
     pub(super) watched: Semaphore,
@@ -26,7 +25,6 @@ pub(crate) struct Share {
 impl Share {
     fn new(upload_slots: usize) -> Self {
         Self {
-            uploads: Semaphore::new((upload_slots / UPLOAD_SHARE).max(1)),
             questions: Semaphore::new(QUESTIONS_PER_NODE),
             manifests: Semaphore::new(MANIFESTS_PER_NODE),
             watched: Semaphore::new(MAX_WATCHED_PER_NODE),
@@ -100,12 +98,6 @@ impl Drop for Guest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_has_half_of_the_upload_slots_and_at_least_one() {
-        let shares = [0, 1, 2, 3, 16].map(|slots| Share::new(slots).uploads.available_permits());
-        assert_eq!(shares, [1, 1, 1, 1, 8]);
-    }
 
     #[test]
     fn what_does_not_fit_into_either_budget_takes_nothing() {

@@ -19,10 +19,10 @@ use crate::support::{MIB, Node, counting, groups_of, no_tick, random_bytes};
 
 type Flat = Result<()>;
 
-const MIB_GROUPS: u64 = MIB as u64 / GROUP_BYTES;
+pub(crate) const MIB_GROUPS: u64 = MIB as u64 / GROUP_BYTES;
 
 /// Fetches a first megabyte, and waits for the line that this opens.
-async fn with_line(from: &Node, to: &Node, file: &Imported) -> Flat {
+pub(crate) async fn with_line(from: &Node, to: &Node, file: &Imported) -> Flat {
     to.fetch(&from.provider(), file, 0..MIB_GROUPS).await?;
     let before = Instant::now();
     while to.transfer.stats().lines_out == 0 {

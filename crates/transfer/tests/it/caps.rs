@@ -3,19 +3,23 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use hubless_limits::{Limits, Rate, Settings, Volume};
+use hubless_limits::{Limits, Rate, Settings, Valve, Volume};
 use hubless_store::Imported;
 use hubless_transfer::TransferError;
 use hubless_types::{CommitId, Timestamp};
 use jiff::tz::TimeZone;
 
+use crate::bulk::{MIB_GROUPS, with_line};
 use crate::support::{MIB, Node, groups_of, no_tick, random_bytes};
 
 type Flat = Result<()>;
 
+/// How soon packets are looked at again, and a little more.
+const LOOKED_AT: Duration = Duration::from_millis(1200);
+
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
-fn capped(change: impl FnOnce(&mut Settings)) -> Limits {
+pub(crate) fn capped(change: impl FnOnce(&mut Settings)) -> Limits {
     let mut settings = Settings::default();
     change(&mut settings);
     let limits = Limits::new(settings, TimeZone::UTC);
@@ -57,7 +61,7 @@ async fn bytes_keep_to_the_cap_of_either_node() -> Flat {
             let part = valve.passed() as f64 / added.size as f64;
             assert!((1.0..1.02).contains(&part), "{what}: {} bytes of {}", valve.passed(), added.size);
             // Once packets were looked at, they count too, and so does what was sent twice.
-            tokio::time::sleep(Duration::from_millis(1200)).await;
+            tokio::time::sleep(LOOKED_AT).await;
             let part = valve.used() as f64 / added.size as f64;
             assert!(
                 (1.02..1.4).contains(&part),
@@ -69,6 +73,37 @@ async fn bytes_keep_to_the_cap_of_either_node() -> Flat {
         a.transfer.shutdown().await;
         b.transfer.shutdown().await;
     }
+    Ok(())
+}
+
+/// What a line carries costs TCP's headers one way and acknowledgements the other, and hides nothing of what QUIC costs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_packets_cost_counts_on_lines_and_beside_them() -> Flat {
+    let (out, into) = (capped(|_| ()), capped(|_| ()));
+    let a = Node::start_with(148, |c| c.limits = out.clone()).await?;
+    let b = Node::start_with(149, |c| c.limits = into.clone()).await?;
+    let without = Node::start_with(150, |c| c.bulk_port = None).await?;
+    let file = a.disk.add(&random_bytes(24 * MIB))?;
+    with_line(&a, &b, &file).await?;
+    b.fetch(&a.provider(), &file, MIB_GROUPS..groups_of(file.size).end).await?;
+    tokio::time::sleep(LOOKED_AT).await;
+    let by_lines = b.transfer.stats().by_lines as f64;
+    assert!(by_lines > 16.0 * MIB as f64, "{by_lines}");
+    let beside = |valve: &Valve| (valve.used() - valve.passed()) as f64;
+    for (what, valve, least) in [
+        ("up", out.up(), 0.035),
+        ("down", into.down(), 0.035),
+        ("acknowledged", out.down(), 0.017),
+        ("acknowledging", into.up(), 0.017),
+    ] {
+        let part = beside(valve) / by_lines;
+        assert!((least..least + 0.03).contains(&part), "{what}: {part}");
+    }
+    let (before, file) = (beside(into.down()), without.disk.add(&random_bytes(6 * MIB))?);
+    b.fetch(&without.provider(), &file, groups_of(file.size)).await?;
+    tokio::time::sleep(LOOKED_AT).await;
+    let part = (beside(into.down()) - before) / file.size as f64;
+    assert!((0.02..0.4).contains(&part), "beside lines: {part}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod bulk;
 mod caps;
 mod drafts;
+mod fair;
 mod hostile;
 mod interop;
 mod memory;
