@@ -154,7 +154,7 @@ async fn announce(mesh: &Mesh, count: u64) {
         messages += told.messages;
         kept += told.kept;
         refused += told.refused;
-        missed += told.missed.len();
+        missed += told.missed.len() + told.unwanted.len();
         bits = bits.max(told.region.bits());
     }
     let (nodes, seconds, parts) = (mesh.nodes.len(), begun.elapsed().as_secs_f64(), 1u64 << bits);

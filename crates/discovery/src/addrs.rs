@@ -51,7 +51,20 @@ fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Whether the address is on this machine or this network.
+/// Whether a peer that is met at this address is on this machine, or on a link of ours: in a subnet of one of `own`.
+///
+/// That the address is private does not say it: virtual private networks and carriers' NATs (100.64/10) use the same
+/// ranges for what is far away. How long our subnets' prefixes are, libp2p does not tell: /24 and /64 are taken, as homes
+/// and labs have them. In a larger subnet the neighbours are still found by mDNS, which does not leave a link.
+pub(crate) fn is_on_link(addr: &SocketAddr, own: &[SocketAddr]) -> bool {
+    match scope(addr.ip()) {
+        Some(Scope::Loopback) => true,
+        Some(Scope::Private) => own.iter().any(|own| same_subnet(own.ip(), addr.ip())),
+        Some(Scope::Global) | None => false,
+    }
+}
+
+/// Whether the address leads to this machine, or to a network that is nobody's alone.
 pub(crate) fn is_near(addr: &SocketAddr) -> bool {
     matches!(scope(addr.ip()), Some(Scope::Loopback | Scope::Private))
 }
@@ -143,7 +156,7 @@ impl Sightings {
         dedup(self.dialed.iter().copied().chain(observed).chain(listens).collect())
     }
 
-    /// Whether it was met on this machine or on this network.
+    /// Whether it was met on this machine or at a private address: what it says of private addresses may hold here.
     pub(crate) fn is_near(&self) -> bool {
         let ips = self.dialed.iter().map(SocketAddr::ip).chain(self.came_from.iter().copied());
         ips.into_iter().any(|ip| matches!(scope(ip), Some(Scope::Loopback | Scope::Private)))
@@ -269,6 +282,17 @@ mod tests {
         assert_eq!([loopback, elsewhere, here, far].map(|a| ok(a, false, false)), [false, false, true, true]);
         assert_eq!([loopback, elsewhere].map(|a| ok(a, false, true)), [false, true]);
         assert!(ok(loopback, true, true) && !ok("224.0.0.1:5", true, true));
+    }
+
+    #[test]
+    fn a_private_address_is_on_a_link_of_ours_only_in_a_subnet_of_ours() {
+        let own = addrs("10.1.2.3:1 [fd00:1::2]:1 127.0.0.1:1 100.64.7.7:1");
+        let on_link = |addr: &str| is_on_link(&addr.parse().unwrap(), &own);
+        let here = ["10.1.2.200:9", "100.64.7.9:9", "[fd00:1::9]:9", "127.0.0.1:9", "[::1]:9"];
+        assert_eq!(here.map(on_link), [true; 5]);
+        let away = ["100.64.0.9:9", "10.1.3.3:9", "172.16.0.9:9", "[fd00:2::9]:9", "9.9.9.9:9"];
+        assert_eq!(away.map(on_link), [false; 5]);
+        assert!(!is_on_link(&own[0], &[]));
     }
 
     #[test]

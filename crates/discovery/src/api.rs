@@ -78,8 +78,10 @@ pub struct Told {
     pub kept: u64,
     /// Records that others did not want, over all nodes.
     pub refused: u64,
-    /// Keys of which nobody took a record.
+    /// Keys of which nobody took a record, some of those who should not having answered: it is worth another try.
     pub missed: Vec<Vec<u8>>,
+    /// Keys of which nobody took a record because nobody has room for it.
+    pub unwanted: Vec<Vec<u8>>,
 }
 
 /// Announce, find, withdraw.
@@ -90,7 +92,7 @@ pub trait Discovery: Send + Sync + 'static {
     /// them again renews them.
     ///
     /// # Errors
-    /// [`DiscoveryError::NoPeers`] if nobody could be told; this node itself still answers for the keys to
+    /// [`DiscoveryError::NoPeers`] if there is nobody to be told; this node itself still answers for the keys to
     /// whoever joins later. [`DiscoveryError::Table`]; [`DiscoveryError::Stopped`] after [`Discovery::shutdown`].
     async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError>;
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use hubless_types::ProviderSource;
 use libp2p::PeerId;
 use libp2p::swarm::ConnectionId;
 
@@ -153,7 +154,7 @@ impl PeerBook {
         self.peers.get(peer).is_some_and(|known| known.seen.is_local())
     }
 
-    /// Whether a peer was met on this machine or on this network.
+    /// Whether a peer was met on this machine or at a private address.
     pub(crate) fn is_near(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|known| known.seen.is_near())
     }
@@ -163,10 +164,16 @@ impl PeerBook {
         self.peers.get(peer)?.seen.dialed.first().copied()
     }
 
-    /// Peers of our network that are connected, and whether each is near.
-    pub(crate) fn ours(&self) -> impl Iterator<Item = (&PeerId, bool)> {
-        let ours = self.peers.iter().filter(|(_, known)| known.is_connected() && known.is_ours());
-        ours.map(|(peer, known)| (peer, known.links.values().flatten().any(addrs::is_near)))
+    /// Peers of our network that are connected.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &PeerId> {
+        self.peers.iter().filter(|(_, known)| known.is_connected() && known.is_ours()).map(|(peer, _)| peer)
+    }
+
+    /// What a connected peer of ours is a source by, where `own` are our addresses.
+    pub(crate) fn source(&self, peer: &PeerId, own: &[SocketAddr]) -> ProviderSource {
+        let mut links = self.peers.get(peer).into_iter().flat_map(|known| known.links.values().flatten());
+        let near = links.any(|addr| addrs::is_on_link(addr, own));
+        if near { ProviderSource::Lan } else { ProviderSource::Connected }
     }
 
     /// Whether a connected peer of ours is reached at a global address.
@@ -234,10 +241,30 @@ mod tests {
         book.connected(peer, link(1), addr("10.0.0.2:4001"), true, now);
         assert_eq!(book.ours().count(), 0);
         book.identified(&peer, Speaks::OursServer, Vec::new(), now);
-        assert_eq!(book.ours().collect::<Vec<_>>(), [(&peer, true)]);
+        assert_eq!(book.ours().collect::<Vec<_>>(), [&peer]);
         book.closed(&peer, link(1));
         assert_eq!(book.ours().count(), 0);
         assert_eq!(book.dialable(&peer), [addr("10.0.0.2:4001").unwrap()]);
+    }
+
+    /// Over a virtual private network or a carrier's NAT, a peer is as far away as over the internet.
+    #[test]
+    fn a_peer_is_a_neighbour_only_on_a_link_of_ours() {
+        let (mut book, now) = (PeerBook::default(), Instant::now());
+        let own = [addr("10.1.2.3:4001").unwrap(), addr("127.0.0.1:4001").unwrap()];
+        let mut source = |n: usize, at: &str, dialed: bool| {
+            let peer = PeerId::random();
+            book.connected(peer, link(n), addr(at), dialed, now);
+            book.identified(&peer, Speaks::OursServer, Vec::new(), now);
+            book.source(&peer, &own)
+        };
+        let away = ["100.64.3.4:4001", "10.9.2.3:4001", "172.16.0.3:4001", "9.9.9.9:4001"];
+        for (n, at) in away.iter().enumerate() {
+            assert_eq!(source(n, at, n % 2 == 0), ProviderSource::Connected, "{at}");
+        }
+        for (n, at) in ["10.1.2.77:50123", "127.0.0.1:50123"].iter().enumerate() {
+            assert_eq!(source(9 + n, at, n % 2 == 0), ProviderSource::Lan, "{at}");
+        }
     }
 
     #[test]

@@ -120,10 +120,10 @@ impl Dht {
 impl Discovery for Dht {
     async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError> {
         let ttl = u32::try_from(lifetime.secs()).unwrap_or(u32::MAX);
-        let Tally { walks, messages, kept, refused, missed, region, .. } =
+        let Tally { walks, messages, kept, refused, missed, unwanted, region, .. } =
             self.tell(keys, News::Provided { ttl }).await?;
         let region = region.unwrap_or_else(Region::whole);
-        Ok(Told { region, walks, messages, kept, refused, missed })
+        Ok(Told { region, walks, messages, kept, refused, missed, unwanted })
     }
 
     async fn withdraw(&self, keys: &[DhtKey]) -> Result<(), DiscoveryError> {

@@ -3,7 +3,7 @@
 //! What each event means is in `events`, what becomes of an order in `orders`, what others are answered in `answers`; the
 //! decisions are in `addrs`, `bootstrap`, `book`, `lan`, `reach`, `seek` and `sweep`, which are pure.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -361,19 +361,18 @@ impl Driver {
 
     /// Peers with their addresses, the near ones first.
     fn peers(&self) -> Vec<Provider> {
-        let lan = self.lan.ours().map(|(peer, _)| *peer);
-        let near: HashSet<PeerId> =
-            lan.chain(self.book.ours().filter(|(_, near)| *near).map(|(peer, _)| *peer)).collect();
-        let far = self.book.ours().map(|(peer, _)| *peer).filter(|peer| !near.contains(peer));
-        let provider = |peer: PeerId, source| {
+        let own: Vec<SocketAddr> = self.listen.iter().copied().collect();
+        let met = self.book.ours().map(|peer| (*peer, self.book.source(peer, &own)));
+        let mut sources: HashMap<PeerId, ProviderSource> = met.collect();
+        // Whomever mDNS named is on the link, wherever it is connected from.
+        sources.extend(self.lan.ours().map(|(peer, _)| (*peer, ProviderSource::Lan)));
+        let provider = |(peer, source): (PeerId, ProviderSource)| {
             let mut addrs = self.book.dialable(&peer);
             addrs.extend_from_slice(self.lan.addrs(&peer));
             let addrs = addrs::dedup(addrs);
             node_of(&peer).filter(|_| !addrs.is_empty()).map(|node| Provider { node, addrs, source })
         };
-        let near = near.iter().filter_map(|peer| provider(*peer, ProviderSource::Lan));
-        let mut peers: Vec<Provider> =
-            near.chain(far.filter_map(|peer| provider(peer, ProviderSource::Connected))).collect();
+        let mut peers: Vec<Provider> = sources.into_iter().filter_map(provider).collect();
         peers.sort_by_key(|provider| (provider.source, provider.node));
         peers
     }

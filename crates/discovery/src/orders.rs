@@ -111,9 +111,12 @@ impl Driver {
     }
 
     /// Nodes near a place, and some of those that share its first bits, for an answer to `asker`. Which of the latter
-    /// is left to chance, so that a crowd around the place cannot hide everybody else.
+    /// is left to chance, so that a crowd around the place cannot hide everybody else. Loopback addresses are for askers
+    /// on this machine alone.
     pub(crate) fn near(&mut self, target: &Place, bits: u8, asker: &PeerId) -> Vec<Named> {
+        let local = self.book.is_local(asker);
         let mut routed = self.routed();
+        routed.iter_mut().for_each(|c| c.addrs.retain(|addr| addrs::acceptable(addr, local)));
         routed.retain(|c| c.peer != *asker && !c.addrs.is_empty());
         routed.sort_by_key(|c| target.distance(&c.place));
         let mut rest = routed.split_off(routed.len().min(K));
@@ -204,18 +207,19 @@ impl Driver {
 
     fn send(&mut self, id: WalkId, batch: Batch) {
         let Some(tell) = self.walks.tells.get(&id) else { return };
-        let Batch { to, keys } = batch;
+        let Batch { number, to, keys } = batch;
         let ask = match tell.news {
             News::Provided { ttl } => Ask::Announce { ttl, addrs: self.published.clone(), keys },
             News::Withdrawn => Ask::Withdraw { keys },
         };
-        self.ask(Purpose::Batch(id), &to, ask);
+        self.ask(Purpose::Batch(id, number), &to, ask);
     }
 
     fn close_tell(&mut self, id: WalkId) {
         let Some(tell) = self.walks.tells.remove(&id) else { return };
         let tally = tell.sweep.tally();
-        let nobody = tally.messages == tally.failed && !tally.missed.is_empty();
+        // Where somebody was there to be told, it depends on the keys who: what came of each is in the tally.
+        let nobody = tally.messages == 0 && !tally.missed.is_empty();
         let answer = match tell.news {
             News::Provided { .. } if nobody => Err(DiscoveryError::NoPeers),
             // Taken back here already; whom it did not reach drops it in time.
@@ -248,9 +252,9 @@ impl Driver {
                 self.hand(id, providers, Some(&peer), now);
                 id
             }
-            (Purpose::Batch(id), Answer::Kept { kept, refused }) => {
+            (Purpose::Batch(id, number), Answer::Kept { kept, refused }) => {
                 if let Some(tell) = self.walks.tells.get_mut(&id) {
-                    tell.sweep.kept(kept, refused);
+                    tell.sweep.kept(number, kept, refused);
                 }
                 id
             }
@@ -264,7 +268,7 @@ impl Driver {
         let Some((purpose, peer)) = self.walks.answered(&request) else { return };
         let now = Instant::now();
         // A walk has given it up long before, which counted as a silence then.
-        if late && matches!(purpose, Purpose::Batch(_)) {
+        if late && matches!(purpose, Purpose::Batch(..)) {
             self.on_silence(peer, now.checked_sub(RECORDS_TIMEOUT));
         }
         let id = self.missed(purpose, &peer, why, now);
@@ -279,10 +283,10 @@ impl Driver {
                 }
                 id
             }
-            Purpose::Batch(id) => {
+            Purpose::Batch(id, number) => {
                 self.regions.lost(peer);
                 if let Some(tell) = self.walks.tells.get_mut(&id) {
-                    tell.sweep.lost(peer);
+                    tell.sweep.lost(number, peer);
                 }
                 id
             }
@@ -340,7 +344,12 @@ impl Driver {
     }
 
     /// Where a peer can be dialled: where it was met, then what `by` says of it.
-    fn addrs_of(&self, peer: &PeerId, heard: Vec<SocketAddr>, by: Option<&PeerId>) -> Vec<SocketAddr> {
+    pub(crate) fn addrs_of(
+        &self,
+        peer: &PeerId,
+        heard: Vec<SocketAddr>,
+        by: Option<&PeerId>,
+    ) -> Vec<SocketAddr> {
         let mut known = self.book.dialable(peer);
         known.extend_from_slice(self.lan.addrs(peer));
         let own: Vec<SocketAddr> = self.listen.iter().chain(&self.published).copied().collect();

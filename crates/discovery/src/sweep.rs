@@ -7,7 +7,7 @@
 //! **Invariant:** walks are as many as parts of the key space, however many the keys.
 //! **Not here:** when a key is due (`mirror`), how a walk goes (`seek`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
@@ -91,8 +91,21 @@ impl Regions {
 /// Keys for one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Batch {
+    /// Its number in the sweep, by which it is said what came of it.
+    pub(crate) number: u32,
     pub(crate) to: Contact,
     pub(crate) keys: Vec<Vec<u8>>,
+}
+
+/// What came of a key so far, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// Whoever was asked has no room for it.
+    Refused,
+    /// Somebody who should keep it did not answer.
+    Lost,
+    /// Somebody keeps it.
+    Taken,
 }
 
 /// What is to be done next.
@@ -119,8 +132,10 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Where the first key lies.
     pub(crate) region: Option<Region>,
-    /// Keys of which nobody was told.
+    /// Keys of which nobody took a record, and of whom somebody did not answer.
     pub(crate) missed: Vec<Vec<u8>>,
+    /// Keys that everybody who should keep them refused.
+    pub(crate) unwanted: Vec<Vec<u8>>,
 }
 
 /// One sweep over some keys.
@@ -130,10 +145,11 @@ pub(crate) struct Sweep {
     first: Option<Place>,
     walking: bool,
     batches: VecDeque<Batch>,
-    under_way: usize,
-    /// Keys of the part that is being told, and whether anybody took them.
-    here: Vec<Vec<u8>>,
-    taken: bool,
+    /// Batches that were sent and not answered yet: the keys of each.
+    under_way: HashMap<u32, Vec<Vec<u8>>>,
+    numbers: u32,
+    /// Keys of the part that is being told, and what came of each: a batch may be kept and the next one not.
+    here: BTreeMap<Vec<u8>, Fate>,
     tally: Tally,
 }
 
@@ -147,24 +163,24 @@ impl Sweep {
             first,
             walking: false,
             batches: VecDeque::new(),
-            under_way: 0,
-            here: Vec::new(),
-            taken: false,
+            under_way: HashMap::new(),
+            numbers: 0,
+            here: BTreeMap::new(),
             tally: Tally::default(),
         }
     }
 
     pub(crate) fn next(&mut self, known: &Regions, now: Instant) -> Step {
         loop {
-            if self.walking || (self.under_way >= BATCHES_AT_ONCE) {
+            if self.walking || self.under_way.len() >= BATCHES_AT_ONCE {
                 return Step::Wait;
             }
             if let Some(batch) = self.batches.pop_front() {
-                self.under_way += 1;
+                self.under_way.insert(batch.number, batch.keys.clone());
                 self.tally.messages += 1;
                 return Step::Send(batch);
             }
-            if self.under_way > 0 {
+            if !self.under_way.is_empty() {
                 return Step::Wait;
             }
             self.close_part();
@@ -188,18 +204,32 @@ impl Sweep {
         for place in here {
             let Some(key) = self.todo.remove(&place) else { continue };
             keepers.of(&place).into_iter().for_each(|at| for_node[at].push(key.clone()));
-            self.here.push(key);
+            self.here.insert(key, Fate::Refused);
         }
         for (node, keys) in keepers.nodes.iter().zip(for_node) {
-            let batches = keys.chunks(MAX_KEYS).map(|keys| Batch { to: node.clone(), keys: keys.to_vec() });
-            self.batches.extend(batches);
+            for keys in keys.chunks(MAX_KEYS) {
+                let (number, keys) = (self.numbers, keys.to_vec());
+                self.numbers = self.numbers.wrapping_add(1);
+                self.batches.push_back(Batch { number, to: node.clone(), keys });
+            }
         }
     }
 
     fn close_part(&mut self) {
-        let here = std::mem::take(&mut self.here);
-        if !std::mem::take(&mut self.taken) {
-            self.tally.missed.extend(here);
+        for (key, fate) in std::mem::take(&mut self.here) {
+            match fate {
+                Fate::Taken => {}
+                Fate::Lost => self.tally.missed.push(key),
+                Fate::Refused => self.tally.unwanted.push(key),
+            }
+        }
+    }
+
+    fn came_of(&mut self, keys: &[Vec<u8>], fate: Fate) {
+        for key in keys {
+            if let Some(known) = self.here.get_mut(key) {
+                *known = fate.max(*known);
+            }
         }
     }
 
@@ -212,19 +242,24 @@ impl Sweep {
         }
     }
 
-    /// A batch was answered.
-    pub(crate) fn kept(&mut self, kept: u16, refused: u16) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.taken |= kept > 0;
+    /// A batch was answered. How many keys were refused is told, not which: the last ones, since what a node has no room
+    /// for is what comes after it was full.
+    pub(crate) fn kept(&mut self, number: u32, kept: u16, refused: u16) {
+        let Some(keys) = self.under_way.remove(&number) else { return };
+        self.came_of(&keys[..keys.len().min(kept.into())], Fate::Taken);
         self.tally.kept += u64::from(kept);
         self.tally.refused += u64::from(refused);
     }
 
     /// A batch did not arrive: neither will the others for that node.
-    pub(crate) fn lost(&mut self, peer: &PeerId) {
-        self.under_way = self.under_way.saturating_sub(1);
+    pub(crate) fn lost(&mut self, number: u32, peer: &PeerId) {
+        let Some(keys) = self.under_way.remove(&number) else { return };
         self.tally.failed += 1;
-        self.batches.retain(|batch| batch.to.peer != *peer);
+        self.came_of(&keys, Fate::Lost);
+        let (gone, left): (VecDeque<_>, _) =
+            std::mem::take(&mut self.batches).into_iter().partition(|batch| batch.to.peer == *peer);
+        self.batches = left;
+        gone.iter().for_each(|batch| self.came_of(&batch.keys, Fate::Lost));
     }
 
     pub(crate) fn tally(self) -> Tally {

@@ -107,7 +107,7 @@ impl Net {
                 }
                 Step::Send(batch) => {
                     assert!(batch.keys.len() <= MAX_KEYS);
-                    sweep.kept(batch.keys.len() as u16, 0);
+                    sweep.kept(batch.number, batch.keys.len() as u16, 0);
                     for key in batch.keys {
                         told.entry(key).or_insert_with(BTreeSet::new).insert(batch.to.peer);
                     }
@@ -207,8 +207,9 @@ fn what_a_walk_learned_is_used_again_and_ages() {
     assert_eq!(sweep.next(&regions, now), Step::Wait);
     regions.learn(Keepers::new(Region::whole(), vec![contact.clone()], now));
     sweep.walked(true);
-    assert_eq!(sweep.next(&regions, now), Step::Send(Batch { to: contact.clone(), keys: vec![key.clone()] }));
-    sweep.lost(&contact.peer);
+    let batch = Batch { number: 0, to: contact.clone(), keys: vec![key.clone()] };
+    assert_eq!(sweep.next(&regions, now), Step::Send(batch));
+    sweep.lost(0, &contact.peer);
     assert_eq!(sweep.next(&regions, now), Step::Done);
     assert_eq!(sweep.tally().missed, std::slice::from_ref(&key), "nobody took it");
 
@@ -216,6 +217,79 @@ fn what_a_walk_learned_is_used_again_and_ages() {
     assert!(matches!(Sweep::new([key.clone()]).next(&regions, now + REGION_LIFE), Step::Walk(_)));
     regions.lost(&contact.peer);
     assert!(matches!(Sweep::new([key]).next(&regions, now), Step::Walk(_)));
+}
+
+/// Sweeps `keys` over two nodes that keep all there is; `answer` says what comes of a batch, by its place among those to
+/// its node: how many keys are kept, or nothing if it is lost.
+fn sweep_of_two(keys: &[Vec<u8>], answer: impl Fn(usize) -> Option<usize>) -> Tally {
+    let now = Instant::now();
+    let nodes = [PeerId::random(), PeerId::random()].map(|peer| Contact::new(peer, Vec::new()));
+    let mut regions = Regions::default();
+    regions.learn(Keepers::new(Region::whole(), nodes.to_vec(), now));
+    let (mut sweep, mut sent) = (Sweep::new(keys.to_vec()), Vec::new());
+    let mut before: HashMap<PeerId, usize> = HashMap::new();
+    loop {
+        match sweep.next(&regions, now) {
+            Step::Send(batch) => sent.push(batch),
+            // Answers come in another order than they were asked for.
+            Step::Wait => {
+                let batch = sent.pop().expect("it waits for a batch");
+                let place = before.entry(batch.to.peer).or_default();
+                let len = batch.keys.len();
+                match answer(*place) {
+                    Some(kept) => sweep.kept(batch.number, kept as u16, (len - kept) as u16),
+                    None => sweep.lost(batch.number, &batch.to.peer),
+                }
+                *place += 1;
+            }
+            Step::Walk(_) => panic!("the nodes are known"),
+            Step::Done => return sweep.tally(),
+        }
+    }
+}
+
+/// Nodes that have room for one batch more: what they had no room for is not taken for kept.
+#[test]
+fn keys_that_everybody_refused_are_named_beside_those_that_were_kept() {
+    let keys = keys(4_096);
+    let tally = sweep_of_two(&keys, |batch| Some(if batch == 0 { MAX_KEYS } else { 0 }));
+    assert_eq!((tally.kept, tally.refused), (2 * 1_024, 2 * 3_072));
+    assert_eq!((tally.unwanted.len(), tally.missed.len()), (3_072, 0));
+    let tally = sweep_of_two(&keys, |batch| Some(if batch == 0 { 1_000 } else { 0 }));
+    assert_eq!((tally.unwanted.len(), tally.missed.len()), (3_096, 0), "of the first batch the last 24");
+}
+
+#[test]
+fn keys_whose_batch_was_lost_are_missed_though_others_were_kept() {
+    let keys = keys(4_096);
+    let tally = sweep_of_two(&keys, |batch| (batch != 1).then_some(MAX_KEYS));
+    assert_eq!((tally.missed.len(), tally.unwanted.len()), (1_024, 0));
+    assert_eq!((tally.kept, tally.failed), (2 * 3_072, 2));
+}
+
+#[test]
+fn one_who_takes_a_key_is_enough() {
+    let now = Instant::now();
+    let key = keys(1).remove(0);
+    for order in [[0, 1], [1, 0]] {
+        let nodes = [PeerId::random(), PeerId::random()].map(|peer| Contact::new(peer, Vec::new()));
+        let mut regions = Regions::default();
+        regions.learn(Keepers::new(Region::whole(), nodes.to_vec(), now));
+        let mut sweep = Sweep::new([key.clone()]);
+        let mut sent = Vec::new();
+        while let Step::Send(batch) = sweep.next(&regions, now) {
+            sent.push(batch);
+        }
+        for at in order {
+            match at {
+                0 => sweep.kept(sent[0].number, 1, 0),
+                _ => sweep.lost(sent[1].number, &sent[1].to.peer),
+            }
+        }
+        assert_eq!(sweep.next(&regions, now), Step::Done);
+        let tally = sweep.tally();
+        assert!(tally.missed.is_empty() && tally.unwanted.is_empty());
+    }
 }
 
 #[test]

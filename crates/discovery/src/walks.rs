@@ -66,8 +66,8 @@ pub(crate) struct WalkId(u64);
 pub(crate) enum Purpose {
     /// To get on with an order's walk.
     Walk(WalkId),
-    /// To hand over a batch.
-    Batch(WalkId),
+    /// To hand over a batch of this number.
+    Batch(WalkId, u32),
 }
 
 /// An announcement or withdrawal.

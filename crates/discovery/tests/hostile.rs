@@ -189,11 +189,15 @@ async fn a_stranger_cannot_withdraw_for_others() -> TestResult {
     let victim = start(config(0, &[])).await?;
     let holder = start(config(1, &victim.addresses())).await?;
     holder.announce(&[commit(5)], Lifetime::Whole).await?;
-    assert_eq!(found(&victim, &commit(5)).await.len(), 1);
-    let own = vec![announce(&[([10, 0, 0, 9], 1)], keys(5, 6)), [&[WITHDRAW], &keys(5, 6)[..]].concat()];
+    assert_eq!(victim.status().other_records, 1);
+    let withdraw = || [&[WITHDRAW], &keys(5, 6)[..]].concat();
+    let own = vec![withdraw(), announce(&[([10, 0, 0, 9], 1)], keys(5, 6)), withdraw()];
     let answers = attack(own, &victim).await;
     assert!(answers.iter().all(Option::is_some));
-    assert_eq!(found(&victim, &commit(5)).await.len(), 1);
+    assert_eq!(victim.status().other_records, 1, "of two, its own is gone");
+    // The holder would answer for itself, were it there.
+    holder.shutdown().await;
+    assert_eq!(found(&victim, &commit(5)).await.into_iter().collect::<Vec<_>>(), [holder.node()]);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,11 @@ use common::{
     TestResult, cluster, commit, config, eventually, eventually_found, found, secret, start, start_with_clock,
 };
 use futures::StreamExt;
-use hubless_discovery::{DhtMode, Discovery, DiscoveryError, Lifetime, RECORD_TTL_SECS, node_id_of_secret};
-use hubless_types::{Host, ManualClock, NodeId, PeerAddr, ProviderSource, Timestamp};
+use hubless_discovery::{
+    Dht, DhtKey, DhtMode, Discovery, DiscoveryError, Lifetime, MemoryTable, ProviderTable, RECORD_TTL_SECS,
+    node_id_of_secret,
+};
+use hubless_types::{CommitId, Host, ManualClock, NodeId, PeerAddr, ProviderSource, SystemClock, Timestamp};
 
 fn id(n: u8) -> NodeId {
     node_id_of_secret(&secret(n))
@@ -154,6 +158,27 @@ async fn a_record_is_void_two_days_after_it_was_announced() -> TestResult {
     clock.advance(1);
     eventually_found(&seeker, &commit(1), &[]).await;
     eventually_found(&keeper, &commit(1), &[]).await;
+    Ok(())
+}
+
+/// Where others have room for a part of what they are told, the announcer learns which keys nobody keeps.
+#[tokio::test]
+async fn keys_that_find_no_room_are_named() -> TestResult {
+    let table = Arc::new(MemoryTable::with_bounds(1_024, 10_000));
+    let keeper = Dht::start(config(0, &[]), table.clone(), Arc::new(SystemClock)).await?;
+    let holder = start(config(1, &keeper.addresses())).await?;
+    let key = |n: u32| {
+        let mut id = [7; 20];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        DhtKey::Commit(CommitId::from_bytes(id))
+    };
+    let keys: Vec<DhtKey> = (0..4_096).map(key).collect();
+    let told = holder.announce(&keys, Lifetime::Whole).await?;
+    assert_eq!((told.kept, told.refused, told.missed.len(), told.unwanted.len()), (1_024, 3_072, 0, 3_072));
+    let unwanted: HashSet<Vec<u8>> = told.unwanted.into_iter().collect();
+    for key in keys.iter().map(DhtKey::to_bytes) {
+        assert_eq!(table.providers(&key, Timestamp(0)).unwrap().is_empty(), unwanted.contains(&key));
+    }
     Ok(())
 }
 

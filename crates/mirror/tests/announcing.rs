@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use hubless_discovery::{DhtKey, Lifetime};
-use hubless_mirror::TraceTarget;
+use hubless_limits::Limits;
+use hubless_mirror::{Mirror, MirrorConfig, TraceTarget};
+use hubless_store::Store;
 use hubless_transfer::Faults;
-use hubless_types::{CommitId, FileDigest};
+use hubless_types::{CommitId, FileDigest, Timestamp};
 
 /// Waits until `check` holds.
 async fn until(what: &str, mut check: impl FnMut() -> bool) -> TestResult {
@@ -24,6 +26,43 @@ fn made_up(n: u32) -> CommitId {
     let mut id = [7; 20];
     id[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
     CommitId::from_bytes(id)
+}
+
+/// Puts `count` made-up commits into a node's queue.
+fn queue(node: &Node, count: u32) -> TestResult {
+    let mut batch = node.store.catalogue().batch();
+    for commit in (0..count).map(made_up) {
+        let lead = DhtKey::Commit(commit).place().lead().to_be_bytes();
+        batch.share_commit(commit).schedule(&[&lead[..], b"c", commit.as_bytes()].concat(), START);
+    }
+    Ok(batch.commit()?)
+}
+
+/// A node's whole queue.
+fn queued(store: &Store) -> anyhow::Result<Vec<(Timestamp, Vec<u8>)>> {
+    Ok(store.catalogue().due(Timestamp(u64::MAX), usize::MAX)?)
+}
+
+/// Ends a node and opens what it kept anew, as after a restart.
+async fn restarted(swarm: &Swarm, node: Node) -> anyhow::Result<Node> {
+    let Node { mirror, store, key, id } = node;
+    mirror.shutdown().await;
+    swarm.net.leave(id);
+    drop((mirror, store));
+    let dir = swarm.dir.path().join("node1");
+    let open = || Store::open(&dir, id, swarm.clock.clone());
+    let begun = Instant::now();
+    let store = loop {
+        match open() {
+            // Whoever held the old one lets go of it a moment later.
+            Err(_) if begun.elapsed() < Duration::from_secs(10) => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            opened => break opened?,
+        }
+    };
+    let mirror = Mirror::offline(store.clone(), key.clone(), swarm.clock.clone(), MirrorConfig::default());
+    swarm.again(Node { mirror, store, key, id }, Limits::default())
 }
 
 /// A commit is announced within a second of being added, though thousands of older keys are due.
@@ -74,6 +113,90 @@ async fn thousands_of_keys_are_told_together() -> TestResult {
     let due = |hours: u64| catalogue.due(START.plus(hours * 3600), usize::MAX).map(|due| due.len());
     assert_eq!((due(10)?, due(34)? >= KEYS as usize), (0, true));
     assert!((KEYS as usize / 3..KEYS as usize * 2 / 3).contains(&due(22)?), "{}", due(22)?);
+    Ok(())
+}
+
+/// Peers that only ask are told nothing: all keys stay due as they were, however many there are, until somebody comes who
+/// keeps records.
+#[tokio::test(flavor = "multi_thread")]
+async fn among_peers_that_keep_no_records_no_key_is_put_off() -> TestResult {
+    const KEYS: u32 = 2_000;
+    let swarm = Swarm::new()?;
+    let client = swarm.node()?;
+    swarm.discovery.make_client(client.id);
+    let a = swarm.node()?;
+    queue(&a, KEYS)?;
+    a.add(&swarm.folder("repo", &[("s.txt", b"small")])?).await?;
+    let before = queued(&a.store)?;
+    assert!(before.len() > KEYS as usize);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(queued(&a.store)? == before, "a key was put off");
+    let status = a.mirror.status()?.announce;
+    assert_eq!((status.made, status.failed, status.due), (0, 0, before.len() as u64));
+    swarm.clock.advance(4 * 3600);
+    let behind = a.mirror.status()?.announce.behind;
+    assert_eq!(behind.as_deref(), Some("no node that is reached keeps records"));
+
+    let _keeper = swarm.node()?;
+    until("all are announced", || a.mirror.status().is_ok_and(|status| status.announce.due == 0)).await?;
+    assert_eq!(a.mirror.status()?.announce.failed, 0);
+    Ok(())
+}
+
+/// What others have no room for is not taken for announced: the node says so, and tries again, yet not all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_nobody_has_room_for_are_tried_again() -> TestResult {
+    const KEYS: u32 = 5_000;
+    let swarm = Swarm::new()?;
+    swarm.discovery.set_room(2_000);
+    let (a, _b) = (swarm.node()?, swarm.node()?);
+    queue(&a, KEYS)?;
+    a.add(&swarm.folder("repo", &[("s.txt", b"small")])?).await?;
+    let status = || a.mirror.status().map(|status| status.announce);
+    until("all were tried", || status().is_ok_and(|s| s.due == 0 && s.made + s.failed > u64::from(KEYS)))
+        .await?;
+    let (made, failed, batches) = (status()?.made, status()?.failed, swarm.discovery.batches(&a.id).len());
+    assert!((2_000..2_010).contains(&made) && (3_000..3_010).contains(&failed), "{made} {failed}");
+
+    swarm.clock.advance(3 * 3600);
+    until("it says so", || status().is_ok_and(|s| s.behind.is_some_and(|why| why.contains("no room"))))
+        .await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(swarm.discovery.batches(&a.id).len(), batches, "none is told along, or at once");
+
+    swarm.discovery.set_room(10_000);
+    swarm.clock.advance(5 * 3600);
+    a.add(&swarm.folder("other", &[("t.txt", b"other")])?).await?;
+    let announced = |n| swarm.discovery.announced(&a.id, &DhtKey::Commit(made_up(n))).is_some();
+    until("all are announced", || (0..KEYS).all(announced)).await?;
+    until("nothing is late", || status().is_ok_and(|s| s.behind.is_none() && s.late_secs == 0)).await
+}
+
+/// A node that was restarted goes on with its round: what it told others before is not told again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_brings_no_key_forward() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (a, _b) = (swarm.node()?, swarm.node()?);
+    queue(&a, 500)?;
+    a.add(&swarm.folder("repo", &[("w.bin", &noise(1, 9 * MIB))])?).await?;
+    let is_idle = || a.mirror.status().is_ok_and(|s| s.announce.due == 0 && s.announce.made > 500);
+    until("all is announced", is_idle).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (before, told) = (queued(&a.store)?, swarm.discovery.batches(&a.id));
+    assert!(before.len() > 500 && before[0].0 > START.plus(10 * 3600));
+
+    swarm.clock.advance(3 * 3600);
+    let a = restarted(&swarm, a).await?;
+    assert!(queued(&a.store)? == before, "a key is due at another time");
+    // When something new has been announced, the queue has been looked at.
+    let added = a.add(&swarm.folder("other", &[("t.txt", b"other")])?).await?;
+    let key = DhtKey::Commit(added.commit);
+    until("what is new is announced", || swarm.discovery.announced(&a.id, &key).is_some()).await?;
+    until("nothing is due", || a.mirror.status().is_ok_and(|s| s.announce.due == 0)).await?;
+    let after = queued(&a.store)?;
+    assert!(before.iter().all(|row| after.contains(row)), "each is due when it was");
+    let batches = swarm.discovery.batches(&a.id).split_off(told.len());
+    assert!(batches.iter().all(|keys| *keys == 1) && (1..4).contains(&batches.len()), "{batches:?}");
     Ok(())
 }
 
@@ -151,6 +274,6 @@ async fn a_trace_shows_every_step() -> TestResult {
     assert_eq!(resolved.map(|resolved| resolved.commit), Some(added.commit));
     assert_eq!(report.lookups.len(), 2);
     assert_eq!(report.lookups[1].trace.providers[0].node, a.id);
-    assert!(report.holders[0].holds.as_ref().is_some_and(|holds| holds.contains("the manifest")));
+    assert!(report.lookups[1].holders[0].holds.as_ref().is_some_and(|holds| holds.contains("the manifest")));
     Ok(())
 }

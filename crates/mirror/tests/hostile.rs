@@ -2,14 +2,27 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
 use common::*;
-use hubless_mirror::{ErrorKind, MirrorError};
-use hubless_proof::{Bundle, NewCommit, TreeEntry, blob_id, commit_id, tree_id, write_commit, write_tree};
-use hubless_store::{DigestKind, ImportMode};
-use hubless_transfer::Faults;
+use futures::stream::BoxStream;
+use hubless_discovery::{DhtKey, Discovery as _, Lifetime};
+use hubless_limits::Limits;
+use hubless_mirror::{ErrorKind, Mirror, MirrorConfig, MirrorError, MirrorParts};
+use hubless_proof::{
+    Bundle, NewCommit, NodeKey, TreeEntry, blob_id, commit_id, tree_id, write_commit, write_tree,
+};
+use hubless_store::{DigestKind, Draft, DraftNews, ImportMode, PartialBlob, Store};
+use hubless_transfer::{
+    Faults, Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick, TransferError,
+};
 use hubless_types::*;
 
 const FILE: u32 = 0o100_644;
@@ -212,6 +225,161 @@ async fn a_pointer_is_given_as_it_stands_in_the_commit() -> TestResult {
         let entry = manifest.entry(&"w.bin".parse()?).context("it is there")?;
         assert_eq!(entry.size, 12_345);
         assert_eq!(scene.victim.mirror.pointer(&tiny(), id, entry)?, Some(content));
+    }
+    Ok(())
+}
+
+/// Whom a node tried to reach, and for what.
+type Dials = Arc<Mutex<Vec<(&'static str, NodeId)>>>;
+
+/// A client that notes each of them.
+struct Noting {
+    peers: Arc<dyn PeerClient>,
+    dials: Dials,
+}
+
+impl Noting {
+    fn to(&self, peer: &Provider, what: &'static str) -> &dyn PeerClient {
+        self.dials.lock().unwrap_or_else(PoisonError::into_inner).push((what, peer.node));
+        &*self.peers
+    }
+}
+
+type Stream<T> = BoxStream<'static, Result<T, TransferError>>;
+
+#[async_trait]
+impl PeerClient for Noting {
+    async fn manifest(&self, peer: &Provider, commit: CommitId) -> Result<ManifestReply, TransferError> {
+        self.to(peer, "manifest").manifest(peer, commit).await
+    }
+
+    async fn statements(
+        &self,
+        peer: &Provider,
+        repo: &RepoId,
+        revision: Option<&Revision>,
+    ) -> Result<Vec<Statement>, TransferError> {
+        self.to(peer, "statements").statements(peer, repo, revision).await
+    }
+
+    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError> {
+        self.to(peer, "repos").repos(peer, after).await
+    }
+
+    async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {
+        self.to(peer, "links").links(peer, digests).await
+    }
+
+    async fn small_files(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, Bytes)>, TransferError> {
+        self.to(peer, "small files").small_files(peer, digests).await
+    }
+
+    async fn holdings(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Stream<Holding>, TransferError> {
+        self.to(peer, "holdings").holdings(peer, wanted).await
+    }
+
+    async fn crowd(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Stream<Gathering>, TransferError> {
+        self.to(peer, "crowd").crowd(peer, wanted).await
+    }
+
+    async fn segment(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.to(peer, "segment").segment(peer, groups, into, tick).await
+    }
+
+    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
+        self.to(peer, "tree").tree(peer, into).await
+    }
+
+    async fn drafts(
+        &self,
+        peer: &Provider,
+        digests: &[FileDigest],
+    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
+        self.to(peer, "drafts").drafts(peer, digests).await
+    }
+
+    async fn part(
+        &self,
+        peer: &Provider,
+        digest: FileDigest,
+        groups: Range<u64>,
+        into: &Draft,
+        tick: Tick,
+    ) -> Result<(), TransferError> {
+        self.to(peer, "part").part(peer, digest, groups, into, tick).await
+    }
+}
+
+/// Three hundred records of a commit, and as many of its file, name nodes that are nowhere, many of them before the true
+/// one. No more than 64 nodes are asked for a thing, and the one who has it is among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn false_records_cost_a_bounded_number_of_dials() -> TestResult {
+    const MOST: usize = 64;
+    let Scene { swarm, liar: honest, victim, commit, weights } = Scene::new().await?;
+    let manifest = honest.mirror.manifest(&Caller::anyone(), None, commit).await?;
+    let digest = manifest.entry(&"data/w.bin".parse()?).context("it has it")?.digest();
+    let FileDigest::Sha256(shard) = digest else { anyhow::bail!("it is no shard") };
+    let keys = [DhtKey::Commit(commit), DhtKey::Shard(shard)];
+    eventually("the true ones are there", async || {
+        keys.iter().all(|key| swarm.discovery.announced(&honest.id, key).is_some())
+    })
+    .await?;
+    // The latest records come first, and there are so many before and after the true ones that these are just reached.
+    let true_ones = swarm.discovery.node(honest.id, SocketAddr::from(([127, 0, 0, 1], 4001)));
+    true_ones.withdraw(&keys).await?;
+    for n in 0..600u16 {
+        if n == 70 {
+            true_ones.announce(&keys, Lifetime::Whole).await?;
+        }
+        let mut id = [0xee; 32];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        let [high, low] = n.to_be_bytes();
+        let liar = swarm.discovery.node(NodeId::from_bytes(id), SocketAddr::from(([9, 9, high, low], 4001)));
+        liar.announce(&keys[usize::from(n % 2)..][..1], Lifetime::Whole).await?;
+        liar.shutdown().await;
+    }
+    // Whoever is connected would be asked first.
+    swarm.discovery.cut(honest.id);
+    swarm.discovery.cut(victim.id);
+
+    let (key, dials) = (NodeKey::from_bytes([99; 32]), Dials::default());
+    let (id, clock) = (key.id(), swarm.clock.clone());
+    let store = Store::open(&swarm.dir.path().join("asker"), id, clock.clone())?;
+    let mirror = Mirror::start(MirrorParts {
+        store: store.clone(),
+        key: key.clone(),
+        clock,
+        config: MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() },
+        discovery: Arc::new(swarm.discovery.node(id, SocketAddr::from(([127, 0, 0, 99], 4001)))),
+        peers: Arc::new(Noting { peers: swarm.net.join(id, store.clone()), dials: dials.clone() }),
+        origins: Vec::new(),
+        limits: Limits::default(),
+    });
+    let asker = Node { mirror, store, key, id };
+    let begun = Instant::now();
+    asker.pull_commit(commit).await?;
+    assert_eq!(asker.read(commit, "data/w.bin", 0).await?, weights);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+
+    let mut tried: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
+    for (what, node) in dials.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        tried.entry(what).or_default().push(node);
+    }
+    assert!(tried["manifest"].contains(&honest.id) && tried["segment"].iter().all(|node| *node == honest.id));
+    for (what, nodes) in tried.iter().filter(|(what, _)| **what != "segment") {
+        let who: BTreeSet<&NodeId> = nodes.iter().collect();
+        // Whoever is not reached is tried again, at growing pauses.
+        assert!(who.len() <= MOST && nodes.len() <= 4 * MOST, "{what}: {} of {}", nodes.len(), who.len());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! The queue is the catalogue's, ordered by when a key is due, so that it survives a restart. What is due is told in a
 //! sweep: the key that is longest due, then all others of its part of the key space, which need no walk of their own.
 //! New commits and names do not wait for the sweep. While nobody is reached nothing is tried, and the first peer that
-//! appears wakes the worker.
+//! appears wakes the worker. What nobody took is tried again; while nobody is there to take anything, all stays due.
 //!
 //! **Invariant:** a commit is announced once its manifest is proven, a shard for long once all of it is proven, and for
 //! a short time while only a part of it is here.
@@ -11,8 +11,10 @@
 
 mod queue_key;
 mod schedule;
+mod tally;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use crate::mirror::Inner;
 use crate::util::{blocking, locked};
 use crate::{AnnounceStatus, MirrorError};
 use schedule::Schedule;
+use tally::Tally;
 
 /// Most keys that are announced in one go.
 const PAGE: usize = 4_096;
@@ -38,9 +41,12 @@ const NEWS_QUEUE: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often a node that reaches nobody looks whether that changed.
 const ALONE_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a key is tried while peers are there and none of them takes records, or discovery itself fails: that is no
+/// fault of the key, and would be the same with the next.
+const UNHEARD_EVERY: Duration = Duration::from_secs(2);
 /// Shortest pause between two looks, where nothing is due.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
-/// When a key is tried again after its announcement failed, in seconds.
+/// When a key is tried again that did not reach those who should keep it, in seconds.
 const RETRY_SECS: u64 = 30;
 /// How long after the first of a file is here it is announced that a part of it is, in seconds: many fetches end
 /// before.
@@ -67,19 +73,6 @@ struct Shared {
     schedule: Schedule,
     wake: Notify,
     tally: Mutex<Tally>,
-}
-
-/// What was done since the start.
-#[derive(Default)]
-struct Tally {
-    made: u64,
-    failed: u64,
-    walks: u64,
-    messages: u64,
-    refused: u64,
-    /// What went wrong last, until something goes right.
-    trouble: Option<String>,
-    alarmed: Option<Timestamp>,
 }
 
 impl Announcer {
@@ -133,10 +126,16 @@ impl Announcer {
     }
 }
 
+/// How a look at the queue ended.
 enum Round {
+    /// More may be due.
     More,
+    /// Nothing is due.
     Done,
+    /// Nobody is connected.
     Alone,
+    /// Peers are, but nothing can be told to anybody.
+    Unheard,
 }
 
 impl Shared {
@@ -146,6 +145,11 @@ impl Shared {
                 Ok(Round::More) => continue,
                 Ok(Round::Done) => LOOK_EVERY,
                 Ok(Round::Alone) => ALONE_LOOK_EVERY,
+                Ok(Round::Unheard) => {
+                    // Not for what is new: it would be told to nobody either.
+                    tokio::time::sleep(UNHEARD_EVERY).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the announce queue cannot be read");
                     LOOK_EVERY
@@ -174,20 +178,24 @@ impl Shared {
     /// Announces the part of the key space that is longest due.
     async fn round(&self) -> Result<Round, MirrorError> {
         let now = self.clock.now();
-        let Some((due, first)) = self.store.catalogue().due(now, 1)?.pop() else {
-            locked(&self.tally).trouble = None;
+        let next = self.store.catalogue().due(now, 1)?.pop();
+        self.alarm(next.as_ref().map(|(due, _)| *due), now)?;
+        let Some((due, first)) = next else {
+            locked(&self.tally).all_is_right();
             return Ok(Round::Done);
         };
-        self.alarm(due, now);
         if queue_key::is_old(&first) {
             self.renew(&first, due)?;
             return Ok(Round::More);
         }
-        if self.discovery.peers().is_empty() {
+        if self.is_alone() {
             self.trouble("no other node is reached");
             return Ok(Round::Alone);
         }
-        let Some(told) = self.announce(vec![first]).await? else { return Ok(self.after_failure()) };
+        let told = match self.announce(vec![first]).await? {
+            ControlFlow::Continue(told) => told,
+            ControlFlow::Break(round) => return Ok(round),
+        };
         let (from, to) = told.region.leads();
         let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
         let mut after = None;
@@ -195,19 +203,16 @@ impl Shared {
             let until = self.schedule.along(now);
             let page = self.store.catalogue().scheduled_between(&from, &to, after.as_deref(), until, PAGE)?;
             let Some(last) = page.last().cloned() else { return Ok(Round::More) };
-            if self.announce(page).await?.is_none() {
-                return Ok(self.after_failure());
+            if let ControlFlow::Break(round) = self.announce(page).await? {
+                return Ok(round);
             }
             after = Some(last);
         }
     }
 
-    fn after_failure(&self) -> Round {
-        if self.discovery.peers().is_empty() { Round::Alone } else { Round::More }
-    }
-
-    /// Announces keys of the queue and says when they are due again; `None` if that failed.
-    async fn announce(&self, queued: Vec<Vec<u8>>) -> Result<Option<Told>, MirrorError> {
+    /// Announces keys of the queue and says when they are due again. If there was nobody to be told, they stay due, and
+    /// the round is over.
+    async fn announce(&self, queued: Vec<Vec<u8>>) -> Result<ControlFlow<Round, Told>, MirrorError> {
         let (store, keys) = (self.store.clone(), queued.clone());
         let meant = blocking(move || queue_key::read(&store, &keys)).await?;
         let mut by_lifetime: BTreeMap<Lifetime, Vec<(Vec<u8>, DhtKey)>> = BTreeMap::new();
@@ -219,16 +224,29 @@ impl Shared {
             }
         }
         gone.iter().try_for_each(|key| self.store.catalogue().unschedule(key).map(drop))?;
+        gone.iter().for_each(|key| locked(&self.tally).late.done(key));
         let mut last = None;
         for (lifetime, keys) in by_lifetime {
             let dht: Vec<DhtKey> = keys.iter().map(|(_, key)| key.clone()).collect();
             match self.discovery.announce(&dht, lifetime).await {
+                Ok(told) if told.kept + told.refused == 0 && self.is_alone() => {
+                    return Ok(ControlFlow::Break(Round::Alone));
+                }
                 Ok(told) => {
-                    self.note(keys.len(), &told);
-                    self.postpone(keys, lifetime, &told.missed).await?;
+                    self.postpone(keys, lifetime, &told).await?;
                     last = Some(told);
                 }
-                Err(error) => return self.failed(keys, &error),
+                Err(error) => {
+                    tracing::debug!(%error, keys = keys.len(), "nothing can be announced; it is tried again");
+                    let alone = self.is_alone();
+                    match error {
+                        DiscoveryError::NoPeers if !alone => {
+                            self.trouble("no node that is reached keeps records")
+                        }
+                        error => self.trouble(&error.to_string()),
+                    }
+                    return Ok(ControlFlow::Break(if alone { Round::Alone } else { Round::Unheard }));
+                }
             }
         }
         // Nothing of it is here any more: that is no failure, and no walk was made.
@@ -239,43 +257,13 @@ impl Shared {
             kept: 0,
             refused: 0,
             missed: Vec::new(),
+            unwanted: Vec::new(),
         };
-        Ok(Some(last.unwrap_or(nothing)))
+        Ok(ControlFlow::Continue(last.unwrap_or(nothing)))
     }
 
-    fn failed(
-        &self,
-        keys: Vec<(Vec<u8>, DhtKey)>,
-        error: &DiscoveryError,
-    ) -> Result<Option<Told>, MirrorError> {
-        self.trouble(&error.to_string());
-        if matches!(error, DiscoveryError::NoPeers) && self.discovery.peers().is_empty() {
-            return Ok(None);
-        }
-        tracing::debug!(%error, keys = keys.len(), "an announcement failed; it is tried again");
-        locked(&self.tally).failed += keys.len() as u64;
-        let due = self.clock.now().plus(RETRY_SECS);
-        let mut batch = self.store.catalogue().batch();
-        for (queued, _) in &keys {
-            batch.schedule(queued, due);
-        }
-        batch.commit()?;
-        Ok(None)
-    }
-
-    fn note(&self, keys: usize, told: &Told) {
-        let mut tally = locked(&self.tally);
-        let missed = told.missed.len() as u64;
-        tally.made += (keys as u64).saturating_sub(missed);
-        tally.failed += missed;
-        tally.walks += told.walks;
-        tally.messages += told.messages;
-        tally.refused += told.refused;
-        tally.trouble = match (missed, told.refused) {
-            (0, _) => None,
-            (_, 0) => Some("those who should keep the records do not answer".to_owned()),
-            _ => Some("those who should keep the records have no room for more of this node's".to_owned()),
-        };
+    fn is_alone(&self) -> bool {
+        self.discovery.peers().is_empty()
     }
 
     /// Says when announced keys are due again. Keys that left the queue meanwhile are taken back: what they name is
@@ -284,23 +272,37 @@ impl Shared {
         &self,
         keys: Vec<(Vec<u8>, DhtKey)>,
         lifetime: Lifetime,
-        missed: &[Vec<u8>],
+        told: &Told,
     ) -> Result<(), MirrorError> {
         let (now, catalogue) = (self.clock.now(), self.store.catalogue());
-        let (mut batch, mut gone) = (catalogue.batch(), Vec::new());
+        let missed: HashSet<&Vec<u8>> = told.missed.iter().collect();
+        let unwanted: HashSet<&Vec<u8>> = told.unwanted.iter().collect();
+        let (mut batch, mut gone, mut late, mut done) =
+            (catalogue.batch(), Vec::new(), Vec::new(), Vec::new());
         for (queued, key) in keys {
-            if catalogue.due_of(&queued)?.is_none() {
+            let Some(was_due) = catalogue.due_of(&queued)? else {
                 gone.push(key);
+                done.push(queued);
                 continue;
-            }
-            let due = match lifetime {
-                _ if missed.contains(&key.to_bytes()) => now.plus(RETRY_SECS),
+            };
+            let renewal = match lifetime {
                 Lifetime::Whole => self.schedule.next(queue_key::lead(&queued), now),
                 Lifetime::Partial => now.plus(PARTIAL_TTL_SECS / 2),
             };
-            batch.schedule(&queued, due);
+            let bytes = key.to_bytes();
+            let again = if missed.contains(&bytes) {
+                Some(now.plus(RETRY_SECS))
+            } else {
+                unwanted.contains(&bytes).then(|| self.schedule.when_there_may_be_room(now))
+            };
+            batch.schedule(&queued, again.map_or(renewal, |again| again.min(renewal)));
+            match again {
+                Some(_) => late.push((queued, was_due)),
+                None => done.push(queued),
+            }
         }
         batch.commit()?;
+        locked(&self.tally).note(told, late, &done);
         if !gone.is_empty() {
             let _ = self.discovery.withdraw(&gone).await;
         }
@@ -324,22 +326,42 @@ impl Shared {
         locked(&self.tally).trouble = Some(why.to_owned());
     }
 
-    fn alarm(&self, oldest: Timestamp, now: Timestamp) {
-        let Some(late) = self.schedule.behind(oldest, now) else { return };
-        let mut tally = locked(&self.tally);
-        if tally.alarmed.is_some_and(|at| now.0.saturating_sub(at.0) < ALARM_EVERY_SECS) {
-            return;
+    /// Since when the key that waits longest has been due, where the first of the queue is due at `next`: those that
+    /// nobody took wait as well, though they are tried again later.
+    fn oldest(&self, next: Option<Timestamp>) -> Result<Option<Timestamp>, MirrorError> {
+        loop {
+            let late = locked(&self.tally).late.oldest().map(|(queued, due)| (queued.to_vec(), due));
+            let Some((queued, due)) = late else { return Ok(next) };
+            // It may have left the queue since.
+            if self.store.catalogue().due_of(&queued)?.is_some() {
+                return Ok(Some(next.map_or(due, |next| next.min(due))));
+            }
+            locked(&self.tally).late.done(&queued);
         }
-        tally.alarmed = Some(now);
-        let why = tally.trouble.as_deref().unwrap_or(SLOW);
-        tracing::warn!(late_secs = late, why, "announcing falls behind: others forget what this node holds");
+    }
+
+    fn alarm(&self, next: Option<Timestamp>, now: Timestamp) -> Result<(), MirrorError> {
+        let late = self.oldest(next)?.and_then(|oldest| self.schedule.behind(oldest, now));
+        let Some(late) = late else { return Ok(()) };
+        let mut tally = locked(&self.tally);
+        if tally.alarmed.is_none_or(|at| now.0.saturating_sub(at.0) >= ALARM_EVERY_SECS) {
+            tally.alarmed = Some(now);
+            let why = tally.trouble.as_deref().unwrap_or(SLOW);
+            tracing::warn!(
+                late_secs = late,
+                why,
+                "announcing falls behind: others forget what this node holds"
+            );
+        }
+        Ok(())
     }
 
     fn status(&self) -> Result<AnnounceStatus, MirrorError> {
         let (now, catalogue) = (self.clock.now(), self.store.catalogue());
         let due = catalogue.due(now, COUNTED)?;
-        let late = due.first().map_or(0, |(oldest, _)| now.0.saturating_sub(oldest.0));
-        let behind = due.first().and_then(|(oldest, _)| self.schedule.behind(*oldest, now));
+        let oldest = self.oldest(due.first().map(|(oldest, _)| *oldest))?;
+        let late = oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0));
+        let behind = oldest.and_then(|oldest| self.schedule.behind(oldest, now));
         let tally = locked(&self.tally);
         Ok(AnnounceStatus {
             keys: catalogue.scheduled_count()?,

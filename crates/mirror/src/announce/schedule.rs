@@ -9,6 +9,9 @@ use hubless_types::{NodeId, Timestamp};
 
 /// Of the interval, as a divisor: what is due within that much is announced along with what is due beside it.
 const ALONG: u64 = 4;
+/// Of the interval, as a divisor: what nobody has room for is tried again after that much. More than [`ALONG`] leaves, or
+/// every key that is due beside it would have it told again.
+const ROOM: u64 = 3;
 /// Of the interval, as a divisor: a queue whose oldest key is that late is falling behind.
 const BEHIND: u64 = 8;
 
@@ -43,6 +46,11 @@ impl Schedule {
         now.plus(self.interval / ALONG)
     }
 
+    /// When a key is tried again for which nobody had room at `now`.
+    pub(crate) fn when_there_may_be_room(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.interval / ROOM)
+    }
+
     /// By how many seconds the queue is too late, where its oldest key was due at `oldest`.
     pub(crate) fn behind(&self, oldest: Timestamp, now: Timestamp) -> Option<u64> {
         let late = now.0.saturating_sub(oldest.0);
@@ -75,6 +83,13 @@ mod tests {
     fn a_queue_is_behind_when_its_oldest_key_is_an_eighth_of_a_round_late() {
         let late = |secs| schedule(1).behind(Timestamp(500), Timestamp(500 + secs));
         assert_eq!((late(DAY / 8), late(DAY / 8 + 1)), (None, Some(DAY / 8 + 1)));
+    }
+
+    #[test]
+    fn what_nobody_has_room_for_is_not_told_along_but_before_the_next_round() {
+        let (now, schedule) = (Timestamp(1_000_000), schedule(1));
+        let again = schedule.when_there_may_be_room(now);
+        assert!(schedule.along(now) < again && again < now.plus(DAY / 2));
     }
 
     proptest! {
