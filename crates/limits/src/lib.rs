@@ -8,6 +8,7 @@
 //! **Not here:** moving bytes (`transfer`, `origin`), keeping counts on disk (`mirror`), reading configs (`node`).
 
 mod bucket;
+mod calendar;
 mod direction;
 mod error;
 mod limits;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hubless_types::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::calendar::{Calendar, Turned};
 use crate::month::{Month, MonthBytes, Spent};
 use crate::report::{HoursReport, LimitsReport, Parts, report};
 use crate::{Direction, Each, Rate, Settings, Use, Valve, Volume};
@@ -38,6 +39,8 @@ pub enum Change {
     Spent(Spent),
     /// They are there again: a new month began, or the cap was raised.
     Anew(Direction),
+    /// The clock went back by more than a month, to this one, and stays: what was counted counts for it.
+    Back(Month),
 }
 
 /// All caps of a node. Clones share them.
@@ -57,8 +60,9 @@ struct Inner {
 struct State {
     settings: Settings,
     set: Override,
-    /// `None` before the first turn.
-    month: Option<Month>,
+    calendar: Calendar,
+    /// Whether what was counted before the node began is in the counts.
+    resumed: bool,
     told_spent: Each<bool>,
 }
 
@@ -72,7 +76,13 @@ impl Default for Limits {
 impl Limits {
     /// Limits by `settings`, with hours and months by the clocks of `zone`. Nothing is limited before the first turn.
     pub fn new(settings: Settings, zone: TimeZone) -> Self {
-        let state = State { settings, set: Override::default(), month: None, told_spent: Each::default() };
+        let state = State {
+            settings,
+            set: Override::default(),
+            calendar: Calendar::default(),
+            resumed: false,
+            told_spent: Each::default(),
+        };
         Self { inner: Arc::new(Inner { valves: Each::new(Valve::new), zone, state: Mutex::new(state) }) }
     }
 
@@ -114,18 +124,20 @@ impl Limits {
     /// Brings rates and months up to `now`, and says what changed.
     pub fn turn(&self, now: Timestamp) -> Vec<Change> {
         let mut state = self.state();
-        let month = Month::of(now, &self.inner.zone);
-        // A clock that was set back begins no month anew.
-        if state.month.is_none_or(|known| known < month) {
-            if state.month.is_some() {
-                Direction::ALL.into_iter().for_each(|d| self.valve(d).begin());
+        let mut changes = Vec::new();
+        match state.calendar.look(now, Month::of(now, &self.inner.zone), self.used()) {
+            Turned::Same => {}
+            Turned::Anew => Direction::ALL.into_iter().for_each(|d| self.valve(d).begin()),
+            Turned::Back(month, before) => {
+                self.add(before);
+                changes.push(Change::Back(month));
             }
-            state.month = Some(month);
         }
         if state.set.until.is_some_and(|until| until <= now) {
             (state.set.rates, state.set.until) = (Each::default(), None);
         }
-        self.apply(&mut state, now)
+        changes.extend(self.apply(&mut state, now));
+        changes
     }
 
     /// Takes another config; what was set on top of it stays.
@@ -159,14 +171,15 @@ impl Limits {
         self.turn(now)
     }
 
-    /// Adds what was counted before the node began, if that was in this month or, by a clock that is wrong now, later.
+    /// Adds what was counted before the node began, if that was in this month or, by a clock that is or was wrong, later.
+    /// Once: it may be asked for again.
     pub fn resume(&self, before: MonthBytes, now: Timestamp) -> Vec<Change> {
         {
             let mut state = self.state();
-            let month = Month::of(now, &self.inner.zone);
-            if before.month >= month {
-                state.month = Some(before.month);
-                Direction::ALL.into_iter().for_each(|d| self.valve(d).count(*before.bytes.of(d)));
+            let again = std::mem::replace(&mut state.resumed, true);
+            if !again && before.month >= Month::of(now, &self.inner.zone) {
+                state.calendar.resume(before.month);
+                self.add(before.bytes);
             }
         }
         self.turn(now)
@@ -175,14 +188,14 @@ impl Limits {
     /// What went through this month, to be kept for [`Limits::resume`]; `None` before the first turn.
     pub fn month_bytes(&self) -> Option<MonthBytes> {
         let state = self.state();
-        Some(MonthBytes { month: state.month?, bytes: Each::new(|d| self.valve(d).used()) })
+        Some(MonthBytes { month: state.calendar.month()?, bytes: self.used() })
     }
 
     /// What a person is shown.
     pub fn report(&self, now: Timestamp) -> LimitsReport {
         let parts = {
             let state = self.state();
-            let month = state.month.unwrap_or_else(|| Month::of(now, &self.inner.zone));
+            let month = state.calendar.month().unwrap_or_else(|| Month::of(now, &self.inner.zone));
             let by_hours = state.settings.next_change(now, &self.inner.zone);
             let hours = state.settings.hours.iter();
             let hours = hours.map(|h| HoursReport { when: h.when.to_string(), rates: h.rates });
@@ -203,7 +216,8 @@ impl Limits {
     fn apply(&self, state: &mut State, now: Timestamp) -> Vec<Change> {
         let mut changes = Vec::new();
         let scheduled = state.settings.rates_at(now, &self.inner.zone);
-        let until = state.month.map_or(Timestamp(u64::MAX), |month| month.end(&self.inner.zone));
+        let until = state.calendar.month();
+        let until = until.map_or(Timestamp(u64::MAX), |month| month.end(&self.inner.zone));
         for d in Direction::ALL {
             let rate = state.set.rates.of(d).unwrap_or(*scheduled.of(d));
             let cap = state.set.months.of(d).unwrap_or(*state.settings.months.of(d));
@@ -221,6 +235,14 @@ impl Limits {
             *told = spent.is_some();
         }
         changes
+    }
+
+    fn used(&self) -> Each<u64> {
+        Each::new(|d| self.valve(d).used())
+    }
+
+    fn add(&self, bytes: Each<u64>) {
+        Direction::ALL.into_iter().for_each(|d| self.valve(d).count(*bytes.of(d)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -30,6 +30,11 @@ impl Month {
         Self { year: here.year(), month: here.month() }
     }
 
+    /// Its place among all months: the next one's is one more.
+    pub(crate) const fn index(self) -> i32 {
+        self.year as i32 * 12 + self.month as i32
+    }
+
     /// The first moment after it.
     pub fn end(self, zone: &TimeZone) -> Timestamp {
         let first = jiff::civil::Date::new(self.year, self.month, 1).ok();

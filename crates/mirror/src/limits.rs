@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_limits::{Change, Each, Limits, LimitsReport, Month, MonthBytes, Override, Rate, Use, Volume};
-use hubless_store::{Catalogue, TrafficRecord};
-use hubless_types::Clock;
+use hubless_store::{Catalogue, Store, TrafficRecord};
+use hubless_types::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ impl Steward {
             clock: Arc::clone(&inner.clock),
             kept: None,
         };
-        books.resume();
+        resume(&books.limits, &books.catalogue, books.clock.now());
         let cancel: CancellationToken = inner.cancel.child_token();
         #[allow(clippy::disallowed_methods, reason = "owned by the handle beside it")]
         let task = tokio::spawn(books.run(cancel));
@@ -73,20 +73,6 @@ impl Steward {
 }
 
 impl Books {
-    /// Goes on counting where the last run ended.
-    fn resume(&self) {
-        let now = self.clock.now();
-        let changes = match self.catalogue.traffic() {
-            Ok(Some(record)) => self.limits.resume(month_bytes(&record), now),
-            Ok(None) => self.limits.turn(now),
-            Err(error) => {
-                tracing::warn!(%error, "the month's bytes cannot be read; they are counted from 0");
-                self.limits.turn(now)
-            }
-        };
-        log(&changes);
-    }
-
     async fn run(mut self, cancel: CancellationToken) {
         let mut ticks = tokio::time::interval(TURN_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,6 +99,19 @@ impl Books {
     }
 }
 
+/// Goes on counting where the last run ended, unless that was done already.
+fn resume(limits: &Limits, catalogue: &Catalogue, now: Timestamp) {
+    let changes = match catalogue.traffic() {
+        Ok(Some(record)) => limits.resume(month_bytes(&record), now),
+        Ok(None) => limits.turn(now),
+        Err(error) => {
+            tracing::warn!(%error, "the month's bytes cannot be read; they are counted from 0");
+            limits.turn(now)
+        }
+    };
+    log(&changes);
+}
+
 /// Writes the month's counts down.
 async fn keep(limits: &Limits, catalogue: &Catalogue) -> Result<(), MirrorError> {
     let Some(counted) = limits.month_bytes() else { return Ok(()) };
@@ -136,11 +135,20 @@ fn log(changes: &[Change]) {
             Change::Rate(direction, rate) => tracing::info!(%direction, %rate, "another rate holds"),
             Change::Spent(spent) => tracing::warn!(hint = spent.hint(), "{spent}"),
             Change::Anew(direction) => tracing::info!(%direction, "this month has bytes left again"),
+            Change::Back(month) => {
+                tracing::warn!(%month, "the clock went back; what was counted by it counts for this month");
+            }
         }
     }
 }
 
 impl Mirror {
+    /// Has `limits` hold, and go on counting where the last run ended: for whoever moves bytes before [`Mirror::start`],
+    /// which does the same. Blocks a little.
+    pub fn resume_limits(limits: &Limits, store: &Store, clock: &dyn Clock) {
+        resume(limits, store.catalogue(), clock.now());
+    }
+
     /// The caps, what is used of them, and what was set on top of the config.
     pub fn limits(&self) -> LimitsReport {
         self.inner.limits.report(self.inner.clock.now())

@@ -12,8 +12,8 @@ use crate::output::trace;
 
 /// Show each step of resolving a name and finding who has it
 ///
-/// It looks as a fetch would: who says what of the name, which nodes of the DHT were asked, how long each took and what
-/// it said, which providers were named, and what these hold.
+/// It looks as a fetch would: what the name means and on whose word, what each origin says of it, which nodes of the DHT
+/// were asked, how long each took and what it said, which providers were named, and what these and connected nodes hold.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TraceArgs {
     /// A name (`owner/name[@revision]`), a commit (40 hex digits) or a large file's sha256 (64)

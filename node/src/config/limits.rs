@@ -32,7 +32,8 @@ pub(crate) struct LimitsSection {
     pub(crate) origin_month: Volume,
     /// Hours of the week in which other rates hold.
     pub(crate) hours: Vec<HoursEntry>,
-    /// Most connections with other nodes, of all kinds together.
+    /// Most connections with other nodes, DHT and transfers together. The TCP lines for large segments belong to one of these
+    /// each, and have bounds of their own (`hubless_transfer`'s limits).
     pub(crate) max_connections: u32,
 }
 

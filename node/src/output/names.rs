@@ -66,7 +66,8 @@ fn fork(fork: &Value) -> String {
     format!("  FORK: {} {how} {} ({})", short(fork, "from"), short(fork, "to"), moment(number(fork, "seen")))
 }
 
-fn word(word: &Value) -> String {
+/// What one signer says of a name.
+pub(super) fn word(word: &Value) -> String {
     let how = word["origin"].as_str().map_or_else(|| "publishes it".to_owned(), |o| format!("saw it at {o}"));
     let links = if word["links"] == true { ", with its links" } else { "" };
     let (signer, role) = (text(word, "signer"), text(word, "role"));

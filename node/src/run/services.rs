@@ -71,7 +71,7 @@ impl Services {
         let http = door
             .local_addr()
             .map_err(|source| NodeError::Io { doing: "read the port of Hub clients".into(), source })?;
-        let limits = Limits::new(config.limits.settings(), TimeZone::system());
+        let limits = caps(&config, &store, &*clock);
         let network = Network::start(data, &config, &key, &store, &clock, &limits).await?;
         let bootstrap = PeerAddr::new(key.id(), ports::for_others(network.listen));
         let mirror = Mirror::start(MirrorParts {
@@ -195,6 +195,13 @@ async fn joined(discovery: &Dht) {
     }
 }
 
+/// The caps, as they are to hold from the first byte on: others are served before the mirror, which keeps them, begins.
+fn caps(config: &Config, store: &Store, clock: &dyn Clock) -> Limits {
+    let limits = Limits::new(config.limits.settings(), TimeZone::system());
+    Mirror::resume_limits(&limits, store, clock);
+    limits
+}
+
 /// Both ways to other nodes, on one port number.
 struct Network {
     listen: SocketAddr,
@@ -278,4 +285,32 @@ fn dht_config(listen: SocketAddr, config: &Config, key: &NodeKey) -> DhtConfig {
 fn origins(config: &Config, limits: &Limits) -> Result<Vec<Arc<dyn Origin>>, NodeError> {
     let build = |origin: &OriginUrl| Ok(hubless_origin::build_within(&origin.0, limits)?);
     config.origin.used().iter().map(build).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hubless_limits::Use;
+    use hubless_store::TrafficRecord;
+
+    use super::*;
+
+    /// A node whose month is used up refuses from its first moment, and its rates hold from then on.
+    #[test]
+    fn caps_hold_before_anything_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, clock) = (key::load_or_create(dir.path()).unwrap(), Arc::new(SystemClock));
+        let store = Store::open(dir.path(), key.id(), clock.clone()).unwrap();
+        let text = "[limits]\nup = \"2 MB/s\"\nup_month = \"1 GB\"\n";
+        let config = Config::parse(text, Path::new("x.toml")).unwrap();
+        let first = caps(&config, &store, &*clock);
+        assert!(first.up().spent(Use::Content).is_none());
+        let month = first.month_bytes().unwrap().month;
+        let (year, month) = (month.year, month.month);
+        let spent = TrafficRecord { year, month, up: 1_000_000_000, down: 0, origin: 0 };
+        store.catalogue().put_traffic(&spent).unwrap();
+
+        let again = caps(&config, &store, &*clock);
+        assert!(again.up().spent(Use::Content).is_some() && again.up().spent(Use::Words).is_some());
+        assert_eq!(again.up().rate().bytes(), Some(2_000_000));
+    }
 }

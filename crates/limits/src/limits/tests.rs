@@ -128,8 +128,57 @@ fn a_clock_that_is_wrong_forgets_nothing() {
     let again = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
     again.resume(first.month_bytes().unwrap(), Timestamp(5));
     assert_eq!(again.down().used(), 60 * MB);
-    again.turn(Timestamp(9));
+    (5..1000).for_each(|s| drop(again.turn(Timestamp(s))));
     again.turn(NOON);
+    assert_eq!(again.down().used(), 60 * MB);
+}
+
+/// One look at a clock that is eleven years ahead, and the month is used up until then; right again, it is this month's count
+/// that holds, also where the node was started anew meanwhile, and the next month begins as ever.
+#[test]
+fn a_clock_that_was_once_ahead_freezes_no_month() {
+    let ahead = NOON.plus(11 * 365 * 86_400);
+    for restarted in [false, true] {
+        let mut limits = limits("unlimited", "100 MB");
+        limits.down().count(60 * MB);
+        limits.turn(ahead);
+        limits.down().count(100 * MB);
+        assert!(matches!(limits.turn(ahead)[..], [Change::Spent(_)]));
+        if restarted {
+            let kept = limits.month_bytes().unwrap();
+            limits = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
+            limits.resume(kept, NOON);
+        }
+        let back: Vec<Change> = (0..400).flat_map(|s| limits.turn(NOON.plus(s))).collect();
+        assert!(back.contains(&Change::Back(Month { year: 2026, month: 11 })), "{back:?}");
+        let report = limits.report(NOON);
+        assert_eq!((report.month.as_str(), report.month_ends), ("2026-11", DECEMBER));
+        let before = if restarted { 0 } else { 60 * MB };
+        assert_eq!(limits.down().used(), 100 * MB + before, "what was counted before it went ahead, too");
+        assert!(limits.turn(DECEMBER).contains(&Change::Anew(Direction::Down)));
+        assert_eq!(limits.down().used(), 0);
+    }
+}
+
+/// Setting the clock back by some weeks gets rid of nothing, however long it stays there.
+#[test]
+fn a_clock_that_is_set_back_a_little_begins_no_month() {
+    let limits = limits("unlimited", "100 MB");
+    limits.down().count(100 * MB);
+    (0..7200).for_each(|s| drop(limits.turn(Timestamp(NOON.0 - 27 * 86_400 + s))));
+    assert_eq!((limits.down().used(), limits.report(NOON).month.as_str()), (100 * MB, "2026-11"));
+    assert!(limits.down().spent(Use::Words).is_some_and(|spent| spent.until == DECEMBER));
+}
+
+/// Whoever serves before the counts are looked after asks for them first; asked for again they are not counted twice.
+#[test]
+fn what_was_counted_is_taken_over_once() {
+    let first = limits("unlimited", "100 MB");
+    first.down().count(60 * MB);
+    let again = Limits::new(settings("unlimited", "100 MB"), TimeZone::UTC);
+    for _ in 0..2 {
+        again.resume(first.month_bytes().unwrap(), NOON);
+    }
     assert_eq!(again.down().used(), 60 * MB);
 }
 

@@ -15,7 +15,7 @@ use crate::resolve::Ask;
 use crate::util::blocking;
 use crate::{Caller, Mirror, MirrorError};
 
-/// Names of one repository that are looked up now; of further ones it is shown what is known.
+/// Names of one repository that are looked up now, beside `main`; of further ones it is shown what is known.
 const MAX_LOOKED_UP: usize = 16;
 /// Names that are looked up at the same time: an origin that is gone lets each wait.
 const LOOKED_UP_AT_ONCE: usize = 8;
@@ -128,7 +128,7 @@ impl Mirror {
         let report = |(n, revision): (usize, Revision)| {
             let repo = &repo;
             async move {
-                let looked = match n < MAX_LOOKED_UP {
+                let looked = match n < MAX_LOOKED_UP || revision == Revision::main() {
                     true => Some(inner.resolve(repo, &revision, caller, Ask::Now).await),
                     false => None,
                 };
@@ -164,7 +164,8 @@ impl Inner {
         Ok(known.chain(said).filter(|revision| revision.as_commit().is_none()).collect())
     }
 
-    async fn name_report(
+    /// What is known of one name, with what a look at it came to.
+    pub(crate) async fn name_report(
         self: &Arc<Self>,
         repo: &RepoId,
         revision: Revision,
@@ -193,7 +194,8 @@ impl Inner {
         .await
     }
 
-    fn word(&self, statement: Statement, now: Timestamp) -> Word {
+    /// A statement, as people are shown it.
+    pub(crate) fn word(&self, statement: Statement, now: Timestamp) -> Word {
         let Statement { body, signer, .. } = statement;
         let role = match signer {
             me if me == self.node => Role::Here,
