@@ -3,9 +3,13 @@
 //! **Invariant:** every refusal carries `X-Error-Code`, `X-Error-Message` and JSON `{"error":…}`. Without the
 //! code, Python takes a missing file for a broken connection. No refusal tells a path on this machine.
 
+use std::io;
+use std::iter::once;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
 use hubless_mirror::{ErrorKind, MirrorError, NotFound};
 use hubless_types::{CommitId, RepoId};
 use serde::Serialize;
@@ -17,6 +21,8 @@ pub(crate) const RETRY_SECONDS: u64 = 5;
 /// Longest time that a client is told to wait, in seconds. Clients give up after a few tries, so what a fetch takes is told as
 /// it is; beyond an hour nobody can tell.
 const MAX_RETRY_SECONDS: u64 = 3600;
+/// Longest JSON that is written as a whole, in bytes; what is longer is written about so much at a time.
+const PIECE: usize = 128 * 1024;
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +33,7 @@ pub(crate) struct Fault {
     hint: Option<Box<str>>,
     commit: Option<CommitId>,
     extra: Option<Extra>,
+    moved: Option<Box<RepoId>>,
 }
 
 /// One more header of a refusal.
@@ -61,7 +68,7 @@ const REPO_NOT_FOUND: &str = "RepoNotFound";
 impl Fault {
     /// A refusal with the given status, code and message.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Box<str>>) -> Self {
-        Self { status, code, message: message.into(), hint: None, commit: None, extra: None }
+        Self { status, code, message: message.into(), hint: None, commit: None, extra: None, moved: None }
     }
 
     /// What was asked makes no sense.
@@ -84,6 +91,12 @@ impl Fault {
         let shown: String = revision.chars().take(100).collect();
         let message = format!("nobody reached knows the revision `{shown}` of `{repo}`");
         Self::new(StatusCode::NOT_FOUND, "RevisionNotFound", message)
+    }
+
+    /// The repository goes by another name, as was just learnt.
+    pub(crate) fn moved(to: RepoId) -> Self {
+        let fault = Self::not_yet(&format!("the repository is called `{to}` now; ask again"));
+        Self { moved: Some(Box::new(to)), ..fault }
     }
 
     /// The commit has no such file or folder.
@@ -137,6 +150,11 @@ impl Fault {
     /// The same, naming the commit that was looked into.
     pub(crate) fn in_commit(self, commit: CommitId) -> Self {
         Self { commit: Some(commit), ..self }
+    }
+
+    /// The name by which to ask instead.
+    pub(crate) fn moved_to(&self) -> Option<&RepoId> {
+        self.moved.as_deref()
     }
 
     /// The status; `token` tells whether the request carried one.
@@ -273,9 +291,66 @@ pub(crate) fn json_bytes(bytes: Vec<u8>) -> Response {
     answer
 }
 
+/// JSON that is written as it is taken: many may ask for what is long, and take it slowly. What is short has its length.
+pub(crate) fn json_parts(mut parts: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Response {
+    let first = next_piece(&mut parts);
+    if first.len() < PIECE {
+        return json_bytes(first);
+    }
+    let rest = std::iter::from_fn(move || Some(next_piece(&mut parts))).take_while(|piece| !piece.is_empty());
+    let pieces = once(first).chain(rest).map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
+    let mut answer = Response::new(Body::from_stream(futures::stream::iter(pieces)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    answer
+}
+
+/// A list of what [`element`] writes, as [`json_parts`].
+pub(crate) fn json_list(elements: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Response {
+    json_parts(once(b"[".to_vec()).chain(elements).chain(once(b"]".to_vec())))
+}
+
+/// Parts that make up a piece; less than that is the end.
+fn next_piece(parts: &mut impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut piece = Vec::new();
+    while piece.len() < PIECE
+        && let Some(part) = parts.next()
+    {
+        piece.extend_from_slice(&part);
+    }
+    piece
+}
+
+/// The element `n` of a list, with the comma before it.
+pub(crate) fn element(n: usize, value: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::new();
+    if n > 0 {
+        out.push(b',');
+    }
+    // Writing to memory what is numbers and text does not fail.
+    let _ = serde_json::to_writer(&mut out, value);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn long_json_is_written_as_it_is_taken() {
+        for (len, has_length) in [(0, true), (1, true), (1000, true), (100_000, false)] {
+            let mut answer = json_list((0..len).map(|n| element(n, &n)));
+            assert_eq!(answer.headers().contains_key(header::CONTENT_LENGTH), has_length, "{len}");
+            let mut whole = Vec::new();
+            while let Some(frame) = answer.body_mut().frame().await {
+                let piece = frame.unwrap().into_data().unwrap();
+                assert!(piece.len() < PIECE + 10, "{len}");
+                whole.extend_from_slice(&piece);
+            }
+            let read: Vec<usize> = serde_json::from_slice(&whole).unwrap();
+            assert!(read.into_iter().eq(0..len), "{len}");
+        }
+    }
 
     #[test]
     fn an_unknown_repo_is_401_to_the_anonymous_and_404_to_others() {

@@ -49,7 +49,9 @@ pub(crate) struct Ask {
     /// A fork of it that was seen only when its commit came.
     fork: OnceLock<Fork>,
     /// Whether what the answer shows is everybody's.
-    pub(crate) shown: cors::Shown,
+    shown: cors::Shown,
+    /// Whether it came by a name of this host that somebody else may own.
+    foreign: bool,
 }
 
 impl Ask {
@@ -66,6 +68,22 @@ impl Ask {
     /// Whether the client showed a token, of whatever form.
     pub(crate) fn has_token(&self) -> bool {
         self.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    /// Notes that something is to be shown which is everybody's, or not.
+    ///
+    /// # Errors
+    /// A 403 for what is not, if the request came by a stranger's name: before it is read or fetched.
+    pub(crate) fn show(&self, everyone: bool) -> Result<(), Fault> {
+        self.shown.note(everyone);
+        self.check_host()
+    }
+
+    fn check_host(&self) -> Result<(), Fault> {
+        match self.foreign && self.shown.is_for_everyone() == Some(false) {
+            true => Err(Fault::foreign_host(self.header(header::HOST).unwrap_or_default())),
+            false => Ok(()),
+        }
     }
 
     /// Has the answer's headers tell on whose word the name means what it does.
@@ -112,6 +130,8 @@ type Shared = (Arc<App>, Arc<Lingering>);
 async fn answer_any(State((app, lingering)): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let fits = head::check(&parts);
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let foreign = host::is_foreign(host, app.local, &app.config.hosts);
     let ask = Arc::new(Ask {
         base: paging::base_url(&parts.headers, app.local),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
@@ -120,6 +140,7 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
         resolved: OnceLock::new(),
         fork: OnceLock::new(),
         shown: cors::Shown::default(),
+        foreign,
     });
     let limit = match parts.uri.path().ends_with(routes::git::UPLOAD_PACK) {
         true => routes::git::ANSWER_TIMEOUT,
@@ -139,9 +160,9 @@ async fn answer_any(State((app, lingering)): State<Shared>, request: Request) ->
             Err(Fault::not_yet("this takes longer than a client waits; ask again"))
         }
     };
-    let host = ask.header(header::HOST);
-    if ask.shown.is_for_everyone() == Some(false) && host::is_foreign(host, door.local, &door.config.hosts) {
-        answer = Err(Fault::foreign_host(host.unwrap_or_default()));
+    // Some doors refuse in a form of their own.
+    if let Err(fault) = ask.check_host() {
+        answer = Err(fault);
     }
     finish(&door.config, &ask, answer.unwrap_or_else(|fault| fault.into_response(ask.has_token())))
 }
@@ -163,12 +184,19 @@ async fn dispatch(app: &App, ask: &Ask, uri: &Uri, body: Body) -> Result<Respons
         _ => return Err(Fault::method(if takes_post { "POST, OPTIONS" } else { READ })),
     }
     let answer = route(app, ask, uri, &address, body).await;
+    let answer = answer.or_else(|fault| sent_on(uri, &address, fault));
     // Where no commit was shown (a redirect, refs, a refusal), all that the repository has must be everybody's.
     if let (None, Some(repo)) = (ask.shown.is_for_everyone(), address.repo()) {
         let canonical = app.mirror.canonical(repo)?;
-        ask.shown.note(app.mirror.is_all_for_everyone(canonical.as_ref().unwrap_or(repo))?);
+        ask.show(app.mirror.is_all_for_everyone(canonical.as_ref().unwrap_or(repo))?)?;
     }
     answer
+}
+
+/// Sends on who asked by a former name that was not known for one until it was asked for.
+fn sent_on(uri: &Uri, address: &Address, fault: Fault) -> Result<Response, Fault> {
+    let both = address.repo().zip(fault.moved_to());
+    both.and_then(|(from, to)| routes::moved::moved(uri, from, to)).ok_or(fault)
 }
 
 async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -> Result<Response, Fault> {
@@ -198,7 +226,7 @@ async fn route(app: &App, ask: &Ask, uri: &Uri, address: &Address, body: Body) -
         }
         Address::List(kind) => {
             // A list names all that is here.
-            ask.shown.note(false);
+            ask.show(false)?;
             routes::list::list(app, ask, *kind).await
         }
         Address::NoRepo(name) => Err(Fault::no_repo(name)),

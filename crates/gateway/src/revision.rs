@@ -68,19 +68,44 @@ fn has_known_length(tail: &[String]) -> bool {
 /// Finds the commit that `text` means, and notes for the answer's headers on whose word.
 ///
 /// # Errors
-/// A [`Fault`] that says what is not known.
+/// A [`Fault`] that says what is not known, or that the repository goes by another name: nothing is kept under this one.
 pub(crate) async fn commit_for(app: &App, ask: &Ask, repo: &RepoId, text: &str) -> Result<CommitId, Fault> {
+    match look_up(app, ask, repo, text).await? {
+        (own_name, _) if own_name != *repo => Err(Fault::moved(own_name)),
+        (_, commit) => Ok(commit),
+    }
+}
+
+/// As [`commit_for`], for clients that are not sent on: gives the name that the repository goes by as well.
+///
+/// # Errors
+/// A [`Fault`] that says what is not known, or that the caller may not read what goes by another name.
+pub(crate) async fn find(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    text: &str,
+) -> Result<(RepoId, CommitId), Fault> {
+    let (own_name, commit) = look_up(app, ask, repo, text).await?;
+    if own_name != *repo {
+        // Whatever was asked of the other name says nothing of this one.
+        app.mirror.may_read(&ask.caller(), &own_name).await?;
+    }
+    Ok((own_name, commit))
+}
+
+async fn look_up(app: &App, ask: &Ask, repo: &RepoId, text: &str) -> Result<(RepoId, CommitId), Fault> {
     if let Ok(commit) = text.parse() {
-        return Ok(commit);
+        return Ok((repo.clone(), commit));
     }
     let (revision, caller) = (named(repo, text)?, ask.caller());
     match app.mirror.resolve(repo, &revision, &caller).await {
         Ok(resolved) => {
-            let commit = resolved.commit;
+            let found = (resolved.repo.clone(), resolved.commit);
             ask.note_resolved(revision, resolved);
-            Ok(commit)
+            Ok(found)
         }
-        Err(error) => otherwise(&app.mirror, repo, text, error),
+        Err(error) => Ok((repo.clone(), otherwise(&app.mirror, repo, text, error)?)),
     }
 }
 

@@ -4,8 +4,8 @@ mod common;
 
 use common::{BIG, Story, TestResult, ask};
 use hubless_gateway::{GatewayConfig, router};
-use hubless_mirror::AdoptRequest;
-use hubless_types::{Access, RepoFacts};
+use hubless_mirror::{AddRequest, AdoptRequest};
+use hubless_types::{Access, CommitId, RepoFacts};
 use serde_json::{Value, json};
 
 /// `git hash-object` of `{"hidden_size":6}`.
@@ -107,6 +107,67 @@ async fn paths_info_takes_forms_and_json() -> TestResult {
 
     let refused = |body: String| async move { ask(&story.app, "POST", path, &form, &body).await };
     assert_eq!(refused("paths=a&".repeat(10_001)).await?.refusal(), (400, "BadRequest", true));
+    Ok(())
+}
+
+/// Publishes one file as `acme/long`, in a commit with this message.
+async fn publish_long(story: &Story, content: &[u8], message: String) -> anyhow::Result<CommitId> {
+    let folder = story.swarm.folder("long", &[("config.json", content), ("sub/x.txt", b"x")])?;
+    let request = AddRequest { message: Some(message), ..AddRequest::new(folder, "acme/long".parse()?) };
+    Ok(story.node.mirror.add(request, tokio::sync::mpsc::channel(1).0).await?.commit)
+}
+
+/// What others wrote into a commit, however long it is, makes no answer longer than what was asked for.
+#[tokio::test]
+async fn a_long_title_is_told_cut_and_each_path_once() -> TestResult {
+    let story = Story::begin().await?;
+    let title = "\u{e9}".repeat(500_000);
+    publish_long(&story, b"{}", title.clone()).await?;
+    let short =
+        |told: &Value| told.as_str().is_some_and(|told| title.starts_with(told) && told.len() == 1024);
+
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("expand=true{}", "&paths=config.json&paths=/config.json".repeat(4_000));
+    let named = ask(&story.app, "POST", "/api/models/acme/long/paths-info/main", &form, &body).await?;
+    assert!(named.body.len() < 2_000, "{}", named.body.len());
+    let lines = named.json()?;
+    assert_eq!(texts(&lines, "path"), ["config.json"]);
+    assert!(short(&lines[0]["lastCommit"]["title"]));
+
+    let tree = story.get("/api/models/acme/long/tree/main?expand=1").await?;
+    assert!(tree.body.len() < 4_000, "{}", tree.body.len());
+    let lines = tree.json()?;
+    assert!(short(&lines[0]["lastCommit"]["title"]) && short(&lines[1]["lastCommit"]["title"]));
+    let newest = story.get("/api/models/acme/long/commits/main").await?;
+    assert!(newest.body.len() < 2_000, "{}", newest.body.len());
+    assert!(short(&newest.json()?[0]["title"]));
+    Ok(())
+}
+
+/// Long messages are told whole, fewer on a page; the links lead through all of them.
+#[tokio::test]
+async fn a_history_of_long_messages_comes_in_more_pages() -> TestResult {
+    let story = Story::begin().await?;
+    let mut written = Vec::new();
+    for n in 0..5_u8 {
+        let message = format!("change {n}\n\n{}", "m".repeat(400_000));
+        written.push(publish_long(&story, &[n], message).await?.to_string());
+    }
+    let mut next = "/api/models/acme/long/commits/main?limit=1000".to_owned();
+    let (mut found, mut pages) = (Vec::new(), 0);
+    while !next.is_empty() {
+        let page = story.get(&next).await?;
+        assert!(page.body.len() < 1_100_000, "{}", page.body.len());
+        assert_eq!(page.header("x-total-count"), "5");
+        let commits = page.json()?;
+        assert!(texts(&commits, "message").iter().all(|message| message.len() == 400_000));
+        found.extend(texts(&commits, "id"));
+        let link = page.header("link").split(['<', '>']).nth(1).unwrap_or_default();
+        next = link.replace("http://hub.test:8090", "");
+        pages += 1;
+    }
+    written.reverse();
+    assert_eq!((found, pages), (written, 3));
     Ok(())
 }
 

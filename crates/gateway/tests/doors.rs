@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result};
 use common::served::Served;
 use common::{Answer, TestResult, ask, endpoint};
-use hubless_testkit::{MemoryOrigin, Swarm, SwarmNode};
+use hubless_gateway::{GatewayConfig, router};
+use hubless_testkit::{MemoryOrigin, Question, Swarm, SwarmNode};
 use hubless_types::{Access, CommitId, Timestamp};
 use serde_json::{Value, json};
 
@@ -127,6 +128,45 @@ async fn strangers_are_kept_out_at_every_door() -> TestResult {
         }
         assert!(!served.node.store.blobs().is_shared(&held(&served, &sha256)?)?, "peers get nothing of it");
     }
+    Ok(())
+}
+
+/// A token is for content: whoever may not have it is told no place of it, and what nobody has has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_xet_token_is_for_what_there_is_and_who_may_read_it() -> TestResult {
+    let (_swarm, node, _origin) = scene(Access::GatedManual)?;
+    let app = endpoint(&node);
+    let bearer = format!("Bearer {TOKEN}");
+    let (none, all) = ("00".repeat(20), "/api/models/acme/secret/xet-read-token/");
+    let insider = [("authorization", &*bearer)];
+    let let_in = ask(&app, "GET", &format!("{all}main"), &insider, "").await?;
+    let commit = let_in.header("x-xet-cas-url").rsplit('/').next().unwrap_or_default().to_owned();
+    assert_eq!(let_in.status, 200, "{}", let_in.text());
+    assert_eq!(ask(&app, "GET", &format!("{all}{commit}"), &insider, "").await?.status, 200);
+    for path in [format!("{all}main"), format!("{all}{commit}")] {
+        assert_eq!(ask(&app, "GET", &path, &[], "").await?.refusal(), (401, "GatedRepo", true), "{path}");
+    }
+    let nothing = ask(&app, "GET", &format!("{all}{none}"), &insider, "").await?;
+    assert_eq!(nothing.refusal(), (404, "RevisionNotFound", true));
+    for (headers, status) in [(&[][..], 401), (&insider[..], 404)] {
+        let path = format!("/api/models/no/such/xet-read-token/{none}");
+        let nobody = ask(&app, "GET", &path, headers, "").await?;
+        assert_eq!(nobody.refusal(), (status, "RepoNotFound", true));
+    }
+    Ok(())
+}
+
+/// A page whose own name leads to this machine is refused what is not everybody's before anything of it is fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_foreign_page_may_not_have_is_not_fetched_for_it() -> TestResult {
+    let (_swarm, node, origin) = scene(Access::GatedManual)?;
+    let app = router(node.mirror.clone(), &GatewayConfig::default(), Some("127.0.0.1:8090".parse()?));
+    let bearer = format!("Bearer {TOKEN}");
+    let path = "/acme/secret/resolve/main/T-Q4_K_M.gguf";
+    let answer = ask(&app, "GET", path, &[("authorization", &bearer)], "").await?;
+    assert_eq!(answer.refusal(), (403, "ForeignHost", true));
+    let opened = |asked: &hubless_testkit::Asked| matches!(asked.what, Question::Open(..));
+    assert!(!origin.asked().iter().any(opened), "{:?}", origin.asked());
     Ok(())
 }
 

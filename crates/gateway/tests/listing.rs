@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Story, TestResult, ask};
+use common::{Story, TestResult, ask, endpoint};
+use hubless_testkit::{MemoryOrigin, Swarm};
 use hubless_types::{Access, RepoFacts, RepoId, Timestamp};
 use serde_json::{Value, json};
 
@@ -122,6 +123,53 @@ async fn a_former_name_leads_to_the_new_one() -> TestResult {
     let posted = ask(&story.app, "POST", "/api/models/old/name/paths-info/main", &[], "paths=a").await?;
     assert_eq!(posted.status, 307);
     assert_eq!(story.get("/api/models/acme/tiny").await?.status, 200);
+    Ok(())
+}
+
+/// A former name that a node hears for the first time leads to the new one at once, at every address and door, and nothing is
+/// kept under it.
+#[tokio::test]
+async fn a_former_name_that_is_new_here_leads_to_the_new_one() -> TestResult {
+    let (old, new): (RepoId, RepoId) = ("old".parse()?, "acme/tiny".parse()?);
+    let hub = MemoryOrigin::new("https://hub.test");
+    let commit = hub.publish(&old, "main", &[("config.json", b"{}")])?;
+    hub.rename(&old, &new)?;
+    let head = format!("/acme/tiny/resolve/{commit}/config.json");
+    let batch =
+        json!({ "operation": "download", "objects": [{ "oid": "ab".repeat(32), "size": 1 }] }).to_string();
+    for (method, asked, body, status, location) in [
+        ("GET", "/api/models/old?blobs=1", "", 307, "/api/models/acme/tiny?blobs=1"),
+        ("GET", "/api/models/old/revision/main", "", 307, "/api/models/acme/tiny/revision/main"),
+        ("GET", "/api/models/old/tree/main", "", 307, "/api/models/acme/tiny/tree/main"),
+        ("GET", "/api/models/old/commits/main", "", 307, "/api/models/acme/tiny/commits/main"),
+        ("GET", "/api/models/old/auth-check", "", 307, "/api/models/acme/tiny/auth-check"),
+        ("POST", "/api/models/old/paths-info/main", "paths=a", 307, "/api/models/acme/tiny/paths-info/main"),
+        ("HEAD", "/old/resolve/main/config.json", "", 307, "/acme/tiny/resolve/main/config.json"),
+        ("GET", "/old/raw/main/config.json", "", 307, "/acme/tiny/raw/main/config.json"),
+        (
+            "GET",
+            "/old.git/info/refs?service=git-upload-pack",
+            "",
+            307,
+            "/acme/tiny.git/info/refs?service=git-upload-pack",
+        ),
+        ("POST", "/old.git/info/lfs/objects/batch", &*batch, 200, ""),
+        ("GET", "/api/models/old/xet-read-token/main", "", 200, ""),
+        ("GET", "/v2/old/manifests/latest", "", 400, ""),
+    ] {
+        let swarm = Swarm::new()?;
+        let node = swarm.node_below(vec![hub.origin()], |_| {})?;
+        let app = endpoint(&node);
+        let answer = ask(&app, method, asked, &[], body).await?;
+        let told = (answer.status.as_u16(), answer.header("location"));
+        assert_eq!(told, (status, location), "{asked}: {}", answer.text());
+        let info = ask(&app, "GET", "/api/models/acme/tiny", &[], "").await?;
+        assert_eq!(info.json()?["id"], "acme/tiny", "{asked}");
+        assert_eq!(ask(&app, "HEAD", &head, &[], "").await?.status, 200, "{asked}");
+        assert_eq!(ids(&ask(&app, "GET", "/api/models", &[], "").await?.json()?), ["acme/tiny"], "{asked}");
+        assert_eq!(node.store.catalogue().repos(None, 9)?, std::slice::from_ref(&new), "{asked}");
+        assert_eq!(ask(&app, "GET", "/api/models/old", &[], "").await?.status, 307, "{asked}: and again");
+    }
     Ok(())
 }
 

@@ -280,6 +280,8 @@ async fn what_is_too_much_for_a_door_is_refused_in_time() -> TestResult {
         let code = answer.headers().get("x-error-code").and_then(|code| code.to_str().ok());
         assert_eq!((answer.status().as_u16(), code), (told.0, Some(told.1)), "{path} {n}");
     }
+    let many = ask(&story.app, "POST", LFS, &[], &batch(1_001)).await?;
+    assert!(many.text().contains("more than 1000 objects"), "{}", many.text());
     let ls = ask(&story.app, "POST", GIT, V2, "0014command=ls-refs\n0000").await?;
     assert!(ls.status == 200 && ls.text().contains("refs/heads/main"), "{}", ls.text());
     assert_eq!(ask(&story.app, "POST", LFS, &[], &batch(1_000)).await?.status, 200);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
@@ -15,6 +16,7 @@ use axum::response::Response;
 use common::served::Served;
 use common::{Answer, BIG, TestResult, ask, big_bytes, model_folder};
 use futures::TryStreamExt as _;
+use http_body_util::BodyExt as _;
 use hubless_gateway::{GatewayConfig, router};
 use hubless_mirror::Caller;
 use hubless_testkit::{MemoryOrigin, Swarm, origin_with_xet};
@@ -22,6 +24,7 @@ use hubless_types::{Access, Sha256};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// Files above this go by Xet here; the real limit is 50 GB.
 const LIMIT: u64 = 1_000_000;
@@ -205,6 +208,40 @@ async fn what_is_above_50_gb_goes_by_xet_and_nothing_else() -> TestResult {
             assert_eq!((stranger.status.as_u16(), stranger.header("x-error-code")), (401, "GatedRepo"));
             let xorb = ask(&app, "GET", &format!("{cas}/xorbs/{}/0", sha256(3)), &token, "").await?;
             assert_eq!(xorb.refusal(), (404, "EntryNotFound", true));
+        }
+    }
+    Ok(())
+}
+
+/// However long a file its pointer claims to be, the list of its parts is written as it is taken; and is whole.
+#[tokio::test]
+async fn a_reconstruction_is_written_as_it_is_taken() -> TestResult {
+    const SIZE: u64 = 60_000_000_000;
+    let sha256 = |n| Sha256::from_bytes([n; 32]);
+    let pointer = |n, size: u64| {
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {size}\n", sha256(n))
+    };
+    let (large, endless) = (pointer(1, SIZE), pointer(2, i64::MAX as u64));
+    let (swarm, hub, repo) = (Swarm::new()?, MemoryOrigin::new("https://hub.test"), "acme/tiny".parse()?);
+    let files = [("large.bin", large.as_bytes()), ("endless.bin", endless.as_bytes())];
+    let commit = hub.publish(&repo, "main", &files)?;
+    let node = swarm.node_below(vec![hub.origin()], |_| {})?;
+    let app = router(node.mirror.clone(), &GatewayConfig::default(), None);
+    for (version, sources) in [("v1", "fetch_info"), ("v2", "xorbs")] {
+        let path = |n| format!("/xet/models/acme/tiny/{commit}/{version}/reconstructions/{}", sha256(n));
+        let plan = ask(&app, "GET", &path(1), &[], "").await?.json()?;
+        let terms = plan["terms"].as_array().context("terms")?;
+        let lengths: Option<u64> = terms.iter().map(|term| term["unpacked_length"].as_u64()).sum();
+        assert_eq!(lengths, Some(SIZE), "{version}");
+        let sources = plan[sources].as_object().context("sources")?;
+        let has_source = |term: &Value| term["hash"].as_str().is_some_and(|hash| sources.contains_key(hash));
+        assert!(sources.len() == terms.len() && terms.iter().all(has_source), "{version}");
+
+        let request = Request::builder().uri(path(2)).header("host", "hub.test:8090").body(Body::empty())?;
+        let mut body = app.clone().oneshot(request).await?.into_body();
+        for _ in 0..4 {
+            let piece = body.frame().await.context("more")??.into_data().ok().context("bytes")?;
+            assert!(piece.len() < 200_000, "{version}: {} at once", piece.len());
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use hubless_types::{FileEntry, Manifest, RepoPath, TreeId};
 use serde::Serialize;
 
-use crate::routes::{date, xet};
+use crate::routes::{date, title, xet};
 
 /// One line of a listing.
 #[derive(Serialize)]
@@ -97,5 +97,5 @@ impl<'a> Listed<'a> {
 
 fn last_commit(manifest: &Manifest, expand: bool) -> Option<LastCommit<'_>> {
     let info = manifest.info();
-    expand.then(|| LastCommit { id: manifest.commit(), title: info.title(), date: date(info.time) })
+    expand.then(|| LastCommit { id: manifest.commit(), title: title(info), date: date(info.time) })
 }

@@ -111,7 +111,7 @@ async fn send_content(
     entry: &FileEntry,
     meta: &Meta<'_>,
 ) -> Result<Response, Fault> {
-    ask.shown.note(app.mirror.is_for_everyone(repo, meta.commit, Some(entry))?);
+    ask.show(app.mirror.is_for_everyone(repo, meta.commit, Some(entry))?)?;
     let caller = ask.caller();
     if ask.is_head() || ask.header(header::IF_NONE_MATCH).is_some() {
         // An answer with a body asks as it opens the file.

@@ -35,13 +35,25 @@ const OLD_PROTOCOL: &str = "this node speaks version 2 of git's protocol alone: 
 const NO_PUSH: &str = "this node takes no pushes: publish a folder with `hubless add`, or push to the origin";
 
 /// Answers a git client. Git shows its user a refusal only if it is plain text.
-pub(crate) async fn git(app: &App, ask: &Ask, repo: &RepoId, door: &Door, body: Body) -> Response {
+///
+/// # Errors
+/// [`Fault::moved`]: a clone remembers its address, so git is sent on.
+pub(crate) async fn git(
+    app: &App,
+    ask: &Ask,
+    repo: &RepoId,
+    door: &Door,
+    body: Body,
+) -> Result<Response, Fault> {
     let answer = match door {
         Door::GitRefs => refs(app, ask, repo).await,
         Door::GitUploadPack => upload_pack(app, ask, repo, body).await,
         _ => Err(Fault::new(StatusCode::FORBIDDEN, "ReadOnly", NO_PUSH)),
     };
-    answer.unwrap_or_else(|fault| refuse(ask, fault))
+    answer.or_else(|fault| match fault.moved_to() {
+        Some(_) => Err(fault),
+        None => Ok(refuse(ask, fault)),
+    })
 }
 
 fn refuse(ask: &Ask, fault: Fault) -> Response {

@@ -1,17 +1,13 @@
 //! `GET /api/{models,datasets,spaces}/{id}[/revision/{rev}]`: a repository at a revision, with its files.
 
-use std::io;
+use std::iter::once;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use bytes::Bytes;
-use futures::StreamExt as _;
 use hubless_types::{FileEntry, Manifest, RepoFacts, RepoId, RepoPath};
 use serde::Serialize;
 
-use crate::answer::{Fault, JSON, json_bytes};
+use crate::answer::{Fault, element, json_bytes, json_parts};
 use crate::app::{App, Ask};
 use crate::routes::manifest_at;
 use crate::routes::summary::{Expand, Summary};
@@ -69,10 +65,6 @@ impl<'a> Sibling<'a> {
         Self { rfilename: &entry.path, blob }
     }
 }
-
-/// Files that are written at a time. The list of a large repository is megabytes, and many may ask for it: it is
-/// written as it is taken, never as a whole.
-const FILES_AT_ONCE: usize = 1000;
 
 /// Which parts of the whole are asked for.
 struct Wanted {
@@ -132,35 +124,14 @@ struct Listing {
 }
 
 impl Listing {
-    /// `about` with the files as its last field: in one piece where they are few, else as they are taken.
+    /// `about` with the files as its last field.
     fn answer(self, mut about: Vec<u8>) -> Response {
         about.pop(); // the brace: every object here has an id, so that a comma follows
         about.extend_from_slice(b",\"siblings\":[");
-        if self.manifest.entries().len() <= FILES_AT_ONCE {
-            about.extend_from_slice(&self.piece(0));
-            about.extend_from_slice(b"]}");
-            return json_bytes(about);
-        }
-        let starts = (0..self.manifest.entries().len()).step_by(FILES_AT_ONCE);
-        let pieces = futures::stream::iter(starts).map(move |from| Bytes::from(self.piece(from)));
-        let ends = |bytes: Bytes| futures::stream::iter([bytes]);
-        let all = ends(about.into()).chain(pieces).chain(ends(Bytes::from_static(b"]}")));
-        let mut answer = Response::new(Body::from_stream(all.map(Ok::<_, io::Error>)));
-        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
-        answer
-    }
-
-    /// The files from `from` on, with a comma before them unless they are the first.
-    fn piece(&self, from: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (n, entry) in self.manifest.entries().iter().enumerate().skip(from).take(FILES_AT_ONCE) {
-            if n > 0 {
-                out.push(b',');
-            }
-            // Writing to memory what is numbers and text does not fail.
-            let _ = serde_json::to_writer(&mut out, &Sibling::new(entry, self.blobs));
-        }
-        out
+        let Self { manifest, blobs } = self;
+        let files = 0..manifest.entries().len();
+        let files = files.map(move |n| element(n, &Sibling::new(&manifest.entries()[n], blobs)));
+        json_parts(once(about).chain(files).chain(once(b"]}".to_vec())))
     }
 }
 

@@ -13,7 +13,8 @@ use crate::answer::{Fault, json};
 use crate::app::{App, Ask};
 use crate::incoming::{self, bad};
 use crate::paging::encode_path;
-use crate::routes::manifest_at;
+use crate::revision::find;
+use crate::routes::manifest_of;
 
 const LFS_JSON: &str = "application/vnd.git-lfs+json";
 /// Longest body, in bytes.
@@ -94,10 +95,13 @@ async fn answer(app: &App, ask: &Ask, repo: &RepoId, body: Body) -> Result<Respo
     check(&batch)?;
     let wanted: Vec<Sha256> = batch.objects.iter().filter_map(|object| object.oid.parse().ok()).collect();
     app.mirror.may_read(&ask.caller(), repo).await?;
-    if app.mirror.commits_held(repo)?.is_empty() {
-        manifest_at(app, ask, repo, "main").await?;
+    let mut repo = repo.clone();
+    if app.mirror.commits_held(&repo)?.is_empty() {
+        let (own_name, commit) = find(app, ask, &repo, "main").await?;
+        manifest_of(app, ask, &own_name, commit).await?;
+        repo = own_name;
     }
-    let places = app.mirror.lfs_places(repo, wanted).await?;
+    let places = app.mirror.lfs_places(&repo, wanted).await?;
     let root = format!("{}/{}", ask.base, encode_path(&repo.to_string()));
     let objects = batch.objects.iter().map(|object| place(object, &places, &root)).collect();
     let mut answer = json(&Answer { transfer: "basic", hash_algo: "sha256", objects });
@@ -119,7 +123,8 @@ fn check(batch: &Batch) -> Result<(), Fault> {
         return Err(Fault::new(StatusCode::CONFLICT, "BadRequest", "objects are named by sha256 alone"));
     }
     if batch.objects.len() > MAX_OBJECTS {
-        return Err(incoming::too_large(MAX_OBJECTS));
+        let why = format!("the batch names more than {MAX_OBJECTS} objects; ask for them in several");
+        return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", why));
     }
     Ok(())
 }

@@ -23,12 +23,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use hubless_mirror::MirrorError;
-use hubless_types::{CommitId, Manifest, RepoId, Timestamp};
+use hubless_types::{CommitId, CommitInfo, Manifest, RepoId, Timestamp};
 
 use crate::address::Door;
 use crate::answer::Fault;
 use crate::app::{App, Ask};
 use crate::revision::commit_for;
+
+/// Longest title of a commit that is told, in bytes: listings tell it with each file.
+const MAX_TITLE_BYTES: usize = 1024;
 
 /// Answers what is asked through another door than the Hub's.
 ///
@@ -43,7 +46,7 @@ pub(crate) async fn door(
 ) -> Result<Response, Fault> {
     match door {
         Door::GitRefs | Door::GitUploadPack | Door::GitReceivePack => {
-            Ok(git::git(app, ask, repo, &door, body).await)
+            git::git(app, ask, repo, &door, body).await
         }
         Door::LfsBatch => Ok(lfs::batch(app, ask, repo, body).await),
         Door::OllamaManifest(tag) => Ok(ollama::manifest(app, ask, repo, &tag).await),
@@ -86,7 +89,7 @@ pub(crate) async fn manifest_of(
             if !at_hand {
                 ask.judge_again(&app.mirror)?;
             }
-            ask.shown.note(app.mirror.is_for_everyone(repo, commit, None)?);
+            ask.show(app.mirror.is_for_everyone(repo, commit, None)?)?;
             Ok(manifest)
         }
         // Without a network, what is not here is not known.
@@ -102,6 +105,12 @@ pub(crate) async fn manifest_of(
     }
 }
 
+/// The first line of a commit's message, cut.
+pub(crate) fn title(info: &CommitInfo) -> &str {
+    let title = info.title();
+    &title[..title.floor_char_boundary(MAX_TITLE_BYTES)]
+}
+
 /// A moment as the Hub writes it: `2024-01-31T12:00:00.000Z`.
 pub(crate) fn date(time: Timestamp) -> String {
     let seconds = i64::try_from(time.0).unwrap_or(i64::MAX);
@@ -112,6 +121,19 @@ pub(crate) fn date(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_is_cut_between_characters() {
+        let of = |message: &str| CommitInfo {
+            tree: hubless_types::TreeId::from_bytes([0; 20]),
+            parents: vec![],
+            author: "A <a@example.org>".into(),
+            time: Timestamp(0),
+            message: message.into(),
+        };
+        assert_eq!(title(&of("short\n\nrest")), "short");
+        assert_eq!(title(&of(&"\u{20ac}".repeat(MAX_TITLE_BYTES))), "\u{20ac}".repeat(MAX_TITLE_BYTES / 3));
+    }
 
     #[test]
     fn dates_as_clients_parse_them() {

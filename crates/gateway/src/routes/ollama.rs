@@ -23,7 +23,7 @@ use crate::answer::{Fault, header_text, json};
 use crate::app::{App, Ask};
 use crate::chat_template;
 use crate::gguf::{About, Reading};
-use crate::revision::commit_for;
+use crate::revision::find;
 use crate::routes::{file, manifest_of, quant};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -128,14 +128,14 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 async fn told(app: &App, ask: &Ask, repo: &RepoId, tag: &str) -> Result<Response, Fault> {
-    let commit = commit_for(app, ask, repo, "main").await?;
-    let files = manifest_of(app, ask, repo, commit).await?;
+    let (repo, commit) = find(app, ask, repo, "main").await?;
+    let files = manifest_of(app, ask, &repo, commit).await?;
     let Some(weights) = quant::choose(files.entries(), tag) else {
         // The status that the Hub's own registry gives.
         let why = format!("`{repo}` has no GGUF file in one piece that `{}` names", cut(tag));
         return Err(Fault::new(StatusCode::BAD_REQUEST, "EntryNotFound", why).in_commit(commit));
     };
-    let model = model(app, ask, repo, &files, weights).await?;
+    let model = model(app, ask, &repo, &files, weights).await?;
     let (config, layers) = model.layers.split_last().ok_or_else(Fault::internal)?;
     let body = value!({
         "schemaVersion": 2,
@@ -169,9 +169,8 @@ async fn layer(app: &App, ask: &Ask, repo: &RepoId, digest: &str) -> Result<Resp
     if let Some((commit, path, _)) = app.mirror.lfs_places(repo, vec![sha256]).await?.remove(&sha256) {
         return file_layer(app, ask, repo, commit, &path, digest).await;
     }
-    let has_it =
-        |model: &Model| &model.repo == repo && model.layers.iter().any(|layer| layer.digest == digest);
-    let mut model = app.models.find(has_it);
+    let has_it = |model: &Model| model.layers.iter().any(|layer| layer.digest == digest);
+    let mut model = app.models.find(|model| &model.repo == repo && has_it(model));
     if model.is_none() {
         model = search(app, ask, repo, has_it).await?;
     }
@@ -180,7 +179,7 @@ async fn layer(app: &App, ask: &Ask, repo: &RepoId, digest: &str) -> Result<Resp
     match &layer.content {
         // Nobody asks for a part of what is so small.
         Content::Here(bytes) => Ok(here(ask, "application/octet-stream", digest, bytes)),
-        Content::File(path) => file_layer(app, ask, repo, model.commit, path, digest).await,
+        Content::File(path) => file_layer(app, ask, &model.repo, model.commit, path, digest).await,
     }
 }
 
@@ -204,11 +203,11 @@ async fn search(
     repo: &RepoId,
     is_it: impl Fn(&Model) -> bool,
 ) -> Result<Option<Arc<Model>>, Fault> {
-    let commit = commit_for(app, ask, repo, "main").await?;
-    let files = manifest_of(app, ask, repo, commit).await?;
+    let (repo, commit) = find(app, ask, repo, "main").await?;
+    let files = manifest_of(app, ask, &repo, commit).await?;
     let mut unread = None;
     for weights in quant::all(files.entries()).take(MAX_SEARCHED) {
-        match model(app, ask, repo, &files, weights).await {
+        match model(app, ask, &repo, &files, weights).await {
             Ok(model) if is_it(&model) => return Ok(Some(model)),
             Ok(_) => {}
             // One that can never be a layer hides none of the others; one that is not here yet may be it.

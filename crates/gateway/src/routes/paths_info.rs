@@ -1,5 +1,6 @@
 //! `POST …/paths-info/{rev}`: some files and folders of a commit, by path.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,7 +9,7 @@ use axum::response::Response;
 use hubless_types::{Manifest, RepoId, RepoPath};
 use serde::Deserialize;
 
-use crate::answer::{Fault, json};
+use crate::answer::{Fault, element, json_list};
 use crate::app::{App, Ask};
 use crate::incoming;
 use crate::query::Query;
@@ -30,7 +31,15 @@ struct Wanted {
     expand: bool,
 }
 
-/// Lists the files and folders that were named; unknown ones are left out.
+impl Wanted {
+    /// A few bytes each, repeated paths would be answered with hundreds.
+    fn drop_repeated(&mut self) {
+        let mut seen = HashSet::new();
+        self.paths.retain(|path| seen.insert(bare(path).to_owned()));
+    }
+}
+
+/// Lists the files and folders that were named, each once, in the order in which they came; unknown ones are left out.
 pub(crate) async fn paths_info(
     app: &App,
     ask: &Ask,
@@ -40,7 +49,7 @@ pub(crate) async fn paths_info(
 ) -> Result<Response, Fault> {
     let bytes = incoming::read(body, MAX_BODY_BYTES, BODY_TIMEOUT).await?;
     let is_json = ask.header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
-    let wanted = if is_json { from_json(&bytes)? } else { from_form(&bytes) };
+    let mut wanted = if is_json { from_json(&bytes)? } else { from_form(&bytes) };
     if wanted.paths.len() > MAX_PATHS {
         return Err(Fault::new(
             StatusCode::BAD_REQUEST,
@@ -50,9 +59,14 @@ pub(crate) async fn paths_info(
     }
     let manifest = manifest_at(app, ask, repo, revision).await?;
     let above = xet::above(app, repo, &manifest);
-    let listed: Vec<_> =
-        wanted.paths.iter().filter_map(|path| find(&manifest, path, wanted.expand, above)).collect();
-    Ok(json(&listed))
+    wanted.drop_repeated();
+    let mut listed = 0;
+    let lines = wanted.paths.into_iter().filter_map(move |path| {
+        let line = element(listed, &find(&manifest, &path, wanted.expand, above)?);
+        listed += 1;
+        Some(line)
+    });
+    Ok(json_list(lines))
 }
 
 fn from_json(bytes: &[u8]) -> Result<Wanted, Fault> {
@@ -67,8 +81,13 @@ fn from_form(bytes: &[u8]) -> Wanted {
     Wanted { paths: form.all("paths").map(str::to_owned).collect(), expand: form.flag("expand") }
 }
 
+/// Slashes around a path say nothing.
+fn bare(path: &str) -> &str {
+    path.trim_matches('/')
+}
+
 fn find<'a>(manifest: &'a Manifest, path: &str, expand: bool, xet_above: u64) -> Option<Listed<'a>> {
-    let path: RepoPath = path.trim_matches('/').parse().ok()?;
+    let path: RepoPath = bare(path).parse().ok()?;
     if let Some(entry) = manifest.entry(&path) {
         return Some(Listed::file(manifest, entry, expand, xet_above));
     }
@@ -87,5 +106,12 @@ mod tests {
         assert_eq!(from_json(br#"{"paths":["a b","c+d"],"expand":true}"#).unwrap(), expected);
         assert!(!from_json(br#"{"paths":[]}"#).unwrap().expand);
         assert!(from_json(b"{").is_err());
+    }
+
+    #[test]
+    fn each_path_is_taken_once() {
+        let mut wanted = from_form(b"paths=b&paths=a&paths=/b&paths=a//&paths=a&paths=a/b");
+        wanted.drop_repeated();
+        assert_eq!(wanted.paths, ["b", "a", "a/b"]);
     }
 }

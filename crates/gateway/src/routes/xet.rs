@@ -5,20 +5,22 @@
 //! told to be there (these clients show no token where they fetch bytes); nothing depends on what was answered
 //! before: addresses say the commit, the file's sha256 and the xorb's number.
 
+use std::iter::once;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures::StreamExt;
 use hubless_types::{ByteRange, CommitId, FileEntry, Manifest, RepoId, Sha256};
-use serde_json::{Map, Value, json as value};
+use serde_json::{Value, json as value};
 
 use crate::address::{XET, XetVersion};
-use crate::answer::{Fault, header_text, json};
+use crate::answer::{Fault, element, header_text, json, json_parts};
 use crate::app::{App, Ask};
 use crate::body::FileBody;
 use crate::paging::{encode, encode_path};
 use crate::range::{Span, span};
-use crate::revision::commit_for;
+use crate::revision::find;
 use crate::routes::manifest_of;
 use crate::xorb::{self, CHUNK, Framing, Term};
 
@@ -72,10 +74,12 @@ fn cas(ask: &Ask, repo: &RepoId, commit: CommitId) -> String {
     format!("{}/{XET}/{}/{}/{commit}", ask.base, repo.kind().plural(), encode_path(repo.name()))
 }
 
-/// `GET …/xet-read-token/{rev}`
+/// `GET …/xet-read-token/{rev}`, for whoever may read what is there.
 pub(crate) async fn token(app: &App, ask: &Ask, repo: &RepoId, tail: &[String]) -> Result<Response, Fault> {
-    let commit = commit_for(app, ask, repo, &tail.join("/")).await?;
-    let cas = cas(ask, repo, commit);
+    let (repo, commit) = find(app, ask, repo, &tail.join("/")).await?;
+    manifest_of(app, ask, &repo, commit).await?;
+    app.mirror.may_read(&ask.caller(), &repo).await?;
+    let cas = cas(ask, &repo, commit);
     let mut answer = json(&value!({ "accessToken": TOKEN, "exp": NEVER, "casUrl": cas }));
     let headers = answer.headers_mut();
     headers.insert("x-xet-cas-url", header_text(&cas));
@@ -115,27 +119,26 @@ pub(crate) async fn reconstruction(
         Span::Empty | Span::Beyond => return Err(Fault::beyond(entry.size, commit)),
     };
     let xorbs = format!("{}/xorbs/{hash}", cas(ask, repo, commit));
-    let terms: Vec<Term> = xorb::terms(range, entry.size).take(MAX_TERMS).collect();
-    let told: Vec<Value> = terms
-        .iter()
-        .map(|term| {
-            let range = value!({ "start": term.chunks.0, "end": term.chunks.1 });
-            value!({ "hash": xorb::name(&hash, term.xorb), "unpacked_length": term.len, "range": range })
-        })
-        .collect();
-    let sources: Map<String, Value> = terms
-        .iter()
-        .map(|term| (xorb::name(&hash, term.xorb), source(version, term, &format!("{xorbs}/{}", term.xorb))))
-        .collect();
+    // A pointer's word for its size makes this long.
+    let terms = move || xorb::terms(range, entry.size).take(MAX_TERMS).enumerate();
+    let told = terms().map(move |(n, term)| {
+        let range = value!({ "start": term.chunks.0, "end": term.chunks.1 });
+        let name = xorb::name(&hash, term.xorb);
+        element(n, &value!({ "hash": name, "unpacked_length": term.len, "range": range }))
+    });
+    let sources = terms().map(move |(n, term)| {
+        let mut named = element(n, &xorb::name(&hash, term.xorb));
+        named.push(b':');
+        named.extend(element(0, &source(version, &term, &format!("{xorbs}/{}", term.xorb))));
+        named
+    });
     let sources_name = match version {
         XetVersion::V1 => "fetch_info",
         XetVersion::V2 => "xorbs",
     };
-    Ok(json(&value!({
-        "offset_into_first_range": range.start % CHUNK,
-        "terms": told,
-        sources_name: sources,
-    })))
+    let begin = format!("{{\"offset_into_first_range\":{},\"terms\":[", range.start % CHUNK).into_bytes();
+    let middle = format!("],\"{sources_name}\":{{").into_bytes();
+    Ok(json_parts(once(begin).chain(told).chain(once(middle)).chain(sources).chain(once(b"}}".to_vec()))))
 }
 
 /// Where a term's bytes are; chunks half-open, bytes with both ends.
