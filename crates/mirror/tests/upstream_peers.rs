@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use common::*;
 use hubless_mirror::*;
+use hubless_store::BlobStatus;
 use hubless_testkit::{Faults, MemoryOrigin, OriginFaults, Question};
 use hubless_transfer::{Delivered, Delivery};
 use hubless_types::*;
@@ -163,4 +164,69 @@ async fn peers_are_not_asked_for_what_is_gated() -> TestResult {
     assert_eq!(reader.range.len(), 2 * MIB as u64);
     assert_eq!(about_files(), before);
     Ok(())
+}
+
+/// The first look at what is private, by somebody who may read it, asks its origin alone.
+#[tokio::test]
+async fn no_peer_hears_of_what_is_private_by_its_first_look() -> TestResult {
+    let (swarm, origin) = (Swarm::new()?, MemoryOrigin::new("https://hub.test"));
+    origin.publish(&tiny(), "main", &[("s.txt", b"secret")])?;
+    origin.restrict(&tiny(), Access::Private, &["hf_good"])?;
+    let (peer, node) = (swarm.node()?, swarm.node_below(vec![origin.origin()], |_| {})?);
+    let caller = Caller { token: Token::new("hf_good").ok(), ..Caller::anyone() };
+    node.mirror.resolve(&tiny(), &Revision::main(), &caller).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked: Vec<Delivered> =
+        swarm.net.deliveries().into_iter().filter(|d| d.from == peer.id).map(|d| d.what).collect();
+    assert!(!asked.contains(&Delivered::Statements), "{asked:?}");
+    Ok(())
+}
+
+/// What only the origin has is got some files at a time: some are whole when it goes. What a peer has is planned
+/// together, though there is an origin: nodes that begin at the same moment do not all ask for the same few first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_has_is_planned_together_and_what_it_lacks_is_got_some_files_at_a_time() -> TestResult {
+    let (swarm, origin) = (Swarm::new()?, MemoryOrigin::new("https://hub.test"));
+    let files: Vec<(String, Vec<u8>)> =
+        (0..10).map(|n| (format!("model-{n}.safetensors"), noise(n, 4 * MIB))).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+    let commit = origin.publish(&tiny(), "main", &files)?;
+    origin.set_faults(OriginFaults { bytes_per_second: Some(RATE / 8), ..OriginFaults::default() });
+
+    let alone = swarm.node_below(vec![origin.origin()], |_| {})?;
+    let many_opened = async {
+        eventually("four files are asked for", async || files_opened(&origin) == 4).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, anyhow::Error>(files_opened(&origin))
+    };
+    tokio::select! {
+        pulled = pull(&alone, commit) => anyhow::bail!("it was done first: {pulled:?}"),
+        opened = many_opened => assert_eq!(opened?, 4),
+    }
+
+    origin.set_faults(OriginFaults::default());
+    let first = swarm.node_below(vec![origin.origin()], |_| {})?;
+    pull(&first, commit).await?;
+    swarm.set_faults(&first, Faults { bytes_per_second: Some(RATE / 2), ..Faults::default() });
+    origin.set_faults(OriginFaults { bytes_per_second: Some(RATE / 8), ..OriginFaults::default() });
+    let second = swarm.node_below(vec![origin.origin()], |_| {})?;
+    let begun = async || {
+        let rows = second.store.catalogue().blobs(None, 100).unwrap_or_default();
+        let partial = |hash| matches!(second.store.blobs().status(hash), Ok(BlobStatus::Partial { .. }));
+        rows.iter().filter(|(hash, _)| partial(hash)).count() == files.len()
+    };
+    tokio::select! {
+        pulled = pull(&second, commit) => anyhow::bail!("it was done first: {pulled:?}"),
+        all = eventually("all files are begun", begun) => all,
+    }
+}
+
+/// Files of which the origin was asked for bytes.
+fn files_opened(origin: &MemoryOrigin) -> usize {
+    let asked = origin.asked();
+    let paths = asked.iter().filter_map(|asked| match &asked.what {
+        Question::Open(path, _) => Some(path),
+        _ => None,
+    });
+    paths.collect::<std::collections::BTreeSet<_>>().len()
 }

@@ -143,6 +143,10 @@ impl Sources {
             let wanted = &source.wanted;
             source.watches.retain(|watch| !watch.hashes.is_disjoint(wanted));
             source.crowds.retain(|(about, _)| !about.is_disjoint(wanted));
+            if source.wanted.is_empty() {
+                // What it says about the next thing is another word.
+                source.told = 0;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The files of a pull: what is here already, small ones by the batch, large ones some at a time.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use futures::stream::{self, FuturesUnordered};
 use hubless_store::Hold;
 use hubless_transfer::SMALL_FILE_MAX;
 use hubless_types::{CommitId, FileDigest, FileEntry, Link, Provider, RepoId};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::output::Output;
@@ -49,6 +51,10 @@ struct Run<'a> {
     output: &'a Output,
     meter: &'a Meter,
     sources: Vec<Provider>,
+    /// For large files whose hash tree is waited for. What peers have the trees of is planned together: nodes that
+    /// pull the same at the same moment begin anywhere, and only one file of all is at an end. What an origin alone
+    /// has is got some files at a time, each with many requests, so that some are whole when it goes.
+    places: Semaphore,
     /// What the pull has is not collected before the pull ends.
     holds: Mutex<Vec<Hold>>,
 }
@@ -75,14 +81,23 @@ impl Inner {
             }
             _ => Vec::new(),
         };
-        let run = Run { inner: self, caller, repo, commit, output, meter, sources, holds: Mutex::default() };
-        // Where peers alone have the files, all are planned together: nodes that pull the same at the same moment begin
-        // anywhere, and only one of them is at an end. An origin is asked for some at a time.
         let few = self.config.parallel_files.max(1);
-        let at_once = if self.has_origins() { few } else { few.max(FILES_PLANNED) };
+        let many = few.max(FILES_PLANNED);
+        let places = Semaphore::new(if self.has_origins() { few } else { many });
+        let run = Run {
+            inner: self,
+            caller,
+            repo,
+            commit,
+            output,
+            meter,
+            sources,
+            places,
+            holds: Mutex::default(),
+        };
         let (large, quick): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| matches!(job, Job::Large(_)));
         let in_turn = |jobs: Vec<Job>, n| stream::iter(jobs).map(|job| run.job(job)).buffer_unordered(n);
-        let mut running = stream::select(in_turn(quick, few), in_turn(large, at_once));
+        let mut running = stream::select(in_turn(quick, few), in_turn(large, many));
         let mut ticks = tokio::time::interval(TELL_EVERY);
         loop {
             tokio::select! {
@@ -160,6 +175,20 @@ async fn some_sources(net: &Net, commit: CommitId, patience: Duration) -> Vec<Pr
     sources
 }
 
+/// Does `work` on a file, and gives its place back once the file's tree is here.
+async fn until_treed<T>(
+    place: Option<SemaphorePermit<'_>>,
+    gauge: &Gauge,
+    work: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        _ = gauge.treed_view(), if place.is_some() => drop(place),
+    }
+    work.await
+}
+
 impl Run<'_> {
     async fn job(&self, job: Job) -> Result<(), MirrorError> {
         match job {
@@ -211,10 +240,12 @@ impl Run<'_> {
         if let Some(link) = self.vouched(entry).await? {
             return self.deliver(group, link, here).await;
         }
+        let place = self.place(entry).await;
         let (job, gauge) = self.inner.obtain(self.caller, self.repo, self.commit, entry)?;
         let digest = entry.digest();
-        self.meter.begins(digest, gauge);
-        let done = self.inner.obtained(self.caller, self.repo, self.commit, entry, job).await;
+        self.meter.begins(digest, gauge.clone());
+        let obtained = self.inner.obtained(self.caller, self.repo, self.commit, entry, job);
+        let done = until_treed(place, &gauge, obtained).await;
         self.meter.ended(&digest, done.is_ok().then_some(entry.size));
         self.deliver(group, done.map_err(MirrorError::Shared)?, here).await
     }
@@ -232,13 +263,17 @@ impl Run<'_> {
         if remotes.first().is_some_and(|remote| remote.errand().closed) {
             return Ok(None);
         }
+        let place = self.place(entry).await;
         let (digest, gauge) = (entry.digest(), Gauge::default());
         self.meter.begins(digest, gauge.clone());
-        let fetched = tokio::select! {
-            fetched = self.inner.fetch_whole(&link, self.commit, entry, &remotes, &gauge) => fetched.is_ok(),
-            // Peers bring nothing: the file is got here by whoever has it.
-            () = self.inner.until_stalled(&gauge), if !remotes.is_empty() => false,
+        let fetched = async {
+            tokio::select! {
+                fetched = self.inner.fetch_whole(&link, self.commit, entry, &remotes, &gauge) => fetched.is_ok(),
+                // Peers bring nothing: the file is got here by whoever has it.
+                () = self.inner.until_stalled(&gauge), if !remotes.is_empty() => false,
+            }
         };
+        let fetched = until_treed(place, &gauge, fetched).await;
         self.meter.ended(&digest, fetched.then_some(entry.size));
         if !fetched {
             return Ok(None);
@@ -249,6 +284,15 @@ impl Run<'_> {
         }
         self.inner.prove_later(link);
         Ok(Some(link))
+    }
+
+    /// A place for a large file.
+    async fn place(&self, entry: &FileEntry) -> Option<SemaphorePermit<'_>> {
+        if entry.size <= SMALL_FILE_MAX {
+            return None;
+        }
+        // They are never closed.
+        self.places.acquire().await.ok()
     }
 
     async fn deliver(&self, group: Group, link: Link, here: bool) -> Result<(), MirrorError> {
