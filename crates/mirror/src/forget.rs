@@ -15,7 +15,8 @@ use crate::{ForgetReport, Mirror, MirrorError};
 impl Mirror {
     /// Forgets a repository: its names, pins and statements, and the commits that no other repository here lists.
     /// Others are no longer told of it, nor given what only it has. Its files stay until [`Mirror::gc`]; those that were
-    /// added by reference stay where they are in any case.
+    /// added by reference stay where they are in any case. A former name stands for nothing else any more: the origin says
+    /// what it is when it is asked for next.
     ///
     /// What other nodes know of it already is theirs.
     ///
@@ -34,17 +35,23 @@ impl Inner {
         let _shut = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let catalogue = self.store.catalogue();
         let repo = catalogue.canonical(asked)?.unwrap_or_else(|| asked.clone());
-        self.keep_from_peers(&repo)?;
-        let mut commits = 0;
-        for commit in catalogue.commits_of(&repo)? {
-            if catalogue.repos_of(commit)? == [repo.clone()] {
-                catalogue.remove_manifest(commit)?;
-                commits += 1;
+        // What came before it was renamed may be under the former name still.
+        let mut names = vec![&repo];
+        names.extend((*asked != repo).then_some(asked));
+        let (mut commits, mut known) = (0, false);
+        for name in &names {
+            self.keep_from_peers(name)?;
+            for commit in catalogue.commits_of(name)? {
+                if catalogue.repos_of(commit)? == [(*name).clone()] {
+                    catalogue.remove_manifest(commit)?;
+                    commits += 1;
+                }
             }
+            known |= catalogue.forget_repo(name)?;
+            locked(&self.shown).forget(name);
         }
-        let known = catalogue.forget_repo(&repo)?;
-        locked(&self.memory).forget(&repo);
-        locked(&self.shown).forget(&repo);
+        known |= catalogue.forget_rename(asked)?;
+        names.iter().for_each(|name| locked(&self.memory).forget(name));
         if !known && commits == 0 {
             return Err(MirrorError::NotHere { repo });
         }

@@ -68,7 +68,7 @@ pub use request::{
     Accept, AddRequest, AdoptRequest, Caller, LIST_MAX, ListRequest, ListSort, PullRequest, PullTo,
 };
 pub use shelf::{Found, FoundPage, With};
-pub use trace::{HolderReport, LookupReport, TraceReport, TraceTarget};
+pub use trace::{HolderReport, LookupReport, OriginWord, TraceReport, TraceTarget};
 
 // What callers need to read this crate's results without naming the crates beneath it.
 pub use hubless_limits::LimitsReport;

@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) lists: Mutex<Lists>,
     /// Names that are being looked up.
     pub(crate) looks: Flights<(RepoId, Revision)>,
-    /// When the statements of repositories were last fetched from peers.
+    /// When peers were last asked for statements of a repository, and origins for a former name.
     pub(crate) exchanged: Mutex<Exchanged>,
     /// Somebody looks for repositories: what peers hold is to be listed anew.
     pub(crate) list_wanted: Arc<Notify>,

@@ -409,7 +409,8 @@ impl Inner {
             self.note_fetched(link)?;
         }
         let (inner, hash, size) = (Arc::clone(self), link.hash, link.size);
-        blocking(move || inner.share_what_comes(hash, size)).await?;
+        let first = remotes.first().cloned();
+        blocking(move || inner.share_what_comes(hash, size, first.as_deref().map(Remote::errand))).await?;
         let want = Want { hash: link.hash, size: link.size };
         let feed = net.feed(keys_of(commit, entry));
         let handle = net.fetcher.fetch_with(want, feed, remotes.to_vec()).await?;

@@ -174,6 +174,8 @@ impl Inner {
         caller: &Caller,
         ask: Ask,
     ) -> Result<Resolved, MirrorError> {
+        // Before anything is waited for: a look that ends meanwhile is as good as one of its own.
+        let since = Instant::now();
         let (known, token) = (repo.clone(), caller.token.as_ref());
         let inner = Arc::clone(self);
         let (canonical, private) = blocking(move || {
@@ -182,11 +184,13 @@ impl Inner {
             Ok((canonical, private))
         })
         .await?;
+        if canonical != *repo {
+            self.ask_of_former(repo, &canonical);
+        }
         if private {
             return self.look_private(&canonical, revision, token).await;
         }
         let accept = &caller.accept.from;
-        let since = Instant::now();
         let _alone = self.looks.enter((repo.clone(), revision.clone())).await;
         match locked(&self.memory).since(repo, revision, accept, since) {
             Some(Outcome::Is(resolved)) => return Ok(resolved),
@@ -316,7 +320,9 @@ impl<'a> Look<'a> {
                 self.ask_origin();
             }
             if let Some(told) = self.wait(local.as_ref()).await? {
-                self.inner.exchange_later(&told.repo);
+                if !told.private {
+                    self.inner.exchange_later(&told.repo);
+                }
                 return self.conclude(Some(told)).await;
             }
         }

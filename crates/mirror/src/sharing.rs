@@ -10,6 +10,7 @@ use hubless_types::{Access, BlobHash, CommitId, FileEntry, RepoId};
 
 use crate::add::Taken;
 use crate::mirror::Inner;
+use crate::upstream::Errand;
 use crate::{Mirror, MirrorError};
 
 impl Mirror {
@@ -75,9 +76,26 @@ impl Inner {
     }
 
     /// Peers may have a blob that is about to be fetched from peers, unless something of it is here already: that came
-    /// from elsewhere. Blocks.
-    pub(crate) fn share_what_comes(&self, hash: BlobHash, size: u64) -> Result<(), MirrorError> {
-        self.store.blobs().partial(hash, size)?.share_if_empty()?;
+    /// from elsewhere; or `errand`, for which it is fetched, has its bytes by a token as well. Blocks.
+    pub(crate) fn share_what_comes(
+        &self,
+        hash: BlobHash,
+        size: u64,
+        errand: Option<&Errand>,
+    ) -> Result<(), MirrorError> {
+        let is_private = || errand.is_some_and(Errand::is_private);
+        if let Some(errand) = errand {
+            errand.comes_under(hash);
+        }
+        if is_private() {
+            return Ok(());
+        }
+        let blobs = self.store.blobs();
+        blobs.partial(hash, size)?.share_if_empty()?;
+        // A token may have been wanted meanwhile.
+        if is_private() {
+            blobs.unshare(&hash)?;
+        }
         Ok(())
     }
 }

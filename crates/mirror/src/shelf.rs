@@ -73,14 +73,6 @@ impl Mirror {
         Ok(FoundPage { found: found.collect(), next: page.next })
     }
 
-    /// The name by which `repo` is kept, if it is another: it was renamed, or is known in another case.
-    ///
-    /// # Errors
-    /// [`MirrorError::Store`] if the catalogue cannot be read.
-    pub fn canonical(&self, repo: &RepoId) -> Result<Option<RepoId>, MirrorError> {
-        Ok(self.inner.store.catalogue().canonical(repo)?)
-    }
-
     /// What is said of `repo`: by an origin or its publisher, else by the card among the files of `manifest`, if that is
     /// here. Blocks a little.
     ///

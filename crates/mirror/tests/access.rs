@@ -114,6 +114,39 @@ async fn naming_a_digest_is_not_having_it() -> TestResult {
     Ok(())
 }
 
+/// What a fetch by a token left of a file is gone on with for that repository, and for no other that names the digest.
+#[tokio::test]
+async fn what_a_token_left_is_no_others() -> TestResult {
+    for (asked, caller, left) in [(secret(), insider(), 8), (tiny(), Caller::anyone(), 0)] {
+        let swarm = Swarm::new()?;
+        let (hub, other) = (MemoryOrigin::new("https://hub.test"), MemoryOrigin::new("https://other.test"));
+        let weights = noise(1, 24 * MIB);
+        let gated = hub.publish(&secret(), "main", &[("w.bin", &weights)])?;
+        hub.restrict(&secret(), Access::GatedManual, &[TOKEN])?;
+        let open = other.publish(&tiny(), "main", &[("mine.bin", &weights)])?;
+        let node = swarm.node_below(vec![hub.origin(), other.origin()], |config| {
+            config.claimed_wait = std::time::Duration::from_secs(60);
+        })?;
+        node.mirror.resolve(&secret(), &Revision::main(), &insider()).await?;
+        let stall = OriginFaults { stall_after: Some(8 * MIB as u64), ..OriginFaults::default() };
+        hub.set_faults(stall);
+        let (secret, insider) = (secret(), insider());
+        tokio::select! {
+            done = read(&node, &insider, &secret, gated, "w.bin") => anyhow::bail!("it came: {:?}", done.err()),
+            some = eventually("some came", async || hub.bytes_sent() == 8 * MIB as u64) => some?,
+        }
+        // What came is written by another thread.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        hub.set_faults(OriginFaults::default());
+        let (commit, path) = if asked == tiny() { (open, "mine.bin") } else { (gated, "w.bin") };
+        let before = hub.bytes_sent() + other.bytes_sent();
+        assert_eq!(read(&node, &caller, &asked, commit, path).await?, weights);
+        let came = hub.bytes_sent() + other.bytes_sent() - before;
+        assert!(came.abs_diff((24 - left) * MIB as u64) < MIB as u64, "{asked}: {came} bytes came");
+    }
+    Ok(())
+}
+
 /// Nor does whoever may read one closed repository get what another has, by naming its digest.
 #[tokio::test]
 async fn closed_repositories_do_not_open_each_other() -> TestResult {
@@ -215,5 +248,82 @@ async fn a_namesake_opens_nothing() -> TestResult {
     assert!(node.mirror.resolve(&secret(), &Revision::main(), &anyone).await.is_err());
     assert!(node.mirror.may_read(&anyone, &secret()).await.is_err());
     assert!(read(&node, &anyone, &secret(), commit, "w.bin").await.is_err());
+    Ok(())
+}
+
+fn evil() -> RepoId {
+    "evil/x".parse().expect("a repo id")
+}
+
+/// The second of two origins that says that some name of its own is a closed repository of the first's opens nothing of
+/// that one, nor moves or renames it; whoever asked is told what the first said.
+#[tokio::test]
+async fn another_origins_rename_opens_nothing() -> TestResult {
+    for access in [Access::GatedManual, Access::Private] {
+        let (swarm, main) = (Swarm::new()?, Revision::main());
+        let (first, second) =
+            (MemoryOrigin::new("https://first.test"), MemoryOrigin::new("https://second.test"));
+        let commit = first.publish(&secret(), "main", &[("w.bin", &noise(2, 2 * MIB))])?;
+        first.restrict(&secret(), access, &[TOKEN])?;
+        let node = swarm.node_below(vec![first.origin(), second.origin()], |_| {})?;
+        node.mirror.resolve(&secret(), &main, &insider()).await?;
+        read(&node, &insider(), &secret(), commit, "w.bin").await?;
+        let catalogue = node.store.catalogue();
+        let known = || Ok::<_, anyhow::Error>((catalogue.refs(&secret())?, catalogue.facts(&secret())?));
+        let before = known()?;
+
+        second.publish(&evil(), "main", &[("README.md", b"# not the same\n")])?;
+        second.rename(&evil(), &secret())?;
+        let refused = node.mirror.resolve(&evil(), &main, &Caller::anyone()).await.expect_err("it has none");
+        assert_eq!(refused.kind(), ErrorKind::NotFound(NotFound::Repo), "{access:?}: {refused}");
+        assert!(second.asked().iter().any(|asked| asked.repo == Some(evil())), "it was asked");
+        assert_eq!(known()?, before, "{access:?}");
+        assert_eq!((catalogue.canonical(&evil())?, catalogue.access(&secret())?), (None, access));
+        assert!(
+            catalogue
+                .statements(&secret(), None)?
+                .iter()
+                .all(|s| { s.body.origin.as_deref() == Some("https://first.test") })
+        );
+        assert!(read(&node, &Caller::anyone(), &secret(), commit, "w.bin").await.is_err());
+        node.mirror.resolve(&secret(), &main, &insider()).await?;
+        assert_eq!(shown(&second), []);
+    }
+    Ok(())
+}
+
+/// While the first of two origins is gone, the second is told of an open repository of the same name, and not kept; what
+/// it calls by another name is not the first's.
+#[tokio::test]
+async fn another_origin_moves_and_renames_nothing() -> TestResult {
+    let (swarm, main, anyone) = (Swarm::new()?, Revision::main(), Caller::anyone());
+    let (first, second) = (MemoryOrigin::new("https://first.test"), MemoryOrigin::new("https://second.test"));
+    let ours = first.publish(&tiny(), "main", &[("a.txt", b"ours")])?;
+    let theirs = second.publish(&tiny(), "main", &[("a.txt", b"theirs")])?;
+    let node = swarm.node_below(vec![first.origin(), second.origin()], |_| {})?;
+    let now = async || {
+        // What was asked a moment ago is not asked again; a minute later it is.
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(60)).await;
+        tokio::time::resume();
+        node.mirror.resolve(&tiny(), &main, &anyone).await
+    };
+    assert_eq!(now().await?.commit, ours);
+    let catalogue = node.store.catalogue();
+    let before = catalogue.refs(&tiny())?;
+    let offline = OriginFaults { offline: true, ..OriginFaults::default() };
+    first.set_faults(offline.clone());
+    let told = now().await?;
+    assert_eq!((told.commit, told.by_text().as_str()), (theirs, "origin https://second.test"));
+    assert_eq!(catalogue.refs(&tiny())?, before);
+
+    second.rename(&tiny(), &evil())?;
+    let last = now().await?;
+    assert_eq!((last.commit, last.by_text().as_str()), (ours, "last seen 0 s ago"));
+    assert_eq!((catalogue.canonical(&tiny())?, catalogue.refs(&tiny())?), (None, before));
+    assert!(!node.mirror.knows(&evil())?);
+    first.set_faults(OriginFaults::default());
+    second.set_faults(offline);
+    assert_eq!(now().await?.by_text(), "origin https://first.test");
     Ok(())
 }

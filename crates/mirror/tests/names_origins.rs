@@ -39,12 +39,16 @@ fn at_origin() -> ResolvedBy {
     ResolvedBy::Origin(HUB.into())
 }
 
-async fn now(node: &Node) -> Result<Resolved, MirrorError> {
-    // What was asked a moment ago is not asked again; a minute later it is.
+async fn after(time: Duration, node: &Node) -> Result<Resolved, MirrorError> {
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(time).await;
     tokio::time::resume();
     node.resolve(&[]).await
+}
+
+async fn now(node: &Node) -> Result<Resolved, MirrorError> {
+    // What was asked a moment ago is not asked again; a minute later it is.
+    after(Duration::from_secs(60), node).await
 }
 
 /// Two nodes saw a name at the origin; with the origin gone a third takes it because both agree, says so, and
@@ -219,6 +223,98 @@ async fn a_renamed_repository_is_found_by_both_names() -> TestResult {
     gone(&hub);
     let later = now(&a).await?;
     assert_eq!((&later.repo, later.commit), (&new, commit));
+    Ok(())
+}
+
+/// What a former name is, is asked again after a day, by whoever uses it and behind the answer: another repository that has
+/// the name by then is found by it, and has nothing of the renamed one. An origin that is gone changes nothing.
+#[tokio::test]
+async fn a_former_name_may_be_anothers_later() -> TestResult {
+    let (swarm, hub, day) = (Swarm::new()?, hub(), Duration::from_secs(25 * 3600));
+    let a = below(&swarm, &hub)?;
+    let (catalogue, new) = (a.store.catalogue(), "acme/small".parse::<RepoId>()?);
+    let commit = hub.publish(&tiny(), "main", &[("a.txt", b"one")])?;
+    a.mirror.pin(&tiny(), &Revision::main(), &Caller::anyone()).await?;
+    hub.rename(&tiny(), &new)?;
+    assert_eq!(now(&a).await?.repo, new);
+    assert_eq!((catalogue.commits_of(&new)?, catalogue.pins()?[0].repo.clone()), (vec![commit], new.clone()));
+
+    gone(&hub);
+    let last = after(day, &a).await?;
+    assert_eq!((&last.repo, last.commit), (&new, commit));
+    hub.set_faults(OriginFaults::default());
+    let fresh = hub.publish(&tiny(), "main", &[("a.txt", b"another")])?;
+    hub.forget_asked();
+    for _ in 0..3 {
+        assert_eq!(now(&a).await?.repo, new, "it was asked about less than a day ago");
+    }
+    let of_former = |hub: &MemoryOrigin| hub.asked().iter().filter(|a| a.repo == Some(tiny())).count();
+    assert_eq!(of_former(&hub), 0);
+
+    assert_eq!(after(day, &a).await?.repo, new, "at once");
+    eventually("it is asked about", async || catalogue.canonical(&tiny()).is_ok_and(|to| to.is_none()))
+        .await?;
+    assert_eq!(of_former(&hub), 1);
+    let found = now(&a).await?;
+    assert_eq!((&found.repo, found.commit), (&tiny(), fresh));
+    let renamed = a.mirror.resolve(&new, &Revision::main(), &Caller::anyone()).await?;
+    assert_eq!((&renamed.repo, renamed.commit), (&new, commit));
+    assert!(!catalogue.lists_commit(&tiny(), commit)? && catalogue.lists_commit(&new, commit)?);
+    assert_eq!(catalogue.pins()?[0].repo, new);
+    Ok(())
+}
+
+/// Renamed and back again: it is found by its name, and by the one that it had meanwhile.
+#[tokio::test]
+async fn a_rename_may_be_undone() -> TestResult {
+    let (swarm, hub) = (Swarm::new()?, hub());
+    let a = below(&swarm, &hub)?;
+    let (catalogue, new) = (a.store.catalogue(), "acme/small".parse::<RepoId>()?);
+    let commit = hub.publish(&tiny(), "main", &[("a.txt", b"one")])?;
+    a.pull_from(&[]).await?;
+    hub.rename(&tiny(), &new)?;
+    now(&a).await?;
+    hub.rename(&new, &tiny())?;
+    let back = now(&a).await?;
+    assert_eq!((&back.repo, back.commit), (&tiny(), commit));
+    assert_eq!((catalogue.canonical(&tiny())?, catalogue.canonical(&new)?), (None, Some(tiny())));
+    assert_eq!((catalogue.commits_of(&tiny())?, catalogue.commits_of(&new)?.len()), (vec![commit], 0));
+    Ok(())
+}
+
+/// What is forgotten by a former name is asked for by it anew.
+#[tokio::test]
+async fn a_former_name_is_forgotten() -> TestResult {
+    let (swarm, hub) = (Swarm::new()?, hub());
+    let a = below(&swarm, &hub)?;
+    let new: RepoId = "acme/small".parse()?;
+    hub.publish(&tiny(), "main", &[("a.txt", b"one")])?;
+    a.pull_from(&[]).await?;
+    hub.rename(&tiny(), &new)?;
+    now(&a).await?;
+    let fresh = hub.publish(&tiny(), "main", &[("a.txt", b"another")])?;
+    let forgotten = a.mirror.forget(&tiny()).await?;
+    assert_eq!((&forgotten.repo, forgotten.commits), (&new, 1));
+    assert_eq!(a.mirror.canonical(&tiny())?, None);
+    let found = a.resolve(&[]).await?;
+    assert_eq!((&found.repo, found.commit), (&tiny(), fresh));
+    Ok(())
+}
+
+/// A repository that is renamed and gated takes with it what was fetched by its former name: peers get none of that.
+#[tokio::test]
+async fn what_is_renamed_and_gated_is_kept_back() -> TestResult {
+    let (swarm, hub) = (Swarm::new()?, hub());
+    let a = below(&swarm, &hub)?;
+    let new: RepoId = "acme/small".parse()?;
+    let commit = hub.publish(&tiny(), "main", &[("a.txt", b"one")])?;
+    a.pull_from(&[]).await?;
+    assert!(a.store.catalogue().is_commit_shared(commit)?);
+    hub.rename(&tiny(), &new)?;
+    hub.restrict(&new, Access::GatedManual, &["hf_reader"])?;
+    assert_eq!(now(&a).await?.repo, new);
+    assert!(!a.store.catalogue().is_commit_shared(commit)?);
+    assert!(swarm.node()?.pull_commit(commit).await.is_err());
     Ok(())
 }
 

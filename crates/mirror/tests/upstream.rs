@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use common::*;
 use hubless_mirror::*;
-use hubless_testkit::{MemoryOrigin, OriginFaults, Question};
+use hubless_store::BlobStatus;
+use hubless_testkit::{Faults, MemoryOrigin, OriginFaults, Question};
 use hubless_types::*;
 
 /// A node below `origin`, and a commit there with a small and a large file.
@@ -179,6 +180,51 @@ async fn what_came_by_a_token_is_closed_from_then_on() -> TestResult {
     assert!(matches!(stranger.unwrap_err().kind(), ErrorKind::NotFound(_)));
     let listing = node.mirror.manifest(&Caller::anyone(), Some(&tiny()), commit).await;
     assert!(listing.is_err(), "not even its files are named to strangers");
+    unshared(&node, commit)
+}
+
+/// A repository is gated at its origin while a peer goes on giving it: of a file of which the peer sends the tree, and the
+/// origin some to a token, peers are given nothing, though the fetch comes to no end; and whoever reads is asked about.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_by_a_token_is_nobody_elses_though_the_fetch_fails() -> TestResult {
+    let swarm = Swarm::new()?;
+    let (origin, first, commit, _) = scene(&swarm, 6 * MIB)?;
+    first.read(commit, "w.bin", 0).await?;
+    let node = swarm.node_below(vec![origin.origin()], |config| {
+        config.claimed_wait = Duration::from_secs(60);
+    })?;
+    let manifest = node.mirror.manifest(&Caller::anyone(), Some(&tiny()), commit).await?;
+    let digest = manifest.entry(&"w.bin".parse()?).context("the file")?.digest();
+    let link = first.store.catalogue().link(&digest)?.context("it was hashed")?;
+    assert!(first.store.blobs().is_shared(&link.hash)? && node.mirror.is_open(&tiny())?);
+
+    origin.restrict(&tiny(), Access::GatedManual, &["hf_good"])?;
+    let sent = MIB as u64 / 2;
+    origin.set_faults(OriginFaults { stall_after: Some(sent), ..OriginFaults::default() });
+    let rate = |rate| Faults { bytes_per_second: Some(rate), ..Faults::default() };
+    // What it has it says once the origin is at it.
+    swarm.set_faults(&first, rate(20));
+    let (reader, before) = (caller("hf_good"), origin.bytes_sent());
+    let blobs = node.store.blobs();
+    let has_tree = || blobs.partial(link.hash, link.size).is_ok_and(|partial| partial.has_tree());
+    let both = async {
+        eventually("the origin sent some", async || origin.bytes_sent() - before >= sent).await?;
+        swarm.set_faults(&first, rate(64 * 1024));
+        eventually("the peer sent the tree", async || has_tree()).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::select! {
+        read = read_as(&node, &reader, commit, "w.bin") => anyhow::bail!("it came: {:?}", read.map(|all| all.len())),
+        both = both => both?,
+    }
+    let here = match blobs.status(&link.hash)? {
+        BlobStatus::Partial { have, .. } => have.bytes(link.size),
+        _ => 0,
+    };
+    assert!(here < sent / 2, "{here} bytes are with what peers sent");
+    assert!(!node.mirror.is_open(&tiny())?);
+    assert!(node.read(commit, "w.bin", 0).await.is_err());
     unshared(&node, commit)
 }
 

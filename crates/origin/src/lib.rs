@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** a user's token goes to the origin's own host, for the request that it came with, and is kept
 //! nowhere; no redirect leads to a private address unless the origin itself is one, nor from https down to http;
-//! one budget a host is shared by all who ask.
+//! one budget a host is shared by all who show it the same token, or none.
 //! **Not here:** whether what came is right (`mirror`, `store`), when to ask an origin rather than a peer (`mirror`).
 
 mod assemble;

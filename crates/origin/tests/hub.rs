@@ -334,6 +334,32 @@ async fn an_origin_that_asks_for_patience_is_given_it() -> Result<()> {
     Ok(())
 }
 
+/// One user whom the hub throttles keeps no other waiting who shows a token of his own, nor those who show none.
+#[tokio::test]
+async fn who_is_throttled_waits_alone() -> Result<()> {
+    let hub = Hub::start().await?;
+    let id = repo("acme/tiny")?;
+    sample(&hub, &id).await?;
+    hub.gate(&id, &["hf_busy", "hf_calm"])?;
+    let (busy, calm) = (Token::new("hf_busy")?, Token::new("hf_calm")?);
+    let origin = build(&config(&hub)?)?;
+    let refuse = Some(Refusal::page(429).with("Retry-After", "3000"));
+    hub.set_faults(HubFaults { refuse, ..HubFaults::default() });
+    let limited = origin.may_read(&id, Some(&busy)).await.err().context("it is throttled")?;
+    ensure!(limited.retry_after() == Some(Duration::from_secs(3000)), "{limited:?}");
+    hub.set_faults(HubFaults::default());
+    hub.forget_requests();
+    origin.may_read(&id, Some(&calm)).await?;
+    origin.resolve(&id, &Revision::main(), None).await?;
+    ensure!(kind(origin.may_read(&id, Some(&busy)).await) == Some(OriginErrorKind::Busy));
+    let asked = hub.requests();
+    ensure!(
+        !asked.iter().any(|r| r.headers.iter().any(|(_, v)| v.contains("hf_busy"))),
+        "it is left in peace"
+    );
+    Ok(())
+}
+
 /// A content network that wants to be left alone, or is down, says nothing for the hub: names are still resolved.
 #[tokio::test]
 async fn what_a_content_network_asks_for_is_not_asked_by_the_hub() -> Result<()> {

@@ -34,11 +34,20 @@ struct Row {
     renewing: bool,
 }
 
-/// When the statements of repositories were last fetched from peers.
+/// When others were last asked in the background.
 #[derive(Default)]
-pub(crate) struct Exchanged(HashMap<RepoId, Instant>);
+pub(crate) struct Exchanged {
+    /// Peers, for the statements of a repository.
+    pub(crate) statements: Asked,
+    /// Its origin, for what a former name stands for.
+    pub(crate) renames: Asked,
+}
 
-impl Exchanged {
+/// When something of each repository was last asked.
+#[derive(Default)]
+pub(crate) struct Asked(HashMap<RepoId, Instant>);
+
+impl Asked {
     pub(crate) fn is_due(&self, repo: &RepoId, every: Duration) -> bool {
         self.0.get(repo).is_none_or(|at| at.elapsed() >= every)
     }

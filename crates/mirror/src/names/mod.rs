@@ -12,6 +12,7 @@ mod listed;
 mod memory;
 mod peers;
 mod prove;
+mod renamed;
 mod report;
 mod sight;
 mod words;

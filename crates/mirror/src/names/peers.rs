@@ -123,11 +123,11 @@ impl Inner {
     /// Fetches what peers say of a repository that an origin answers for, every now and then, so that it is here
     /// when the origin is gone. Where too many are under way, the next request for it tries again.
     pub(crate) fn exchange_later(self: &Arc<Self>, repo: &RepoId) {
-        if self.net.is_none() || !locked(&self.exchanged).is_due(repo, EXCHANGE_EVERY) {
+        if self.net.is_none() || !locked(&self.exchanged).statements.is_due(repo, EXCHANGE_EVERY) {
             return;
         }
         let Ok(turn) = Arc::clone(&self.exchanges).try_acquire_owned() else { return };
-        locked(&self.exchanged).note(repo);
+        locked(&self.exchanged).statements.note(repo);
         let Some(mut heard) = self.hear_peers(repo, None, &[]) else { return };
         let cancel = self.cancel.clone();
         self.tasks.spawn(async move {

@@ -2,12 +2,13 @@
 //! said of the repository.
 //!
 //! **Invariant:** a token goes to one origin alone, the one that the repository is known from or else the first; and only
-//! where nobody in particular is refused. What a private repository's names mean is neither kept nor signed.
+//! where nobody in particular is refused. What a private repository's names mean is neither kept nor signed. What one
+//! origin has is not another's to open, to rename or to move.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubless_origin::{Breaker, Origin, OriginError, OriginErrorKind, Seen};
+use hubless_origin::{Breaker, OriginError, OriginErrorKind, Seen};
 use hubless_proof::sign_statement;
 use hubless_store::{RefRecord, RefSource};
 use hubless_types::{Access, RepoFacts, RepoId, Revision, StatementBody, Timestamp, Token};
@@ -37,8 +38,20 @@ pub(crate) struct Told {
     pub(crate) private: bool,
 }
 
+/// How far an origin is heard of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    /// Its word is kept: no other stands before it.
+    Kept,
+    /// It is told as long as the one before it, which the repository is known from, says nothing; and not kept.
+    Told,
+    /// It speaks of what another has, or this node publishes: it has said nothing.
+    Nothing,
+}
+
 impl Inner {
-    /// What the first origin that answers says of a name, kept. `Ok(None)` if there is no origin.
+    /// What the first origin that answers says of a name, kept. `Ok(None)` if there is no origin, or none has anything to
+    /// say of it.
     ///
     /// # Errors
     /// The most telling refusal: one that needs the user's doing before one that needs patience, and that before
@@ -60,8 +73,9 @@ impl Inner {
             }
             let token = token.filter(|_| place == home);
             let within = self.config.answer_within.min(deadline.saturating_duration_since(Instant::now()));
-            match self.ask_origin(origin.as_ref(), repo, revision, token, within).await? {
-                Ok(told) => return Ok(Some(told)),
+            match self.ask_origin(place, repo, revision, token, within).await? {
+                Ok(Some(told)) => return Ok(Some(told)),
+                Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(%repo, %revision, %error, "an origin does not say what a name means");
                     if place == home && self.is_closed_by(repo, &error, origin.name()).await? {
@@ -78,14 +92,16 @@ impl Inner {
         }
     }
 
-    async fn ask_origin(
+    /// What the origin at `place` says of a name; `None` if that is not its to say.
+    pub(super) async fn ask_origin(
         self: &Arc<Self>,
-        origin: &dyn Origin,
+        place: usize,
         repo: &RepoId,
         revision: &Revision,
         token: Option<&Token>,
         within: Duration,
-    ) -> Result<Result<Told, OriginError>, MirrorError> {
+    ) -> Result<Result<Option<Told>, OriginError>, MirrorError> {
+        let Some(origin) = self.origins.get(place) else { return Ok(Ok(None)) };
         let status = origin.status();
         if status.breaker == Breaker::Open {
             let (wait, why) = (status.wait.unwrap_or_default(), status.trouble.unwrap_or_default());
@@ -100,9 +116,28 @@ impl Inner {
             Ok(got) => got,
             Err(error) => return Ok(Err(error)),
         };
-        let (inner, name) = (Arc::clone(self), origin.name().to_owned());
-        let (repo, revision) = (repo.clone(), revision.clone());
-        blocking(move || inner.keep_sight(&repo, &revision, &name, got).map(Ok)).await
+        let (inner, repo, revision) = (Arc::clone(self), repo.clone(), revision.clone());
+        blocking(move || inner.keep_sight(&repo, &revision, place, got).map(Ok)).await
+    }
+
+    /// How far the origin at `place` is heard, which says that what is asked for as `asked` is `repo`. Blocks a little.
+    fn hearing(&self, asked: &RepoId, repo: &RepoId, place: usize) -> Result<Hearing, MirrorError> {
+        let mut hearing = Hearing::Kept;
+        for name in [asked, repo] {
+            let home = self.known_home(name)?;
+            let is_closed = !self.access(name)?.is_open();
+            let refs = self.store.catalogue().refs(name)?;
+            let is_published = refs.iter().any(|(_, row)| row.by == RefSource::Published);
+            // Who names its own as another's would have what is said of its own said of the other's.
+            let is_others = is_published || home.is_some_and(|home| home != place);
+            if is_closed && place != home.unwrap_or_default() || asked != repo && is_others {
+                return Ok(Hearing::Nothing);
+            }
+            if home.is_some_and(|home| home < place) {
+                hearing = Hearing::Told;
+            }
+        }
+        Ok(hearing)
     }
 
     /// Whether an origin's refusal is its last word about a repository of its own; then it was written down.
@@ -116,31 +151,39 @@ impl Inner {
         blocking(move || inner.note_refusal(&repo, &origin, kind)).await
     }
 
-    /// Writes down what an origin said. Blocks.
+    /// Writes down what an origin said; `None` if it is not its to say. Blocks; call it inside a tokio runtime.
     fn keep_sight(
         &self,
         asked: &RepoId,
         revision: &Revision,
-        origin: &str,
+        place: usize,
         got: Got<Seen>,
-    ) -> Result<Told, MirrorError> {
+    ) -> Result<Option<Told>, MirrorError> {
         let Seen { repo, commit, mut facts } = got.value;
+        let origin = self.origins.get(place).map(|origin| origin.name().to_owned()).unwrap_or_default();
+        let hearing = self.hearing(asked, &repo, place)?;
+        if hearing == Hearing::Nothing {
+            tracing::warn!(%repo, %asked, origin, "an origin speaks of a repository that is not its own; passed over");
+            return Ok(None);
+        }
         // What only a token shows is private, whatever its host says, or does not say, of it.
         if got.by_token && facts.access.is_open() {
             facts.access = Access::Private;
         }
         let private = facts.access == Access::Private;
         let open = facts.access.is_open();
-        self.keep_facts(&repo, facts)?;
-        let now = self.clock.now();
-        let mut sight = Sight { origin: origin.to_owned(), commit, seen: now };
-        if !private {
-            if repo != *asked && self.store.catalogue().canonical(asked)?.as_ref() != Some(&repo) {
-                self.store.catalogue().put_alias(asked, &repo)?;
+        let mut sight = Sight { origin, commit, seen: self.clock.now() };
+        match (hearing, private) {
+            (Hearing::Kept, true) => self.keep_facts(&repo, facts)?,
+            (Hearing::Kept, false) => {
+                self.end_rename(&repo)?;
+                self.keep_facts(&repo, facts)?;
+                self.keep_rename(asked, &repo)?;
+                sight.seen = self.keep_name(&repo, revision, &sight, open)?;
             }
-            sight.seen = self.keep_name(&repo, revision, &sight, open)?;
+            (Hearing::Told | Hearing::Nothing, _) => {}
         }
-        Ok(Told { repo, sight, private })
+        Ok(Some(Told { repo, sight, private }))
     }
 
     fn keep_facts(&self, repo: &RepoId, facts: RepoFacts) -> Result<(), MirrorError> {

@@ -1,15 +1,20 @@
 //! Who may read what is not open to everyone: asked of the origin, for this very request.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use hubless_origin::{OriginError, OriginErrorKind};
-use hubless_store::RefSource;
-use hubless_types::{Access, Link, RepoFacts, RepoId};
+use hubless_store::{Draft, RefSource};
+use hubless_types::{Access, BlobHash, Link, RepoFacts, RepoId};
+use tokio::sync::OnceCell;
 
+use super::fill::FillError;
 use super::remote::{Errand, Remote};
 use crate::mirror::Inner;
-use crate::util::blocking;
+use crate::util::{blocking, locked};
 use crate::{Caller, Mirror, MirrorError};
+
+/// Roots under which one errand's file is fetched from peers that are remembered: as many as are tried, and one more.
+const MAX_ROOTS: usize = 9;
 
 impl Mirror {
     /// Whether `caller` may read the content of `repo` now. For what is open to everyone nobody is asked.
@@ -46,6 +51,55 @@ impl Mirror {
             return Ok(None);
         };
         Ok(Some(origin.whoami(token).await?))
+    }
+}
+
+/// What is to be closed before anything of a file comes that is given to a token alone.
+#[derive(Default)]
+pub(super) struct Closing {
+    mirror: Weak<Inner>,
+    /// Roots under which the file is fetched from peers.
+    roots: Mutex<Vec<BlobHash>>,
+    done: OnceCell<()>,
+}
+
+impl Closing {
+    pub(super) fn of(mirror: &Arc<Inner>) -> Self {
+        Self { mirror: Arc::downgrade(mirror), ..Self::default() }
+    }
+}
+
+impl Errand {
+    /// The file is fetched from peers under this root.
+    pub(crate) fn comes_under(&self, root: BlobHash) {
+        let mut roots = locked(&self.closing.roots);
+        if roots.len() < MAX_ROOTS && !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+
+    /// Peers get nothing of the file any more, and its repository is closed: its origin gives it to a token alone.
+    pub(super) async fn close(&self) -> Result<(), MirrorError> {
+        let close = || async {
+            let inner = self.closing.mirror.upgrade().ok_or(MirrorError::Stopped)?;
+            // First: it withdraws what is shared.
+            inner.note_closed(&self.repo).await?;
+            let (mut roots, digest) = (locked(&self.closing.roots).clone(), self.entry.digest());
+            blocking(move || {
+                roots.extend(inner.store.catalogue().link(&digest)?.map(|link| link.hash));
+                roots.iter().try_for_each(|root| inner.store.blobs().unshare(root).map(drop))?;
+                Ok(())
+            })
+            .await
+        };
+        self.closing.done.get_or_try_init(close).await.copied()
+    }
+
+    /// Notes of a draft that some of it is not for everybody, before that comes: what this fetch leaves of it is for no
+    /// other repository's.
+    pub(super) fn mark(&self, draft: &Draft) -> Result<(), FillError> {
+        let inner = self.closing.mirror.upgrade().ok_or(FillError::Stopped)?;
+        Ok(inner.store.catalogue().note_draft_given(&draft.digest(), &self.repo)?)
     }
 }
 
@@ -103,15 +157,19 @@ impl Inner {
         if self.origins.len() < 2 {
             return Ok(0);
         }
+        Ok(self.known_home(repo)?.unwrap_or_default())
+    }
+
+    /// The place of the origin that the names of `repo` are known from, if any is. Blocks a little.
+    pub(crate) fn known_home(&self, repo: &RepoId) -> Result<Option<usize>, MirrorError> {
         let catalogue = self.store.catalogue();
         let canonical = catalogue.canonical(repo)?.unwrap_or_else(|| repo.clone());
         let mut refs = catalogue.refs(&canonical)?;
         refs.sort_by_key(|(_, row)| std::cmp::Reverse(row.seen));
-        let place = refs.into_iter().find_map(|(_, row)| match row.by {
+        Ok(refs.into_iter().find_map(|(_, row)| match row.by {
             RefSource::Origin(name) => self.origins.iter().position(|origin| origin.name() == name),
             _ => None,
-        });
-        Ok(place.unwrap_or_default())
+        }))
     }
 
     /// Remembers that `repo` is not open to everyone, where that was found out by what an origin refused.

@@ -39,10 +39,18 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(330);
 const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 impl Inner {
-    /// The draft of what `remote` has; goes on with what an earlier one left.
+    /// The draft of what `remote` has; goes on with what an earlier one left, unless that is what the readers of another
+    /// repository alone may have.
     pub(super) async fn draft_of(&self, remote: &Remote) -> Result<Draft, MirrorError> {
-        let (blobs, entry) = (self.store.blobs().clone(), remote.errand().entry.clone());
-        blocking(move || Ok(blobs.draft(entry.digest(), entry.size)?)).await
+        let (store, errand) = (self.store.clone(), remote.errand());
+        let (repo, digest, size) = (errand.repo.clone(), errand.entry.digest(), errand.entry.size);
+        blocking(move || {
+            if store.catalogue().draft_given(&digest)?.is_some_and(|given| given != repo) {
+                store.blobs().draft(digest, size)?.discard()?;
+            }
+            Ok(store.blobs().draft(digest, size)?)
+        })
+        .await
     }
 
     /// Ends a draft that is whole: a proven link, or `None` if it was another file, of which nothing is kept.

@@ -55,7 +55,7 @@ impl Inner {
 
     /// The places of one file upstream, in the configured order.
     pub(crate) fn remotes(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         repo: &RepoId,
         commit: CommitId,
@@ -68,6 +68,7 @@ impl Inner {
             token: caller.token.clone(),
             home: self.home(repo)?,
             closed: !self.access(repo)?.is_open(),
+            closing: access::Closing::of(self),
             ..Errand::new(repo, commit, entry, self.origin_slots.clone())
         });
         let place = |(i, origin): (usize, &Arc<_>)| {

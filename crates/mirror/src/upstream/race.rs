@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubless_origin::OriginError;
-use hubless_store::Draft;
+use hubless_store::{Draft, PartialBlob};
 use hubless_types::Link;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -135,7 +135,7 @@ impl Inner {
             let drafting = gauge.drafts(&draft);
             let filled = tokio::select! {
                 filled = self.fill_together(&draft, remote, bearing, &drafting, crowd.as_deref()) => filled,
-                poured = self.pour(&draft, gauge) => match poured {
+                poured = self.pour(&draft, remote, gauge) => match poured {
                     Ok(()) => {
                         gauge.end_draft();
                         discard(draft).await?;
@@ -192,13 +192,14 @@ impl Inner {
     }
 
     /// Waits until a blob of the same file has its tree, and pours the draft into it. Does not return while what the
-    /// origin sent does not fit: then one of the two is not the file, and the draft's end tells which.
-    async fn pour(&self, draft: &Draft, gauge: &Gauge) -> Result<(), MirrorError> {
+    /// origin sent does not fit: then one of the two is not the file, and the draft's end tells which. Nor where it was
+    /// given to a token: then it goes into no blob that others fill, and have.
+    async fn pour(&self, draft: &Draft, remote: &Remote, gauge: &Gauge) -> Result<(), MirrorError> {
         let mut tried = None;
         loop {
             let view = gauge.treed_view().await;
-            if let Some(into) = view.partial().filter(|p| tried != Some(p.hash()) && p.size() == draft.size())
-            {
+            let fresh = |p: &PartialBlob| tried != Some(p.hash()) && p.size() == draft.size();
+            if let Some(into) = view.partial().filter(|p| fresh(p) && !remote.errand().is_private()) {
                 tried = Some(into.hash());
                 let (draft, target) = (draft.clone(), into.clone());
                 let fits = blocking(move || {

@@ -13,6 +13,7 @@ use hubless_transfer::Tick;
 use hubless_types::{BlobHash, ByteRange, CommitId, FileEntry, RepoId, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::access::Closing;
 use super::ask::ask;
 use super::fill::{FillError, into_draft, into_partial};
 use crate::util::locked;
@@ -34,8 +35,10 @@ pub(crate) struct Errand {
     pub(crate) home: usize,
     /// Whether the content is known not to be open to everyone.
     pub(crate) closed: bool,
-    /// Set once bytes came that were given to a token alone.
+    /// Set before the first bytes come that are given to a token alone.
     pub(crate) by_token: AtomicBool,
+    /// Closes what they belong to, before they come.
+    pub(super) closing: Closing,
     pub(crate) slots: Arc<Semaphore>,
     /// Bytes that did not fit a tree: either the origin's, or the root that somebody claims, is wrong.
     pub(super) doubts: Mutex<Vec<Doubt>>,
@@ -58,6 +61,7 @@ impl Errand {
             home: 0,
             closed: false,
             by_token: AtomicBool::new(false),
+            closing: Closing::default(),
             slots,
             doubts: Mutex::default(),
         }
@@ -125,7 +129,8 @@ impl Remote {
 
     async fn open_by(&self, range: ByteRange, token: Option<&Token>) -> Result<Body, OriginError> {
         let errand = &*self.errand;
-        let slot = errand.slots.clone().acquire_owned().await.map_err(|_| self.closing())?;
+        let slot = errand.slots.clone().acquire_owned().await;
+        let slot = slot.map_err(|_| self.unreachable("the node is stopping"))?;
         let closed = errand.is_private();
         let question = |token: Option<Token>| {
             let (origin, errand) = (self.origin.clone(), self.errand.clone());
@@ -137,7 +142,12 @@ impl Remote {
         };
         let got = ask(token, closed, question).await?;
         if got.by_token {
+            // Before anything of it is read: whatever becomes of the rest, peers get nothing of it.
             errand.by_token.store(true, Ordering::Release);
+            errand.close().await.map_err(|error| {
+                tracing::error!(repo = %errand.repo, %error, "that a repository is not open cannot be written down");
+                self.unreachable("what it gives to a token cannot be kept from others")
+            })?;
         }
         Ok(Body { stream: got.value, origin: self.origin.name().to_owned(), _slot: slot })
     }
@@ -172,11 +182,14 @@ impl Remote {
     /// Fetches `range` into a draft, unchecked; `tick` is told of bytes as they are written.
     pub(super) async fn draft(&self, into: &Draft, range: ByteRange, tick: Tick) -> Result<(), FillError> {
         let body = self.open(range).await?;
+        if self.errand.is_private() {
+            self.errand.mark(into)?;
+        }
         into_draft(body, into, range.start, tick).await
     }
 
-    fn closing(&self) -> OriginError {
-        OriginError::Unreachable { origin: self.origin.name().to_owned(), why: "the node is stopping".into() }
+    fn unreachable(&self, why: &str) -> OriginError {
+        OriginError::Unreachable { origin: self.origin.name().to_owned(), why: why.to_owned() }
     }
 }
 

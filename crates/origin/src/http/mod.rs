@@ -26,7 +26,7 @@ pub(crate) use refusal::words;
 
 use self::guard::{Guard, GuardedResolver, Shut};
 use self::refusal::Refusal;
-use crate::pace::{Gauge, Host, Lane, LaneKind, Permit, pause, roll};
+use crate::pace::{Gauge, Host, Lane, LaneKind, Payers, Permit, pause, roll};
 use crate::xet::XetId;
 use crate::{OriginConfig, OriginError, OriginErrorKind, OriginStatus};
 
@@ -103,10 +103,6 @@ impl<'a> Ask<'a> {
     pub(crate) fn accept(self, value: &'static str) -> Self {
         self.header(ACCEPT, HeaderValue::from_static(value))
     }
-
-    const fn lane(&self) -> Lane {
-        Lane { kind: self.kind, token: self.auth.token().is_some() }
-    }
 }
 
 /// What a request may show where it is.
@@ -149,6 +145,7 @@ pub(crate) struct Http {
     client: Client,
     guard: Arc<Guard>,
     gauge: Arc<Gauge>,
+    payers: Payers,
     /// An answer of it was one of a hub, in this run.
     codes: AtomicBool,
     config: OriginConfig,
@@ -179,8 +176,8 @@ impl Http {
             .build()
             .map_err(|error| OriginError::Unusable { origin: config.name(), why: root_cause(&error) })?;
         let gauge = Arc::new(Gauge::new(config.name(), limits.clone()));
-        let (base, codes) = (config.url.clone(), AtomicBool::new(false));
-        Ok(Self { base, client, guard, gauge, codes, config: config.clone() })
+        let (base, payers, codes) = (config.url.clone(), Payers::default(), AtomicBool::new(false));
+        Ok(Self { base, client, guard, gauge, payers, codes, config: config.clone() })
     }
 
     /// The origin's name.
@@ -282,7 +279,7 @@ impl Http {
             // Dropped for good: what left the origin's host may lead back with somebody else's words.
             trust.own &= self.is_own(&url);
             trust.first &= hop::same_host(&ask.url, &url);
-            let permit = self.gauge.admit(self.host(&url), ask.lane())?;
+            let permit = self.gauge.admit(self.host(&url), self.lane(ask, trust))?;
             let response = match self.execute(self.request(ask, &url, trust)?).await {
                 Ok(response) => response,
                 Err(error) => {
@@ -296,7 +293,7 @@ impl Http {
                     self.codes.store(true, Ordering::Relaxed);
                 }
                 if let Some(header) = text(response.headers(), "ratelimit") {
-                    self.gauge.learn(ask.lane(), header);
+                    self.gauge.learn(self.lane(ask, trust), header);
                 }
             }
             if !is_redirect(response.status(), ask.body.is_some()) {
@@ -358,7 +355,7 @@ impl Http {
         }
         if status == 429 || (status == 503 && retry_after.is_some()) {
             let rate_limit = text(&headers, "ratelimit");
-            return self.gauge.refused(host, ask.lane(), status, rate_limit, retry_after);
+            return self.gauge.refused(host, self.lane(ask, trust), status, rate_limit, retry_after);
         }
         let said = match text(&headers, "x-error-message") {
             Some(said) => words(said),
@@ -370,6 +367,11 @@ impl Http {
         let refusal = Refusal { status, code, said: &said, token, own: trust.own, codes };
         let origin = self.name().to_owned();
         OriginError::Refused { kind: refusal.kind(ask.missing), origin, status, said }
+    }
+
+    /// What `ask` is counted as, and who pays for it: whoever's token is shown where it is.
+    fn lane(&self, ask: &Ask<'_>, trust: Trust) -> Lane {
+        Lane { kind: ask.kind, payer: self.payers.of(ask.auth.token().filter(|_| trust.own)) }
     }
 
     /// Whose pace a request to `url` keeps.

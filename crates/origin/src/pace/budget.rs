@@ -1,11 +1,19 @@
 //! What an origin allows: `RateLimit: "resolvers";r=2998;t=172` (draft-ietf-httpapi-ratelimit-headers) and
-//! `Retry-After`. One budget is shared by all who ask that host.
+//! `Retry-After`. Origins count each token for itself, and by address those who send none: whoever used up his own
+//! budget keeps nobody else waiting.
+//!
+//! **Invariant:** at most [`MAX_PURSES`] tokens are told apart, those that were used last, and none of them is kept.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use hubless_types::Token;
 
 use tokio::time::Instant;
 
-/// Most policies that are remembered.
+/// Most tokens that are told apart. One that made room has all of its budget, as far as is known here.
+const MAX_PURSES: usize = 64;
+/// Most policies that are remembered of one payer.
 const MAX_POLICIES: usize = 8;
 /// Longest header that is read, in bytes.
 const MAX_HEADER_BYTES: usize = 1024;
@@ -25,20 +33,29 @@ pub(crate) enum LaneKind {
     Elsewhere,
 }
 
-/// Kinds of lanes, with a token and without.
-const LANES: usize = 6;
+/// Kinds of lanes.
+const LANES: usize = 3;
 
-/// Who pays: origins count those who send a token apart from those who do not.
+/// Who pays, where a token was sent: a number that says nothing of the token, and means nothing in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Payer(u64);
+
+/// Tells tokens apart.
+#[derive(Debug, Default)]
+pub(crate) struct Payers(RandomState);
+
+impl Payers {
+    /// Whose budget a request with `token` is taken from; `None` for that of all who send none.
+    pub(crate) fn of(&self, token: Option<&Token>) -> Option<Payer> {
+        token.map(|token| Payer(self.0.hash_one(token.reveal())))
+    }
+}
+
+/// What a request is counted as, and who pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lane {
     pub(crate) kind: LaneKind,
-    pub(crate) token: bool,
-}
-
-impl Lane {
-    const fn index(self) -> usize {
-        self.kind as usize * 2 + self.token as usize
-    }
+    pub(crate) payer: Option<Payer>,
 }
 
 /// One item of a `RateLimit` header.
@@ -52,7 +69,6 @@ struct Left {
 #[derive(Debug)]
 struct Policy {
     name: String,
-    token: bool,
     left: u64,
     until: Instant,
 }
@@ -60,6 +76,15 @@ struct Policy {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
+    /// Of all who send no token.
+    open: Purse,
+    /// The one that was used last is at the end.
+    purses: Vec<(Payer, Purse)>,
+}
+
+/// What one payer has.
+#[derive(Debug, Default)]
+struct Purse {
     policies: Vec<Policy>,
     /// Which policy counts a lane, as far as answers told.
     lanes: [Option<usize>; LANES],
@@ -69,40 +94,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// Takes one request out of the budget of `lane`, or says how long there is none.
     pub(crate) fn admit(&mut self, lane: Lane, now: Instant) -> Result<(), Duration> {
-        let i = lane.index();
-        if let Some(until) = self.blocked[i].filter(|until| now < *until) {
-            return Err(until - now);
-        }
-        if let Some(policy) = self.lanes[i].and_then(|p| self.policies.get_mut(p)).filter(|p| now < p.until) {
-            if policy.left == 0 {
-                return Err(policy.until - now);
-            }
-            policy.left -= 1;
-        }
-        Ok(())
+        self.of(lane.payer).admit(lane.kind as usize, now)
     }
 
     /// Notes what an answer says of the budget.
     pub(crate) fn learn(&mut self, lane: Lane, header: &str, now: Instant) {
-        for item in parse(header) {
-            let until = now + item.reset;
-            let known = self.policies.iter().position(|p| p.name == item.policy && p.token == lane.token);
-            let place = match known {
-                Some(place) => place,
-                None if self.policies.len() < MAX_POLICIES => {
-                    let name = item.policy;
-                    self.policies.push(Policy { name, token: lane.token, left: item.requests, until });
-                    self.policies.len() - 1
-                }
-                None => return,
-            };
-            let policy = &mut self.policies[place];
-            // Answers overtake each other: within one window the budget only shrinks.
-            let same_window = now < policy.until && until <= policy.until + Duration::from_secs(2);
-            policy.left = if same_window { policy.left.min(item.requests) } else { item.requests };
-            policy.until = until;
-            self.lanes[lane.index()] = Some(place);
-        }
+        self.of(lane.payer).learn(lane.kind as usize, header, now);
     }
 
     /// Notes a refusal (429, or 503 with `Retry-After`), and says how long to wait.
@@ -117,16 +114,68 @@ impl Budget {
         let spent = spent.map(|item| item.reset + Duration::from_secs(1)).max();
         let asked = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let wait = spent.or(asked).unwrap_or(DEFAULT_WAIT).min(LONGEST_WAIT);
-        self.blocked[lane.index()] = Some(now + wait);
+        self.of(lane.payer).blocked[lane.kind as usize] = Some(now + wait);
         wait
     }
 
     /// The least that any policy still allows, and the longest that a lane must wait.
     pub(crate) fn seen(&self, now: Instant) -> (Option<u64>, Option<Duration>) {
-        let left = self.policies.iter().filter(|p| now < p.until).map(|p| p.left).min();
-        let spent = self.policies.iter().filter(|p| p.left == 0).map(|p| p.until);
-        let until = self.blocked.iter().flatten().copied().chain(spent).max();
+        let purses = || self.purses.iter().map(|(_, purse)| purse).chain([&self.open]);
+        let policies = || purses().flat_map(|purse| &purse.policies);
+        let left = policies().filter(|p| now < p.until).map(|p| p.left).min();
+        let spent = policies().filter(|p| p.left == 0).map(|p| p.until);
+        let until = purses().flat_map(|purse| purse.blocked.iter().flatten().copied()).chain(spent).max();
         (left, until.filter(|until| now < *until).map(|until| until - now))
+    }
+
+    fn of(&mut self, payer: Option<Payer>) -> &mut Purse {
+        let Some(payer) = payer else { return &mut self.open };
+        let entry = match self.purses.iter().position(|(known, _)| *known == payer) {
+            Some(place) => self.purses.remove(place),
+            None => (payer, Purse::default()),
+        };
+        if self.purses.len() >= MAX_PURSES {
+            self.purses.remove(0);
+        }
+        self.purses.push(entry);
+        let last = self.purses.len() - 1;
+        &mut self.purses[last].1
+    }
+}
+
+impl Purse {
+    fn admit(&mut self, lane: usize, now: Instant) -> Result<(), Duration> {
+        if let Some(until) = self.blocked[lane].filter(|until| now < *until) {
+            return Err(until - now);
+        }
+        let policy = self.lanes[lane].and_then(|p| self.policies.get_mut(p));
+        if let Some(policy) = policy.filter(|p| now < p.until) {
+            if policy.left == 0 {
+                return Err(policy.until - now);
+            }
+            policy.left -= 1;
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, lane: usize, header: &str, now: Instant) {
+        for item in parse(header) {
+            let until = now + item.reset;
+            let place = match self.policies.iter().position(|p| p.name == item.policy) {
+                Some(place) => place,
+                None if self.policies.len() < MAX_POLICIES => {
+                    self.policies.push(Policy { name: item.policy, left: item.requests, until });
+                    self.policies.len() - 1
+                }
+                None => return,
+            };
+            let policy = &mut self.policies[place];
+            // Answers overtake each other: within one window the budget only shrinks.
+            let same_window = now < policy.until && until <= policy.until + Duration::from_secs(2);
+            policy.left = if same_window { policy.left.min(item.requests) } else { item.requests };
+            policy.until = until;
+            self.lanes[lane] = Some(place);
+        }
     }
 }
 
@@ -158,9 +207,45 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const API: Lane = Lane { kind: LaneKind::Api, token: false };
-    const FILES: Lane = Lane { kind: LaneKind::Files, token: false };
+    const API: Lane = Lane { kind: LaneKind::Api, payer: None };
+    const FILES: Lane = Lane { kind: LaneKind::Files, payer: None };
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn paid_by(payer: u64) -> Lane {
+        Lane { payer: Some(Payer(payer)), ..FILES }
+    }
+
+    #[test]
+    fn tokens_are_told_apart_and_not_kept() {
+        let token = |text| Token::new(text).unwrap();
+        let payers = Payers::default();
+        let [a, again, b] = ["hf_a", "hf_a", "hf_b"].map(|text| payers.of(Some(&token(text))));
+        assert!(a == again && a != b && payers.of(None).is_none());
+        assert_ne!(Payers::default().of(Some(&token("hf_a"))), a, "another process has other numbers");
+    }
+
+    /// Who is throttled, or has used up what the origin allows, keeps no other token waiting, nor those without one.
+    #[test]
+    fn what_one_token_used_up_is_its_own() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        assert_eq!(budget.refused(paid_by(1), None, Some("3000"), now), 3000 * SECOND);
+        budget.learn(paid_by(2), r#""resolvers";r=0;t=172"#, now);
+        assert_eq!(budget.admit(paid_by(1), now), Err(3000 * SECOND));
+        assert_eq!(budget.admit(paid_by(2), now), Err(172 * SECOND));
+        assert_eq!((budget.admit(paid_by(3), now), budget.admit(FILES, now)), (Ok(()), Ok(())));
+        assert_eq!(budget.seen(now), (Some(0), Some(3000 * SECOND)));
+    }
+
+    #[test]
+    fn tokens_are_bounded_and_those_in_use_stay() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        budget.refused(paid_by(0), None, Some("50"), now);
+        for payer in 0..10 * MAX_PURSES as u64 {
+            let _ = budget.admit(paid_by(payer), now);
+            assert!(budget.admit(paid_by(0), now).is_err());
+            assert!(budget.purses.len() <= MAX_PURSES);
+        }
+    }
 
     #[test]
     fn a_spent_budget_is_waited_for() {
@@ -171,7 +256,7 @@ mod tests {
         assert_eq!((budget.admit(FILES, now), budget.admit(FILES, now)), (Ok(()), Ok(())));
         assert_eq!(budget.admit(FILES, now), Err(172 * SECOND));
         assert_eq!(budget.admit(API, now), Ok(()), "another budget");
-        assert_eq!(budget.admit(Lane { token: true, ..FILES }, now), Ok(()), "another purse");
+        assert_eq!(budget.admit(paid_by(1), now), Ok(()), "another purse");
         assert_eq!(budget.seen(now), (Some(0), Some(172 * SECOND)));
         assert_eq!(budget.admit(FILES, now + 172 * SECOND), Ok(()));
     }
@@ -219,7 +304,7 @@ mod tests {
         for i in 0..100 {
             budget.learn(API, &format!(r#""p{i}";r=1;t=9"#), now);
         }
-        assert_eq!(budget.policies.len(), MAX_POLICIES);
+        assert_eq!(budget.open.policies.len(), MAX_POLICIES);
     }
 
     proptest! {

@@ -192,11 +192,13 @@ impl Permit<'_> {
         std::mem::replace(&mut self.host, Host::Own)
     }
 
-    /// The request failed.
+    /// The request failed. A refusal is an answer all the same, and ends a row of failures; that the host asks for
+    /// patience does not.
     pub(crate) fn failed(mut self, error: &OriginError) {
         self.open = false;
         self.gauge.note(&self.host, error);
-        if self.probe && outage(error).is_none() {
+        let answered = self.probe || matches!(error, OriginError::Refused { .. });
+        if answered && outage(error).is_none() {
             self.gauge.lock().hosts.of(&self.host).switch.answered();
         }
     }
@@ -220,9 +222,10 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OriginErrorKind;
     use crate::pace::LaneKind;
 
-    const LANE: Lane = Lane { kind: LaneKind::Api, token: false };
+    const LANE: Lane = Lane { kind: LaneKind::Api, payer: None };
 
     fn broken() -> OriginError {
         OriginError::Unreachable { origin: "o".into(), why: "refused".into() }
@@ -269,6 +272,24 @@ mod tests {
             gauge.admit(Host::Own, LANE).unwrap().failed(&error);
         }
         assert_eq!(gauge.status().breaker, Breaker::Closed);
+    }
+
+    /// Failures with answers between them are no row, whatever the answers say.
+    #[test]
+    fn a_refusal_ends_a_row_of_failures() {
+        let gauge = Gauge::new("o".into(), Limits::default());
+        let ends = |status, kind| {
+            let said = String::new();
+            let error = OriginError::Refused { origin: "o".into(), status, kind, said };
+            gauge.admit(Host::Own, LANE).unwrap().failed(&error);
+        };
+        for _ in 0..4 {
+            (0..4).for_each(|_| ends(503, OriginErrorKind::Unavailable));
+            ends(404, OriginErrorKind::EntryNotFound);
+        }
+        assert_eq!(gauge.status().breaker, Breaker::Closed);
+        (0..5).for_each(|_| ends(503, OriginErrorKind::Unavailable));
+        assert_eq!(gauge.status().breaker, Breaker::Open);
     }
 
     /// A content network that is down leaves the origin's own answers, and other hosts, as they were.

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::pace::{Lane, LaneKind};
 
-    const FILES: Lane = Lane { kind: LaneKind::Files, token: false };
+    const FILES: Lane = Lane { kind: LaneKind::Files, payer: None };
 
     fn other(i: usize) -> Host {
         Host::Other(format!("https://cdn-{i}.example"))

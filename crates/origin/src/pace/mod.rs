@@ -9,7 +9,7 @@ mod hosts;
 mod switch;
 
 pub(crate) use backoff::{pause, roll};
-pub(crate) use budget::{Budget, Lane, LaneKind};
+pub(crate) use budget::{Budget, Lane, LaneKind, Payers};
 pub(crate) use gauge::{Gauge, Permit};
 pub(crate) use hosts::Host;
 pub(crate) use switch::Switch;

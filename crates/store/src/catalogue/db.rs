@@ -89,6 +89,8 @@ column_families! {
     Blobs = "blobs",
     /// `digest` to how much is here of a file whose root is not known.
     Drafts = "drafts",
+    /// `digest` of a draft to the repository as whose file some of it was given, to not everybody.
+    DraftsGiven = "drafts_given",
     /// `commit`: its manifest may be given to peers.
     SharedCommits = "shared_commits",
     /// `repo 0 commit` or `repo 0 hash`: what peers had of a repository that is no longer open to everyone.

@@ -1,6 +1,6 @@
 //! How much is here of files whose BLAKE3 root is not known yet.
 
-use hubless_types::{FileDigest, GroupSet};
+use hubless_types::{FileDigest, GroupSet, RepoId};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, Record};
@@ -26,7 +26,35 @@ impl Record for DraftRecord {
     const NAME: &'static str = "draft";
 }
 
+/// The repository as whose file some of a draft was given.
+#[derive(Serialize, Deserialize)]
+struct Given(RepoId);
+
+impl Record for Given {
+    const NAME: &'static str = "repository of a draft";
+}
+
 impl Catalogue {
+    /// Notes, until a draft is gone, that some of it was given as a file of `repo`, and not to everybody.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn note_draft_given(&self, digest: &FileDigest, repo: &RepoId) -> Result<()> {
+        let key = keys::digest(digest);
+        if self.db().has(Cf::DraftsGiven, &key)? {
+            return Ok(());
+        }
+        self.change(|txn| txn.put(Cf::DraftsGiven, key, &Given(repo.clone())))
+    }
+
+    /// The repository as whose file some of a draft was given, if not to everybody.
+    ///
+    /// # Errors
+    /// As [`Catalogue::set_ref`].
+    pub fn draft_given(&self, digest: &FileDigest) -> Result<Option<RepoId>> {
+        Ok(self.db().get::<Given>(Cf::DraftsGiven, &keys::digest(digest))?.map(|Given(repo)| repo))
+    }
+
     pub(crate) fn draft(&self, digest: &FileDigest) -> Result<Option<DraftRecord>> {
         self.db().get(Cf::Drafts, &keys::digest(digest))
     }
@@ -54,5 +82,6 @@ impl Catalogue {
 
 pub(super) fn remove(txn: &mut Txn<'_>, digest: &FileDigest) -> Result<()> {
     txn.delete(Cf::Drafts, keys::digest(digest));
+    txn.delete(Cf::DraftsGiven, keys::digest(digest));
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{Catalogue, aliases, keys, shelf, statements};
 use crate::error::Result;
 
 /// Tables whose keys begin with a repository, and which count nothing.
-const IN_REPO: [Cf; 6] = [Cf::RepoCommits, Cf::Refs, Cf::Tags, Cf::Moves, Cf::Pins, Cf::KeptBack];
+pub(super) const IN_REPO: [Cf; 6] = [Cf::RepoCommits, Cf::Refs, Cf::Tags, Cf::Moves, Cf::Pins, Cf::KeptBack];
 
 impl Catalogue {
     /// Forgets a repository in one change: its names and how they moved, its pins, what was said of it, by whom, and
