@@ -76,7 +76,9 @@ class Found:
 
 
 def spread(values, digits=2):
-    """Median, lowest and highest."""
+    """Median, lowest and highest; of one value that alone."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (one run)"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
@@ -97,8 +99,8 @@ def write(groups):
     kept = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in groups if (RESULTS / f"{name}.json").exists()}
     lines = ["# Benchmarks", "",
              "Written by `scripts/bench`. Ratios within one run are what counts: the machine is shared and noisy. Figures are the median of",
-             "several runs (lowest to highest), taken in turn with what they are measured against. On lines that nothing holds back, a first",
-             "run is not counted.", ""]
+             "several runs (lowest to highest), taken in turn with what they are measured against, or of one run where it says so. On lines",
+             "that nothing holds back, a first run is not counted.", ""]
     lines += ["| cases | at commit | machine | took |", "|---|---|---|---|"]
     lines += [f"| {name} | {data['commit']} | {data['machine']} | {took(data)} |" for name, data in kept.items()]
     lines += ["", "## What was asked, and what was reached", "", "| case | goal | reached | |", "|---|---|---|---|"]

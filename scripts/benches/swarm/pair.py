@@ -63,7 +63,7 @@ def by_torrent(work, torrent, model, a, b):
         meter = Meter(peers)
         return lambda took: meter.run(took[0] or LIMIT, SIZE, SIZE, bool(took[0]))
 
-    return torrents.fetch(work, torrent, model.parent, a, [b], LIMIT, measured)
+    return torrents.fetch(work, torrent, model.parent, [a], [b], LIMIT, measured)
 
 
 def by_sendme(work, sendme, model, a, b):

@@ -4,7 +4,8 @@ import contextlib
 
 from ..hosts import Net
 from ..report import Found
-from ..tools import Node, fresh, random_file, wait_for_peer
+from ..tools import Node, fresh, install_debian, random_file, wait_for_peer
+from . import torrents
 from .runs import MIB, Meter, at_most, chart, in_turn, pull, table, together, wall
 
 SIZE = 256 * MIB
@@ -16,8 +17,16 @@ THREE, FOUR = "hubless, 3 good providers", "hubless, the same and one at 1 kB/s"
 
 
 def measure(hubless, work):
+    install_debian("python3-libtorrent")
     random_file(work / "files" / "model.safetensors", SIZE)
-    return tell(in_turn({THREE: lambda: once(hubless, work, 0), FOUR: lambda: once(hubless, work, 1)}))
+    torrent = torrents.make(work, work / "files", "model.safetensors")
+    contenders = {
+        THREE: lambda: once(hubless, work, 0),
+        FOUR: lambda: once(hubless, work, 1),
+        THREE.replace("hubless", "libtorrent"): lambda: theirs(work, torrent, 0),
+        FOUR.replace("hubless", "libtorrent"): lambda: theirs(work, torrent, 1),
+    }
+    return tell(in_turn(contenders))
 
 
 def once(hubless, work, slow):
@@ -32,6 +41,17 @@ def once(hubless, work, slow):
         meter = Meter([*providers, node])
         took = together([pull(node, "bench/files", publisher)], LIMIT)[0]
         return meter.run(took or LIMIT, SIZE, SIZE, bool(took))
+
+
+def theirs(work, torrent, slow):
+    with Net() as net:
+        hosts = [net.host(f"provider{n}", up=SLOW if n == 3 else GOOD) for n in range(3 + slow)]
+
+        def measured(peers):
+            meter = Meter(peers)
+            return lambda took: meter.run(took[0] or LIMIT, SIZE, SIZE, bool(took[0]))
+
+        return torrents.fetch(work, torrent, work / "files", hosts, [net.host("fetching", down=LINE)], LIMIT, measured)
 
 
 def providers_of(stack, net, hubless, work, count):

@@ -30,23 +30,23 @@ class Peer(Process):
 
 
 def make(work, folder, name):
-    """The torrent of `folder/name`."""
+    """The torrent of `folder/name`, a file or a folder."""
     torrent = work / f"{name}.torrent"
     run(PYTHON, PEER, "make", folder, name, torrent)
     return torrent
 
 
-def fetch(work, torrent, folder, seed_host, leech_hosts, limit, meter, super_seeding=False):
-    """All leechers fetch at once from the seed and from each other; what `meter` makes of it, given the peers and, by its answer,
-    the seconds that the last one took."""
+def fetch(work, torrent, folder, seed_hosts, leech_hosts, limit, meter, super_seeding=False):
+    """All leechers fetch at once from the seeds and from each other; what `meter` makes of it, given the peers and, by its answer,
+    the seconds that each leecher took."""
     with contextlib.ExitStack() as stack:
-        seed = stack.enter_context(Peer(seed_host, torrent, folder, seed=True, super_seeding=super_seeding))
+        seeds = [stack.enter_context(Peer(host, torrent, folder, seed=True, super_seeding=super_seeding)) for host in seed_hosts]
         leeches = [stack.enter_context(Peer(host, torrent, empty(fresh(work / f"leech-{n}")))) for n, host in enumerate(leech_hosts)]
-        measured = meter([seed, *leeches])
+        measured = meter([*seeds, *leeches])
         began = time.monotonic()
-        # Each pair is connected once: the seed by all, and of two leechers the later one by the earlier.
+        # Each pair is connected once: a seed by all, and of two leechers the later one by the earlier.
         for n, leech in enumerate(leeches):
-            others = [seed, *leeches[n + 1:]]
+            others = [*seeds, *leeches[n + 1:]]
             leech.tell({"peers": [[other.host.address, other.port] for other in others]})
         took = []
         for leech in leeches:

@@ -1,10 +1,11 @@
 """An origin with little upload, and eight nodes that begin together: what one of them took from it, the others should not."""
 
 import contextlib
+import json
 
 from ..hosts import Net
 from ..report import Found
-from ..tools import Node, fresh, random_file, wait_for_peer
+from ..tools import Node, fresh, random_file, say, wait_for_peer
 from .runs import MIB, Meter, at_most, chart, copies, in_turn, table, together
 
 SIZE = 128 * MIB
@@ -44,4 +45,8 @@ def once(hubless, work):
         meter = Meter([origin, *nodes], origin_host)
         took = together([(node.host, [hubless, "--data", node.data, "pull", "bench/web"]) for node in nodes], LIMIT)
         done = None not in took
+        bodies = [json.loads(node.said("limits", "--json"))["origin"]["passed"] / SIZE for node in nodes]
+        say(f"bodies that nodes took from the origin: {sum(bodies):.3f} copies, " + " ".join(f"{body:.3f}" for body in bodies))
+        queue = origin_host.queue()
+        say(f"the origin's line: {queue['packets']} packets of {queue['bytes'] / queue['packets']:.0f} bytes, {queue['drops']} dropped")
         return meter.run(max(took) if done else LIMIT, NODES * SIZE, SIZE, done)
