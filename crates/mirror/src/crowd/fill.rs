@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const MATE_STREAMS: usize = 8;
 /// How long a mate is left alone that has no time now.
 const REST: Duration = Duration::from_millis(400);
+/// The same of one that stalled.
+const STALL_REST: Duration = Duration::from_secs(2);
 /// Shortest and longest time that is allowed for a mate to bring a part that it owes.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
@@ -266,7 +268,8 @@ impl<'a> Run<'a> {
     fn origin_streams(&self) -> usize {
         let alone = if self.remote.seeks() { self.inner.config.origin_streams.max(1) } else { 1 };
         match self.view.mates() {
-            0 if self.is_meeting() && self.slowest.is_none() => 1,
+            // Also where some are known: what it asked for beyond its first part would be that of others.
+            _ if self.is_meeting() && self.slowest.is_none() => 1,
             mates => (alone * CROWD_STREAMS).div_ceil(mates + 1).min(alone),
         }
     }
@@ -295,6 +298,8 @@ impl<'a> Run<'a> {
                 Turn::Alone => self.next_alone(),
             };
             let Some(groups) = groups.filter(|_| self.refused.is_none()) else { break };
+            let (mates, part) = (self.view.mates(), &groups);
+            tracing::debug!(digest = %self.draft.digest(), ?part, mates, "asks an origin for a part");
             self.given.insert(groups.clone());
             self.own.insert(groups.clone());
             self.awaits.insert(groups.clone());
@@ -418,6 +423,7 @@ impl<'a> Run<'a> {
                     Err(TransferError::Busy { .. } | TransferError::NotHeld { .. }) => {
                         Brought::NotYet { rest: REST }
                     }
+                    Err(TransferError::Stalled { .. }) => Brought::Stalled { rest: STALL_REST },
                     Err(error) => {
                         tracing::debug!(peer = %node.short(), ?groups, %error, "a peer did not bring a part");
                         if error.blames_peer() {

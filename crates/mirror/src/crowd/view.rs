@@ -36,6 +36,10 @@ const PER_MATE: usize = 2;
 /// Refusals of a mate, without a part between them, after which it is given up.
 const MAX_REFUSALS: u32 = 25;
 
+/// Parts that a mate may leave off in the middle, without one that it brought between them, before it is given up. On a full line
+/// some stall that would come on.
+const MAX_STALLS: u32 = 3;
+
 /// How many times as long as others a mate is waited for that has brought a part.
 const PROVEN_FACTOR: u32 = 4;
 
@@ -79,6 +83,8 @@ struct Mate {
     delivered: bool,
     /// Refusals since it last brought a part.
     refusals: u32,
+    /// Parts that it left off since it last brought one.
+    stalls: u32,
 }
 
 impl Mate {
@@ -114,6 +120,7 @@ impl View {
             busy: 0,
             delivered: false,
             refusals: 0,
+            stalls: 0,
         });
         if news.offers.len() > mate.news.offers.len() {
             (mate.since, mate.late) = (now, false);
@@ -163,12 +170,17 @@ impl View {
         match brought {
             Brought::All => {
                 (mate.since, mate.late) = (now, false);
-                (mate.delivered, mate.refusals) = (true, 0);
+                (mate.delivered, mate.refusals, mate.stalls) = (true, 0, 0);
             }
             Brought::NotYet { rest } => {
                 mate.rests_until = Some(now + rest);
                 mate.refusals += 1;
                 mate.failed |= mate.refusals > MAX_REFUSALS;
+            }
+            Brought::Stalled { rest } => {
+                mate.rests_until = Some(now + rest);
+                mate.stalls += 1;
+                mate.failed |= mate.stalls > MAX_STALLS;
             }
             Brought::Failed => mate.failed = true,
         }
@@ -290,6 +302,11 @@ pub(super) enum Brought {
     All,
     /// That it has it not yet, or has no time now.
     NotYet {
+        /// How long it is left alone.
+        rest: Duration,
+    },
+    /// Not to its end: nothing more came for a while.
+    Stalled {
         /// How long it is left alone.
         rest: Duration,
     },

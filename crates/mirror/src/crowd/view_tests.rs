@@ -274,6 +274,33 @@ fn one_that_offers_and_never_gives_is_given_up() {
     assert_eq!(view.origin_turn(&GroupSet::new(), now, PATIENCE), Turn::Alone);
 }
 
+/// On a full line a part may stall that would come on: who brings one now and then goes on being asked, and what it offers is
+/// not asked of the origin; who brings none is given up soon.
+#[test]
+fn one_that_stalls_now_and_then_is_not_given_up() {
+    let digest = FileDigest::Sha256(Sha256::from_bytes([7; 32]));
+    let (mate, mut now) = (NodeId::from_bytes([2; 32]), Instant::now());
+    let mut view = View::new(NodeId::from_bytes([1; 32]), &digest, 4 * MIB);
+    let news =
+        DraftNews { size: 4 * MIB, offers: (0..256).into(), have: (0..256).into(), ..DraftNews::default() };
+    let rest = Duration::from_secs(2);
+    let mut ask = |brought: Brought| {
+        view.hear(mate, news.clone(), now);
+        let Some((node, _)) = view.mate_turn(&GroupSet::new(), now) else { return false };
+        view.asked(&node);
+        view.answered(&node, brought, now);
+        now += rest;
+        true
+    };
+    for _ in 0..5 {
+        assert!((0..3).all(|_| ask(Brought::Stalled { rest })));
+        assert!(ask(Brought::All));
+    }
+    let more = (0..100).take_while(|_| ask(Brought::Stalled { rest })).count();
+    assert_eq!(more, 4);
+    assert_eq!(view.origin_turn(&GroupSet::new(), now, PATIENCE), Turn::Alone);
+}
+
 /// Eight that have not heard of one another begin at different parts, nearly all; a file that is one request is asked for at
 /// once by each.
 #[test]

@@ -26,6 +26,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Pause after one did not understand the question: it is older than that.
 const DEAF_PAUSE: Duration = Duration::from_secs(60);
+/// Questions in a row that a node may leave unanswered before what it said last counts no longer. On a full line one is late
+/// now and then; who is gone brings nothing, and is passed over for that.
+const MAX_MISSES: u32 = 3;
 /// Questions that are under way at once.
 const ASKED_AT_ONCE: usize = 16;
 
@@ -37,6 +40,8 @@ struct Peer {
     asking: bool,
     /// There is more to ask than what it is being asked.
     again: bool,
+    /// Questions in a row that it did not answer.
+    misses: u32,
 }
 
 type Told = Result<Vec<(FileDigest, DraftNews)>, TransferError>;
@@ -89,10 +94,9 @@ pub(super) async fn watch(inner: Arc<Inner>) {
         let next = next.unwrap_or(now + ASK_EVERY).clamp(now + Duration::from_millis(10), now + ASK_EVERY);
         tokio::select! {
             Some((provider, digests, told)) = asking.next() => {
-                if let Some(peer) = peers.get_mut(&provider.node) {
-                    peer.told(&told);
+                if peers.get_mut(&provider.node).is_none_or(|peer| peer.told(&told)) {
+                    hear(&inner, &provider, &digests, told);
                 }
-                hear(&inner, &provider, &digests, told);
             }
             Some(provider) = feeds.next(), if !feeds.is_empty() => known(&mut peers, provider),
             () = stirred.notified() => {}
@@ -141,7 +145,7 @@ fn hear(inner: &Inner, provider: &Provider, digests: &[FileDigest], told: Told) 
 
 impl Peer {
     fn new(provider: Provider) -> Self {
-        Self { provider, due: Instant::now(), pause: FIRST_PAUSE, asking: false, again: false }
+        Self { provider, due: Instant::now(), pause: FIRST_PAUSE, asking: false, again: false, misses: 0 }
     }
 
     /// It is asked at once: there is something new to ask, or it fetches something itself.
@@ -149,8 +153,10 @@ impl Peer {
         (self.due, self.pause, self.again) = (Instant::now(), FIRST_PAUSE, self.asking);
     }
 
-    fn told(&mut self, told: &Told) {
+    /// It answered, or did not; whether that is to be believed.
+    fn told(&mut self, told: &Told) -> bool {
         self.asking = false;
+        self.misses = if told.is_ok() { 0 } else { self.misses.saturating_add(1) };
         let pause = match told {
             Ok(news) if !news.is_empty() => {
                 self.pause = FIRST_PAUSE;
@@ -165,5 +171,6 @@ impl Peer {
         };
         let pause = if std::mem::take(&mut self.again) { Duration::ZERO } else { pause };
         self.due = Instant::now() + pause;
+        told.is_ok() || self.misses >= MAX_MISSES
     }
 }
