@@ -43,7 +43,8 @@ fn head(lookup: &Value) -> String {
 fn hop(hop: &Value) -> String {
     let said = match hop["outcome"].as_str() {
         Some("answered") => {
-            format!("named {} providers, {} nodes", number(hop, "providers"), number(hop, "closer"))
+            let (providers, nodes) = (number(hop, "providers"), number(hop, "closer"));
+            format!("named {}, {}", count(providers, "provider"), count(nodes, "node"))
         }
         _ => text(hop, "why"),
     };
@@ -107,7 +108,7 @@ mod tests {
             &format!("origin https://x 12 ms: a/b is {commit}"),
             "origin https://y 3 ms: no: https://y cannot be reached: refused",
             "looking for commit abc at 00ff, among about 128 nodes",
-            "hop 1 n1 (7 bits near, connected) 40 ms: named 1 providers, 20 nodes",
+            "hop 1 n1 (7 bits near, connected) 40 ms: named 1 provider, 20 nodes",
             "hop 2 n3 (9 bits near, dialled) 3000 ms: it did not answer in time",
             "1 provider, the first after 40 ms",
             "holder n2 (dht, 10.0.0.1:4001) 9 ms: all\n    cccccccccccc says n9 (trusted): publishes it 5 s ago",
