@@ -4,25 +4,19 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use async_trait::async_trait;
-use bytes::Bytes;
 use common::*;
-use futures::stream::BoxStream;
 use hubless_discovery::{DhtKey, Discovery as _, Lifetime};
 use hubless_limits::Limits;
 use hubless_mirror::{ErrorKind, Mirror, MirrorConfig, MirrorError, MirrorParts};
 use hubless_proof::{
     Bundle, NewCommit, NodeKey, TreeEntry, blob_id, commit_id, tree_id, write_commit, write_tree,
 };
-use hubless_store::{DigestKind, Draft, DraftNews, ImportMode, PartialBlob, Store};
-use hubless_transfer::{
-    Faults, Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick, TransferError,
-};
+use hubless_store::{DigestKind, ImportMode, Store};
+use hubless_transfer::Faults;
 use hubless_types::*;
 
 const FILE: u32 = 0o100_644;
@@ -229,97 +223,6 @@ async fn a_pointer_is_given_as_it_stands_in_the_commit() -> TestResult {
     Ok(())
 }
 
-/// Whom a node tried to reach, and for what.
-type Dials = Arc<Mutex<Vec<(&'static str, NodeId)>>>;
-
-/// A client that notes each of them.
-struct Noting {
-    peers: Arc<dyn PeerClient>,
-    dials: Dials,
-}
-
-impl Noting {
-    fn to(&self, peer: &Provider, what: &'static str) -> &dyn PeerClient {
-        self.dials.lock().unwrap_or_else(PoisonError::into_inner).push((what, peer.node));
-        &*self.peers
-    }
-}
-
-type Stream<T> = BoxStream<'static, Result<T, TransferError>>;
-
-#[async_trait]
-impl PeerClient for Noting {
-    async fn manifest(&self, peer: &Provider, commit: CommitId) -> Result<ManifestReply, TransferError> {
-        self.to(peer, "manifest").manifest(peer, commit).await
-    }
-
-    async fn statements(
-        &self,
-        peer: &Provider,
-        repo: &RepoId,
-        revision: Option<&Revision>,
-    ) -> Result<Vec<Statement>, TransferError> {
-        self.to(peer, "statements").statements(peer, repo, revision).await
-    }
-
-    async fn repos(&self, peer: &Provider, after: Option<CommitId>) -> Result<HeldRepos, TransferError> {
-        self.to(peer, "repos").repos(peer, after).await
-    }
-
-    async fn links(&self, peer: &Provider, digests: &[FileDigest]) -> Result<Vec<Link>, TransferError> {
-        self.to(peer, "links").links(peer, digests).await
-    }
-
-    async fn small_files(
-        &self,
-        peer: &Provider,
-        digests: &[FileDigest],
-    ) -> Result<Vec<(FileDigest, Bytes)>, TransferError> {
-        self.to(peer, "small files").small_files(peer, digests).await
-    }
-
-    async fn holdings(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Stream<Holding>, TransferError> {
-        self.to(peer, "holdings").holdings(peer, wanted).await
-    }
-
-    async fn crowd(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Stream<Gathering>, TransferError> {
-        self.to(peer, "crowd").crowd(peer, wanted).await
-    }
-
-    async fn segment(
-        &self,
-        peer: &Provider,
-        groups: Range<u64>,
-        into: &PartialBlob,
-        tick: Tick,
-    ) -> Result<(), TransferError> {
-        self.to(peer, "segment").segment(peer, groups, into, tick).await
-    }
-
-    async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {
-        self.to(peer, "tree").tree(peer, into).await
-    }
-
-    async fn drafts(
-        &self,
-        peer: &Provider,
-        digests: &[FileDigest],
-    ) -> Result<Vec<(FileDigest, DraftNews)>, TransferError> {
-        self.to(peer, "drafts").drafts(peer, digests).await
-    }
-
-    async fn part(
-        &self,
-        peer: &Provider,
-        digest: FileDigest,
-        groups: Range<u64>,
-        into: &Draft,
-        tick: Tick,
-    ) -> Result<(), TransferError> {
-        self.to(peer, "part").part(peer, digest, groups, into, tick).await
-    }
-}
-
 /// Three hundred records of a commit, and as many of its file, name nodes that are nowhere, many of them before the true
 /// one. No more than 64 nodes are asked for a thing, and the one who has it is among them.
 #[tokio::test(flavor = "multi_thread")]
@@ -352,7 +255,7 @@ async fn false_records_cost_a_bounded_number_of_dials() -> TestResult {
     swarm.discovery.cut(honest.id);
     swarm.discovery.cut(victim.id);
 
-    let (key, dials) = (NodeKey::from_bytes([99; 32]), Dials::default());
+    let key = NodeKey::from_bytes([99; 32]);
     let (id, clock) = (key.id(), swarm.clock.clone());
     let store = Store::open(&swarm.dir.path().join("asker"), id, clock.clone())?;
     let mirror = Mirror::start(MirrorParts {
@@ -361,7 +264,7 @@ async fn false_records_cost_a_bounded_number_of_dials() -> TestResult {
         clock,
         config: MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() },
         discovery: Arc::new(swarm.discovery.node(id, SocketAddr::from(([127, 0, 0, 99], 4001)))),
-        peers: Arc::new(Noting { peers: swarm.net.join(id, store.clone()), dials: dials.clone() }),
+        peers: swarm.net.join(id, store.clone()),
         origins: Vec::new(),
         limits: Limits::default(),
     });
@@ -372,8 +275,8 @@ async fn false_records_cost_a_bounded_number_of_dials() -> TestResult {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 
     let mut tried: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
-    for (what, node) in dials.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        tried.entry(what).or_default().push(node);
+    for dial in swarm.net.dials().into_iter().filter(|dial| dial.from == id) {
+        tried.entry(dial.what).or_default().push(dial.to);
     }
     assert!(tried["manifest"].contains(&honest.id) && tried["segment"].iter().all(|node| *node == honest.id));
     for (what, nodes) in tried.iter().filter(|(what, _)| **what != "segment") {

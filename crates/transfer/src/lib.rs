@@ -41,6 +41,6 @@ pub use client::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick}
 pub use endpoint::TransferConfig;
 pub use error::TransferError;
 pub use limits::{SMALL_FILE_MAX, STALL_TIMEOUT};
-pub use memory::{Delivered, Delivery, Faults, MemoryNet};
+pub use memory::{Delivered, Delivery, Dial, Faults, MemoryNet};
 pub use stats::{PeerBytes, TransferStats};
 pub use transfer::Transfer;

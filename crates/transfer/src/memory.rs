@@ -20,7 +20,7 @@ use crate::crowd::Crowds;
 use client::MemoryPeer;
 use line::Line;
 
-/// Deliveries that are remembered one by one; totals go on beyond.
+/// Deliveries, and dials, that are remembered one by one; totals go on beyond.
 const MAX_DELIVERIES: usize = 65_536;
 
 /// What goes wrong with one node. The default is nothing.
@@ -94,6 +94,33 @@ pub enum Delivered {
     },
 }
 
+impl Delivered {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Statements => "statements",
+            Self::Repos => "repos",
+            Self::Links => "links",
+            Self::SmallFiles => "small files",
+            Self::Drafts => "drafts",
+            Self::Part { .. } => "part",
+            Self::Tree { .. } => "tree",
+            Self::Segment { .. } => "segment",
+        }
+    }
+}
+
+/// An attempt to reach a node, whatever came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dial {
+    /// Who tried.
+    pub from: NodeId,
+    /// Whom.
+    pub to: NodeId,
+    /// What for, such as `manifest` or `holdings`.
+    pub what: &'static str,
+}
+
 /// Joins stores to a network in memory. Clones are the same network.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryNet {
@@ -123,6 +150,7 @@ const ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 struct Log {
     totals: HashMap<(NodeId, NodeId), u64>,
     deliveries: Vec<Delivery>,
+    dials: Vec<Dial>,
 }
 
 impl MemoryNet {
@@ -180,6 +208,11 @@ impl MemoryNet {
         self.log().deliveries.clone()
     }
 
+    /// The first 65,536 attempts to reach somebody, in their order.
+    pub fn dials(&self) -> Vec<Dial> {
+        self.log().dials.clone()
+    }
+
     /// From now on, keeps what goes over the lines: at most 64 MiB.
     pub fn listen(&self) {
         lock(&self.inner.heard).get_or_insert_default();
@@ -203,6 +236,13 @@ impl MemoryNet {
 
     fn log(&self) -> MutexGuard<'_, Log> {
         lock(&self.inner.log)
+    }
+
+    fn note_dial(&self, dial: Dial) {
+        let mut log = self.log();
+        if log.dials.len() < MAX_DELIVERIES {
+            log.dials.push(dial);
+        }
     }
 
     fn record(&self, delivery: Delivery) {

@@ -200,12 +200,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-
-    fn node(number: usize) -> NodeId {
-        let mut key = [0; 32];
-        key[..8].copy_from_slice(&number.to_le_bytes());
-        NodeId::from_bytes(key)
-    }
+    use crate::stats::tests::node;
 
     /// A table and its requests, by number.
     struct Desk {

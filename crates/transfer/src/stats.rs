@@ -113,10 +113,10 @@ impl PeerBytes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn node(number: usize) -> NodeId {
+    pub(crate) fn node(number: usize) -> NodeId {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_le_bytes());
         NodeId::from_bytes(key)

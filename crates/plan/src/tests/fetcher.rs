@@ -115,28 +115,24 @@ fn a_liar_is_dropped_for_good_at_its_first_wrong_byte() {
     assert!(sim.outcome(0).sent < 4 * MIB);
 }
 
-#[test]
-fn nobody_else_is_asked_for_what_a_quick_local_network_has() {
-    let size = 128 * MIB;
-    let mut near = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
-    near.lan = true;
+/// One who fetches from somebody far at 50 MiB/s and from a neighbour at that rate, to its end.
+fn beside_a_neighbour(size: u64, rate: u64) -> Sim {
     let far = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
-    let mut me = Spec::new(0, 1000 * MBIT).leech();
-    me.lan = true;
+    let near = Spec { lan: true, ..Spec::new(rate, u64::MAX / 4).seed(&[size]) };
+    let me = Spec { lan: true, ..Spec::new(0, 1000 * MBIT).leech() };
     let mut sim = Sim::new(World::new(5, &[size], vec![far, near, me]));
     sim.run(secs(100));
+    sim
+}
+
+#[test]
+fn nobody_else_is_asked_for_what_a_quick_local_network_has() {
+    let sim = beside_a_neighbour(128 * MIB, 50 * MIB);
     assert!(sim.outcome(0).sent < 4 * MIB, "{}", sim.outcome(0).sent);
 }
 
 #[test]
 fn others_help_a_local_network_that_is_slow() {
-    let size = 64 * MIB;
-    let mut near = Spec::new(MIB / 4, u64::MAX / 4).seed(&[size]);
-    near.lan = true;
-    let far = Spec::new(50 * MIB, u64::MAX / 4).seed(&[size]);
-    let mut me = Spec::new(0, 1000 * MBIT).leech();
-    me.lan = true;
-    let mut sim = Sim::new(World::new(5, &[size], vec![far, near, me]));
-    sim.run(secs(100));
+    let sim = beside_a_neighbour(64 * MIB, MIB / 4);
     assert!(sim.outcome(2).finished.unwrap() < secs(6), "{:?}", sim.outcome(2).finished);
 }

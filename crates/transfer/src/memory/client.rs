@@ -14,7 +14,7 @@ use hubless_types::{
 use tokio::sync::watch;
 
 use super::line::Passed;
-use super::{Delivered, Delivery, Member, MemoryNet, lock};
+use super::{Delivered, Delivery, Dial, Member, MemoryNet, lock};
 use crate::answer::{answer, open_segment, open_tree};
 use crate::client::{Gathering, HeldRepos, Holding, ManifestReply, PeerClient, Tick};
 use crate::decode::{self, Tree, Verified};
@@ -53,7 +53,7 @@ impl MemoryPeer {
         if let Some(spent) = self.limits.down().spent(kind) {
             return Err(spent.into());
         }
-        let member = self.reach(node)?;
+        let member = self.reach(node, what.name())?;
         if member.limits.up().spent(kind).is_some() {
             return Err(TransferError::Busy { node });
         }
@@ -63,7 +63,8 @@ impl MemoryPeer {
     }
 
     /// `node`, as far as its faults let it be reached.
-    fn reach(&self, node: NodeId) -> Result<Member, TransferError> {
+    fn reach(&self, node: NodeId, what: &'static str) -> Result<Member, TransferError> {
+        self.net.note_dial(Dial { from: self.me, to: node, what });
         let member = self.net.member(node).ok_or_else(|| unreachable(node, "nobody is there"))?;
         let faults = member.line.faults();
         if faults.unreachable {
@@ -76,9 +77,14 @@ impl MemoryPeer {
     }
 
     /// Whom to listen to about `wanted`.
-    fn subscribe(&self, peer: &Provider, wanted: &[BlobHash]) -> Result<Member, TransferError> {
+    fn subscribe(
+        &self,
+        peer: &Provider,
+        wanted: &[BlobHash],
+        what: &'static str,
+    ) -> Result<Member, TransferError> {
         decode::check_ask("blobs", wanted.len() as u64, MAX_HOLDINGS_ASKED as u64)?;
-        self.reach(peer.node)
+        self.reach(peer.node, what)
     }
 
     /// Asks a question and waits for all frames of its answer.
@@ -199,7 +205,7 @@ impl PeerClient for MemoryPeer {
         peer: &Provider,
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Holding, TransferError>>, TransferError> {
-        let member = self.subscribe(peer, wanted)?;
+        let member = self.subscribe(peer, wanted, "holdings")?;
         let cuts = member.line.cuts();
         let news = singly(holdings::watch(member.store, wanted.to_vec()));
         Ok(until_cut(news, cuts, broken(peer.node)))
@@ -210,7 +216,7 @@ impl PeerClient for MemoryPeer {
         peer: &Provider,
         wanted: &[BlobHash],
     ) -> Result<BoxStream<'static, Result<Gathering, TransferError>>, TransferError> {
-        let member = self.subscribe(peer, wanted)?;
+        let member = self.subscribe(peer, wanted, "crowd")?;
         let cuts = member.line.cuts();
         let addr = Some(super::ADDR);
         let news = crowd::watch(&member.crowds, member.store, self.me, addr, wanted.to_vec());
