@@ -125,11 +125,16 @@ impl Plan {
     /// Asks `id` for the next segment that is not urgent, if it has room and anything is left for it.
     fn give_next(&mut self, id: &Source, rivals: u64) -> bool {
         let Some(holder) = self.holders.get(id) else { return false };
-        if holder.idle_at == Some(self.changes) || holder.outstanding >= holder.limit() || !self.has_room() {
-            return false;
-        }
         // Who gives to others as well has others that ask.
         let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
+        // They begin as this node does: it asks for little before it knows what they have.
+        let most = if rivals > 0 && holder.rate().is_none() { BASE_OUTSTANDING } else { holder.limit() };
+        if holder.idle_at == Some(self.changes)
+            || holder.outstanding >= most.min(holder.limit())
+            || !self.has_room()
+        {
+            return false;
+        }
         let most = holder.segment(rivals > 0).min(self.most_capped());
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };

@@ -1,13 +1,14 @@
 //! What is taken from the slow: before a reader, in the middle, and at the end.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use hubless_types::GROUP_BYTES;
+use hubless_types::{GROUP_BYTES, GroupSet};
 
 use super::file::first_in_both;
 use super::limits::{
     ENDGAME_GAIN_TENTHS, ENDGAME_MARGIN, FIRST_SEGMENT, MAX_COPIES, MAX_REST, READER_WAIT, RECLAIM_AFTER,
-    RESCUE_AFTER, SLOW_SEGMENT,
+    RESCUE_AFTER, SLOW_SEGMENT, SMALL_PART,
 };
 use super::requests::Request;
 use super::words::{RequestId, Source};
@@ -148,7 +149,7 @@ impl Plan {
         let open = |(id, holder): (&Source, &super::Holder), hash, file: &super::File| {
             holder.usable(self.now)
                 && holder.has.get(hash).is_some_and(|has| {
-                    let first = |run: &std::ops::Range<u64>| {
+                    let first = |run: &Range<u64>| {
                         let both = first_in_both(file.todo(), &has.groups, run.clone(), 1);
                         both.is_some_and(|groups| !self.leaves(id, file, groups.start))
                     };
@@ -157,6 +158,16 @@ impl Plan {
         };
         let files = self.files.iter().filter(|(_, file)| !file.todo().is_empty());
         files.into_iter().any(|(hash, file)| self.holders.iter().any(|holder| open(holder, hash, file)))
+    }
+
+    /// What another could bring of a request that lacks `missing`: where it moves on, the second half, so that the two meet
+    /// and nothing comes twice.
+    fn what_helps(&self, request: &Request, missing: &GroupSet) -> Option<Range<u64>> {
+        let (start, end) = (missing.runs().first()?.start, missing.runs().last()?.end);
+        let holder = self.holders.get(&request.holder)?;
+        let moves = request.bytes > 0 && holder.silent_for(self.now) < RESCUE_AFTER;
+        let half = (end - start) / 2;
+        Some(if moves && half >= SMALL_PART { start + half..end } else { start..end })
     }
 
     /// Asks `id` for the latest of what it could bring earlier.
@@ -169,14 +180,11 @@ impl Plan {
             .filter_map(|request| {
                 let file = self.files.get(&request.file)?;
                 let missing = file.held.missing(request.rest());
-                let groups = first_in_both(
-                    &missing,
-                    &holder.has.get(&request.file)?.groups,
-                    request.rest(),
-                    holder.segment(false),
-                )?;
+                let within = self.what_helps(request, &missing)?;
+                let has = &holder.has.get(&request.file)?.groups;
+                let groups = first_in_both(&missing, has, within, holder.segment(false))?;
                 let mine = holder.time_for(file.bytes(groups.clone()), guess);
-                let theirs = self.time_left(request);
+                let theirs = self.time_left(request).max(request.time_at_its_pace(self.now));
                 let gains = theirs.as_millis() * 10 > mine.as_millis() * u128::from(ENDGAME_GAIN_TENTHS)
                     && theirs > mine + ENDGAME_MARGIN;
                 (gains && self.copies(request) < MAX_COPIES).then_some((theirs, request.file, groups))

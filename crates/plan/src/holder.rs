@@ -9,9 +9,10 @@ use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::bits::Bits;
 use super::limits::{
-    BASE_OUTSTANDING, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAST_RATE, FIRST_CONTACT, FIRST_REST,
-    MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN, MIN_SEGMENT, ORIGIN_SEGMENT,
-    PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
+    BASE_OUTSTANDING, BEGIN_PER_RTT, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAR, FAR_BEGINS, FAR_SAMPLE,
+    FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN,
+    MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER,
+    STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -127,6 +128,10 @@ impl Holder {
         Self { most, least_segment: ORIGIN_SEGMENT, ..Self::new(now, false) }
     }
 
+    const fn is_origin(&self) -> bool {
+        self.least_segment == ORIGIN_SEGMENT
+    }
+
     /// Whether it may be asked.
     pub(super) fn usable(&self, now: Duration) -> bool {
         self.rest.is_none_or(|rest| rest.until <= now)
@@ -183,16 +188,20 @@ impl Holder {
         if self.strikes > 0 {
             return 1;
         }
-        let Some(rate) = self.rate() else { return BASE_OUTSTANDING.min(self.most) };
+        // A peer's last places are a reader's.
+        let most = self.most.min(MAX_OUTSTANDING - URGENT_EXTRA);
+        let round_trips =
+            |each: Duration| (self.round_trip.unwrap_or_default().as_millis() / each.as_millis()) as usize;
+        let Some(rate) = self.rate() else {
+            let far = if self.meter.far { round_trips(BEGIN_PER_RTT) } else { 0 };
+            return (BASE_OUTSTANDING + far).min(most);
+        };
         if rate < SLOW_RATE / 4 {
             return 1;
         }
-        let rtt = self.round_trip.unwrap_or_default().as_millis() / STREAM_PER_RTT.as_millis();
-        let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + rtt as usize;
+        let streams = BASE_OUTSTANDING + usize::from(rate >= FAST_RATE) + round_trips(STREAM_PER_RTT);
         // No more than three seconds' worth of the shortest segments: a slow line gains nothing from many.
         let worth = 3 * rate / (MIN_SEGMENT * GROUP_BYTES);
-        // A peer's last places are a reader's.
-        let most = self.most.min(MAX_OUTSTANDING - URGENT_EXTRA);
         streams.min((worth as usize).max(BASE_OUTSTANDING)).min(most)
     }
 
@@ -251,7 +260,9 @@ impl Holder {
     }
 
     pub(super) fn answered(&mut self, after: Duration) {
-        self.round_trip = Some(self.round_trip.map_or(after, |known| known.min(after)));
+        let round_trip = self.round_trip.map_or(after, |known| known.min(after));
+        self.round_trip = Some(round_trip);
+        self.meter.far = round_trip >= FAR && !self.is_origin();
     }
 
     /// Brings the rate up to date; a holder that sends nothing gets slower.
@@ -300,6 +311,10 @@ struct Meter {
     rate: Option<u64>,
     since: Duration,
     bytes: u64,
+    /// When there was a first rate.
+    first: Duration,
+    /// Whether it is of a peer that is far.
+    far: bool,
 }
 
 impl Meter {
@@ -319,13 +334,20 @@ impl Meter {
 
     fn sample(&mut self, now: Duration, least: Duration) {
         let time = now.saturating_sub(self.since);
+        let begins = self.far && now.saturating_sub(self.first) < FAR_BEGINS;
+        let least = if begins { least.min(FAR_SAMPLE) } else { least };
         if time < least || (self.rate.is_none() && self.bytes == 0) {
             return;
         }
         let (ms, fade) = (time.as_millis().max(1) as u64, FADE.as_millis() as u64);
         let seen = self.bytes.saturating_mul(1000) / ms;
         self.rate = Some(match self.rate {
-            None => seen,
+            None => {
+                self.first = now;
+                seen
+            }
+            // A line's windows grow by the round trip: what it does at first says less than what it does now.
+            Some(rate) if begins && seen > rate => seen,
             // Each sample weighs by its time: an average over about the last `FADE`.
             Some(rate) => {
                 (u128::from(rate) * u128::from(fade) + u128::from(seen) * u128::from(ms)) as u64 / (fade + ms)

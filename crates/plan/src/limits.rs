@@ -30,6 +30,10 @@ pub(super) const FAST_RATE: u64 = 16 * MIB;
 /// trip, and a line of 1 Gbit/s at 100 ms needs ten of them.
 pub(super) const STREAM_PER_RTT: Duration = Duration::from_millis(10);
 
+/// One more request for each such part of a round trip at a far holder that was not measured yet: its lines begin slowly, and
+/// several that begin together are through the sooner.
+pub(super) const BEGIN_PER_RTT: Duration = Duration::from_millis(25);
+
 /// Groups in a piece, the unit in which rarity is counted: 512 KiB.
 pub(super) const PIECE_GROUPS: u64 = MIB / 2 / GROUP_BYTES;
 
@@ -111,6 +115,15 @@ pub(super) const SAMPLE: Duration = Duration::from_millis(250);
 /// How fast old measurements fade.
 pub(super) const FADE: Duration = Duration::from_millis(1500);
 
+/// A holder whose first byte never came sooner than this is far.
+pub(super) const FAR: Duration = Duration::from_millis(50);
+
+/// For so long after it was first measured, a far holder is taken to be as fast as it was last.
+pub(super) const FAR_BEGINS: Duration = Duration::from_secs(5);
+
+/// Shortest time over which it is measured meanwhile.
+pub(super) const FAR_SAMPLE: Duration = Duration::from_millis(100);
+
 /// Runs of groups that are kept of what one holder says that it has and gave, of all files: 1 MiB. What more it says is as
 /// if it were not said.
 pub(super) const MAX_RUNS: usize = 65_536;
@@ -133,6 +146,9 @@ pub(super) const CAPPED_SHARE: u64 = 32 * 1024;
 
 /// Fewest requests in flight under a cap: one being sent, one to follow it without a pause.
 pub(super) const CAPPED_LEAST: usize = 2;
+
+/// A request's own pace is known when it has been coming for so long.
+pub(super) const PACE_AFTER: Duration = Duration::from_millis(500);
 
 /// For so long after bytes waited for a cap, nobody is taken to be slow: twice as long as until it is told again.
 pub(super) const HELD_FOR: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hubless_types::{BlobHash, GROUP_BYTES};
 
 use super::Plan;
-use super::limits::{CAPPED_LEAST, CAPPED_SHARE, HELD_FOR, SLOW_SEGMENT, STALL_AFTER};
+use super::limits::{CAPPED_LEAST, CAPPED_SHARE, HELD_FOR, PACE_AFTER, SLOW_SEGMENT, STALL_AFTER};
 use super::words::{Action, Failure, RequestId, Source};
 
 /// A request in flight.
@@ -17,8 +17,8 @@ pub(super) struct Request {
     pub(super) file: BlobHash,
     pub(super) groups: Range<u64>,
     pub(super) sent: Duration,
-    /// Whether anything of it came.
-    pub(super) begun: bool,
+    /// When the first of it came.
+    pub(super) begun: Option<Duration>,
     /// File bytes verified so far.
     pub(super) bytes: u64,
     /// File bytes in all.
@@ -34,6 +34,15 @@ impl Request {
     /// The bytes that have not come yet.
     pub(super) fn left(&self) -> u64 {
         self.total - self.bytes
+    }
+
+    /// Time until all has come if it goes on as it did so far; zero while that is too short to tell.
+    pub(super) fn time_at_its_pace(&self, now: Duration) -> Duration {
+        let age = now.saturating_sub(self.begun.unwrap_or(now));
+        if age < PACE_AFTER || self.bytes == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis((age.as_millis() as u64).saturating_mul(self.left()) / self.bytes)
     }
 
     /// The group after the first `bytes` bytes; one that came in part counts as not come.
@@ -59,7 +68,7 @@ impl Plan {
             file: hash,
             groups: groups.clone(),
             sent: self.now,
-            begun: false,
+            begun: None,
             bytes: 0,
             total,
         };
@@ -69,7 +78,7 @@ impl Plan {
 
     pub(super) fn started(&mut self, id: RequestId, after: Duration) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        request.begun = true;
+        request.begun.get_or_insert(self.now);
         let holder = request.holder;
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.answered(after);
@@ -109,7 +118,8 @@ impl Plan {
         }
         let come = request.after(request.bytes)..request.after(bytes);
         let more = bytes - request.bytes;
-        (request.bytes, request.begun) = (bytes, true);
+        request.bytes = bytes;
+        request.begun.get_or_insert(self.now);
         let (holder, file) = (request.holder, request.file);
         if let Some(holder) = self.holders.get_mut(&holder) {
             holder.received(self.now, more);
@@ -188,7 +198,7 @@ impl Plan {
             return;
         };
         let given = |request: &&Request| {
-            request.holder == *id && !request.begun && gave.overlaps(request.groups.clone())
+            request.holder == *id && request.begun.is_none() && gave.overlaps(request.groups.clone())
         };
         let waits = self.files.get(hash).into_iter().flat_map(|file| &file.requests).copied();
         let waits: Vec<RequestId> =

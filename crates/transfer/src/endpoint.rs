@@ -161,6 +161,16 @@ pub(crate) fn node_of(id: &EndpointId) -> NodeId {
     NodeId::from_bytes(*id.as_bytes())
 }
 
+/// Where the connection leads, and how far that is.
+pub(crate) fn way(connection: &Connection) -> Option<(SocketAddr, Duration)> {
+    let paths = connection.paths();
+    let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
+    match path.remote_addr() {
+        TransportAddr::Ip(addr) => Some((*addr, path.rtt())),
+        _ => None,
+    }
+}
+
 /// Where the other end of a connection is met.
 pub(crate) fn address_of(connection: &Connection) -> Option<SocketAddr> {
     let paths = connection.paths();

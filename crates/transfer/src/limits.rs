@@ -260,8 +260,17 @@ pub(crate) const FAR: Duration = Duration::from_millis(20);
 /// Most bytes in one sealed record: four groups, the parents above them, and the size.
 pub(crate) const MAX_RECORD: usize = 66 * 1024;
 
-/// Records that are sealed before they are written, and opened before they are checked.
+/// Records that are sealed before they are written, on a quick line, and opened before they are checked.
 pub(crate) const RECORDS_AT_ONCE: usize = 4;
 
-/// Bytes that the system may hold of what is not sent yet: more only makes a cancelled segment end later.
+/// Bytes that the system may hold of what is not sent yet on a quick line: more only makes a cancelled segment end later.
 pub(crate) const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// The same on any other line, where as much would take a good part of a second.
+pub(crate) const UNSENT_BYTES_SLOW: u32 = 32 * 1024;
+
+/// Bytes a second from which on a line is quick: a full buffer takes it 32 ms.
+pub(crate) const QUICK_LINE: u64 = 8 * 1024 * 1024;
+
+/// Pieces in a row that have to go so quickly before a line is fed in large ones.
+pub(crate) const QUICK_PIECES: u32 = 4;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hubless_limits::Limits;
 use hubless_types::{NodeId, Provider};
@@ -12,7 +13,7 @@ use iroh::Endpoint;
 use iroh::endpoint::{ConnectOptions, Connection, VarInt};
 use tokio::time::{Instant, timeout};
 
-use crate::endpoint::{dial_addr, transport, window_under};
+use crate::endpoint::{dial_addr, transport, way, window_under};
 use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION};
 use crate::overhead::Ledger;
 use crate::{TransferError, get, wire};
@@ -67,6 +68,8 @@ struct Usage {
     last: Instant,
     /// Bytes that may come ahead of what is read.
     window: VarInt,
+    /// The shortest round trip that was seen: a full line makes them longer.
+    round_trip: Duration,
     /// For closing it without waiting for `connection`.
     connection: Option<Connection>,
 }
@@ -85,6 +88,16 @@ impl std::ops::Deref for Lease {
     }
 }
 
+impl Lease {
+    /// How far the peer is: the shortest round trip that was seen since it was dialled.
+    pub(crate) fn round_trip(&self) -> Duration {
+        let mut usage = self.slot.usage();
+        let now = way(&self.connection).map_or(Duration::MAX, |(_, round_trip)| round_trip);
+        usage.round_trip = usage.round_trip.min(now);
+        usage.round_trip
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.slot.release();
@@ -93,7 +106,13 @@ impl Drop for Lease {
 
 impl Slot {
     fn new() -> Self {
-        let usage = Usage { users: 0, last: Instant::now(), window: VarInt::MAX, connection: None };
+        let usage = Usage {
+            users: 0,
+            last: Instant::now(),
+            window: VarInt::MAX,
+            round_trip: Duration::MAX,
+            connection: None,
+        };
         Self { connection: tokio::sync::Mutex::default(), usage: Mutex::new(usage) }
     }
 
@@ -117,7 +136,10 @@ struct Claim(Option<Arc<Slot>>);
 
 impl Claim {
     fn into_lease(mut self, connection: Connection) -> Option<Lease> {
-        self.0.take().map(|slot| Lease { slot, connection })
+        let lease = self.0.take().map(|slot| Lease { slot, connection })?;
+        // Often, so that one of them falls into a moment at which the line is not full.
+        lease.round_trip();
+        Some(lease)
     }
 }
 
@@ -168,6 +190,7 @@ impl Pool {
                 {
                     let mut usage = slot.usage();
                     (usage.connection, usage.window) = (Some(connection.clone()), window);
+                    usage.round_trip = Duration::MAX;
                 }
                 drop(attempt);
                 claim.into_lease(connection).ok_or(TransferError::Stopping)

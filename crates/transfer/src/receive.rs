@@ -38,25 +38,31 @@ pub(crate) struct Account<'a> {
 }
 
 /// Receives the `expected` bytes of an answer into `verified`, as fast as the cap lets it; `tick` hears of 0 bytes
-/// while the cap holds it back.
+/// while the cap holds it back. Says how many groups are here: all of them, unless `enough` came first.
 pub(crate) async fn receive_segment(
     recv: RecvStream,
     expected: u64,
     verified: Verified,
     account: Account<'_>,
     tick: Tick,
-) -> Result<(), TransferError> {
+    enough: impl Future<Output = ()>,
+) -> Result<u64, TransferError> {
     let (batches, arriving) = mpsc::channel(BATCHES_READY);
     let verifier = tokio::task::spawn_blocking(move || verify(arriving, verified));
-    let gathered = gather(recv, expected, &batches, &account, &tick).await;
+    let gathered = tokio::select! {
+        gathered = gather(recv, expected, &batches, &account, &tick) => gathered,
+        // Dropping the stream tells the peer to stop.
+        () = enough => Ok(()),
+    };
     drop(batches);
     // What the verifier found is the nearer cause: the gatherer stops when the verifier does.
-    verifier.await.map_err(|_| TransferError::Stopping)??;
-    gathered
+    let groups = verifier.await.map_err(|_| TransferError::Stopping)??;
+    gathered.map(|()| groups)
 }
 
-/// The blocking half. A batch is put together before it is pushed: one large piece makes one large write.
-fn verify(mut arriving: mpsc::Receiver<Batch>, mut verified: Verified) -> Result<(), TransferError> {
+/// The blocking half; returns the groups that are written. A batch is put together before it is pushed: one large piece
+/// makes one large write.
+fn verify(mut arriving: mpsc::Receiver<Batch>, mut verified: Verified) -> Result<u64, TransferError> {
     let mut piece = Vec::with_capacity(BATCH_BYTES + BATCH_BYTES / 4);
     let mut whole = false;
     while let Some(batch) = arriving.blocking_recv() {
@@ -65,8 +71,12 @@ fn verify(mut arriving: mpsc::Receiver<Batch>, mut verified: Verified) -> Result
         batch.chunks.iter().for_each(|chunk| piece.extend_from_slice(chunk));
         verified.push(&piece)?;
     }
+    let groups = verified.groups_done();
     // Without the empty batch at its end the answer was broken off, and the gatherer says why.
-    if whole { verified.finish() } else { Ok(()) }
+    if whole {
+        verified.finish()?
+    }
+    Ok(groups)
 }
 
 /// The async half. An empty batch says that all has come.

@@ -1,5 +1,6 @@
 //! Asks other nodes over QUIC: the [`PeerClient`] that the node runs with.
 
+use std::future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ impl Remote {
         tick: &Tick,
     ) -> Result<Range<u64>, TransferError> {
         let (node, shared) = (peer.node, &self.shared);
-        if shared.desk.is_none() || !shared.allows(&node) {
+        if groups.is_empty() || shared.desk.is_none() || !shared.allows(&node) {
             return Ok(groups);
         }
         let open = groups.end - groups.start >= BULK_GROUPS;
@@ -99,6 +100,29 @@ impl Remote {
                 Err(error)
             }
         }
+    }
+
+    /// Fetches `groups` over QUIC, until `enough` at the longest. Returns what is left then.
+    async fn by_quic(
+        &self,
+        peer: &Provider,
+        groups: Range<u64>,
+        into: &PartialBlob,
+        tick: &Tick,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Range<u64>, TransferError> {
+        if groups.is_empty() {
+            return Ok(groups);
+        }
+        let request = Get::groups(into.hash(), &groups).encode();
+        let (lease, recv) = self.open(peer, Protocol::Blobs, request, Use::Content).await?;
+        let expected = shape::answer_len(into.size(), &groups);
+        let verified = Verified::new(into, groups.clone(), peer.node, tick.clone());
+        let counter = self.shared.counters.of(peer.node);
+        let account = Account { node: peer.node, counter: &counter, valve: self.shared.limits.down() };
+        let here = receive_segment(recv, expected, verified, account, tick.clone(), enough).await?;
+        drop(lease);
+        Ok(groups.start + here..groups.end)
     }
 
     /// Asks a question and reads all frames of the answer.
@@ -218,11 +242,11 @@ impl PeerClient for Remote {
         tick: Tick,
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
-        let groups = match self.by_line(peer, groups, into, &tick).await? {
-            groups if groups.is_empty() => return Ok(()),
-            rest => rest,
-        };
-        self.segment_now(peer, groups, into, tick).await
+        let rest = self.by_line(peer, groups, into, &tick).await?;
+        let rest = self.by_quic(peer, rest, into, &tick, self.shared.lines.far(peer.node)).await?;
+        // A line came about meanwhile.
+        let rest = self.by_line(peer, rest, into, &tick).await?;
+        self.by_quic(peer, rest, into, &tick, future::pending()).await.map(drop)
     }
 
     async fn segment_now(
@@ -233,15 +257,7 @@ impl PeerClient for Remote {
         tick: Tick,
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
-        let request = Get::groups(into.hash(), &groups).encode();
-        let (lease, recv) = self.open(peer, Protocol::Blobs, request, Use::Content).await?;
-        let expected = shape::answer_len(into.size(), &groups);
-        let verified = Verified::new(into, groups, peer.node, tick.clone());
-        let counter = self.shared.counters.of(peer.node);
-        let account = Account { node: peer.node, counter: &counter, valve: self.shared.limits.down() };
-        let received = receive_segment(recv, expected, verified, account, tick).await;
-        drop(lease);
-        received
+        self.by_quic(peer, groups, into, &tick, future::pending()).await.map(drop)
     }
 
     async fn tree(&self, peer: &Provider, into: &PartialBlob) -> Result<(), TransferError> {

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::endpoint::{address_of, node_of};
+use crate::endpoint::{address_of, node_of, way};
 use crate::get;
 use crate::limits::{
     HANDSHAKE_TIMEOUT, IDLE_INBOUND, MAX_STREAMS, MAX_SUBSCRIPTIONS, MAX_UPLOADS_PER_CONNECTION,
@@ -95,8 +95,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// How far away it is; nothing if that is not known.
     pub(crate) fn round_trip(&self) -> Duration {
-        let paths = self.connection.paths();
-        paths.iter().find(|path| path.is_selected()).map_or(Duration::ZERO, |path| path.rtt())
+        way(&self.connection).map_or(Duration::ZERO, |(_, round_trip)| round_trip)
     }
 }
 

@@ -102,6 +102,7 @@ impl Segments {
 
     pub(super) fn cancel(&mut self, request: RequestId) {
         if let Some(live) = self.live.remove(&request) {
+            tracing::trace!(file = %live.file, holder = ?live.holder, groups = ?live.groups, "a segment is taken back");
             live.task.abort();
         }
     }
@@ -127,7 +128,9 @@ impl Segments {
             let Some(request) = self.names.remove(&id) else { continue };
             if let Some(mut live) = self.live.remove(&request) {
                 let last = live.step(request);
-                let Live { holder, file, groups, .. } = live;
+                let Live { holder, file, groups, meter, .. } = live;
+                let took = meter.sent.elapsed();
+                tracing::trace!(%file, ?holder, ?groups, ?took, ?result, "a segment ended");
                 return Some(Ended { request, holder, file, groups, result, last });
             }
         }

@@ -3,17 +3,14 @@
 //! **Invariant:** nobody waits for a line. While one is being opened, and wherever none can be, segments go over QUIC.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hubless_types::{NodeId, Provider};
-use iroh::TransportAddr;
-use iroh::endpoint::Connection;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::line::{Line, Parts, start};
@@ -21,6 +18,7 @@ use super::seal::{Ciphers, Opener};
 use super::words::{MAX_OFFER_FRAME, Offer, line_key};
 use crate::TransferError;
 use crate::decode::garbled;
+use crate::endpoint::way;
 use crate::limits::{
     FAR, FIRST_LINE_REST, LINE_DIAL_TIMEOUT, LINES_PER_NODE, MAX_LINE_PEERS, MAX_LINE_REST, MAX_LINES,
     STALL_TIMEOUT, STREAM_WAIT,
@@ -39,6 +37,8 @@ const NEAR_LINES: usize = 1;
 pub(crate) struct Lines {
     peers: Mutex<HashMap<NodeId, Ways>>,
     places: Arc<Semaphore>,
+    /// Told of each line that was opened.
+    news: Notify,
     /// Bytes that came over all of them.
     received: Arc<AtomicU64>,
     /// Bytes that went over those that others opened.
@@ -95,6 +95,7 @@ impl Lines {
         Self {
             peers: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_LINES)),
+            news: Notify::new(),
             received: Arc::default(),
             sent: AtomicU64::new(0),
         }
@@ -115,18 +116,34 @@ impl Lines {
         ways.used = Instant::now();
         ways.lines.retain(|line| !line.is_closed());
         let line = ways.lines.iter().min_by_key(|line| line.queued()).cloned();
-        let busy = line.as_ref().is_none_or(|line| line.queued() > 0);
-        while open
-            && busy
-            && ways.may_open()
-            && (ways.lines.is_empty() || self.places.available_permits() > MAX_LINES / 2)
+        if open && line.as_ref().is_none_or(|line| line.queued() > 0) {
+            self.open_to(shared, peer, ways);
+        }
+        line
+    }
+
+    /// Opens as many lines as are worth it and allowed.
+    fn open_to(&self, shared: &Arc<Shared>, peer: &Provider, ways: &mut Ways) {
+        while ways.may_open()
+            && (ways.lines.len() + ways.opening == 0 || self.places.available_permits() > MAX_LINES / 2)
             && let Ok(place) = self.places.clone().try_acquire_owned()
         {
             ways.opening += 1;
             let (shared, peer) = (shared.clone(), peer.clone());
             shared.tasks.clone().spawn(async move { run(shared, peer, place).await });
         }
-        line
+    }
+
+    /// `peer`, with which a first line is being opened, is so far away: if it is far, the others are opened at once. One
+    /// after the other would each take two round trips.
+    fn measured(&self, shared: &Arc<Shared>, peer: &Provider, round_trip: Duration) {
+        if let Some(ways) = self.peers().get_mut(&peer.node).filter(|ways| ways.lines.is_empty()) {
+            let before = ways.worth;
+            ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
+            if ways.worth > before {
+                self.open_to(shared, peer, ways);
+            }
+        }
     }
 
     /// A line to `node` broke, or an answer on it was wrong: it is asked over QUIC for a while.
@@ -135,6 +152,19 @@ impl Lines {
             && ways.rests_until.is_none_or(|until| until <= Instant::now())
         {
             ways.failed();
+        }
+    }
+
+    /// Comes when there is a line to `node`, and it is far: QUIC begins slowly there, and takes each loss for congestion. To one
+    /// that is near it is no slower.
+    pub(crate) async fn far(&self, node: NodeId) {
+        let open = |ways: &Ways| ways.worth > NEAR_LINES && ways.lines.iter().any(|line| !line.is_closed());
+        loop {
+            let news = self.news.notified();
+            if self.peers().get(&node).is_some_and(open) {
+                return;
+            }
+            news.await;
         }
     }
 
@@ -154,15 +184,13 @@ impl Lines {
         PeerBytes { up: self.sent.load(Ordering::Relaxed), down: self.received.load(Ordering::Relaxed) }
     }
 
-    fn opened(&self, node: NodeId, line: Line, round_trip: Duration) {
+    fn opened(&self, node: NodeId, line: Line) {
         if let Some(ways) = self.peers().get_mut(&node) {
             ways.opening = ways.opening.saturating_sub(1);
             (ways.failures, ways.rests_until) = (0, None);
-            if ways.lines.is_empty() {
-                ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
-            }
             ways.lines.push(line);
         }
+        self.news.notify_waiters();
     }
 
     fn not_opened(&self, node: NodeId, error: &TransferError) {
@@ -193,9 +221,9 @@ async fn run(shared: Arc<Shared>, peer: Provider, place: OwnedSemaphorePermit) {
         None => return,
     };
     match opened {
-        Ok((parts, round_trip)) => match start(parts) {
+        Ok(parts) => match start(parts) {
             Ok((line, steered)) => {
-                shared.lines.opened(peer.node, line, round_trip);
+                shared.lines.opened(peer.node, line);
                 steered.await;
             }
             Err(error) => shared.lines.not_opened(peer.node, &unreachable(peer.node, &error)),
@@ -209,9 +237,10 @@ async fn open(
     shared: &Arc<Shared>,
     peer: &Provider,
     place: OwnedSemaphorePermit,
-) -> Result<(Parts, Duration), TransferError> {
+) -> Result<Parts, TransferError> {
     let node = peer.node;
     let lease = shared.pool.connect(peer, Protocol::Hubless).await?;
+    shared.lines.measured(shared, peer, lease.round_trip());
     let question = Question::Bulk(Ciphers::here()).encode().map_err(|e| garbled(node, &e))?;
     let asked = async {
         let (mut send, recv) = lease.open_bi().await.map_err(|e| connection_error(e, node))?;
@@ -223,8 +252,7 @@ async fn open(
         read_frame(&mut recv, MAX_OFFER_FRAME, Some(STALL_TIMEOUT), node, shared.limits.down()).await?;
     let offer = offer.ok_or_else(|| unreachable(node, &"it offers none"))?;
     let offer = Offer::decode(&offer).map_err(|e| garbled(node, &e))?;
-    let (mut addr, round_trip) =
-        way(&lease).ok_or_else(|| unreachable(node, &"it is not reached directly"))?;
+    let (mut addr, _) = way(&lease).ok_or_else(|| unreachable(node, &"it is not reached directly"))?;
     addr.set_port(offer.port);
     let dialled = async {
         let mut stream = TcpStream::connect(addr).await?;
@@ -239,7 +267,7 @@ async fn open(
         .map_err(|e| unreachable(node, &e))?;
     let key = line_key(&lease, &offer.ticket).ok_or_else(|| unreachable(node, &"no key"))?;
     let opener = Opener::new(offer.cipher, &key).map_err(|e| unreachable(node, &e))?;
-    let parts = Parts {
+    Ok(Parts {
         node,
         lease,
         send,
@@ -252,18 +280,7 @@ async fn open(
         stop: shared.cancel.clone(),
         place,
         token: shared.tasks.token(),
-    };
-    Ok((parts, round_trip))
-}
-
-/// Where the connection leads, and how far that is.
-fn way(connection: &Connection) -> Option<(SocketAddr, Duration)> {
-    let paths = connection.paths();
-    let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next())?;
-    match path.remote_addr() {
-        TransportAddr::Ip(addr) => Some((*addr, path.rtt())),
-        _ => None,
-    }
+    })
 }
 
 fn unreachable(node: NodeId, why: &dyn std::fmt::Display) -> TransferError {

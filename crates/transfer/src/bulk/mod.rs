@@ -25,6 +25,7 @@ mod inbox;
 mod line;
 mod lines;
 mod offer;
+mod pace;
 pub(crate) mod seal;
 mod sender;
 pub(crate) mod words;

@@ -19,10 +19,11 @@ use socket2::SockRef;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::pace::Pace;
 use super::seal::{END_BYTES, HEAD_BYTES, Kind, MAX_SEALED, Sealer, TAG_BYTES};
 use crate::answer::open_segment;
 use crate::get::Get;
-use crate::limits::{FAR, MAX_RECORD, RECORDS_AT_ONCE, SLOT_WAIT, UNSENT_BYTES};
+use crate::limits::{FAR, MAX_RECORD, RECORDS_AT_ONCE, SLOT_WAIT};
 use crate::refusal::Refusal;
 use crate::serve::{Patience, Peer};
 use crate::slots::Slot;
@@ -70,6 +71,7 @@ pub(super) struct Sender {
     peer: Arc<Peer>,
     runtime: Handle,
     buffer: Vec<u8>,
+    pace: Pace,
     /// That of the last answer, while the next one may follow.
     slot: Option<Slot>,
 }
@@ -79,12 +81,13 @@ impl Sender {
         let socket = SockRef::from(&*line);
         // None of these is needed: without them a line is slower, or ends later.
         let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+        let pace = Pace::default();
+        let _ = socket.set_tcp_notsent_lowat(pace.unsent());
         if peer.round_trip() >= FAR {
             let _ = socket.set_tcp_congestion(b"bbr");
         }
         let buffer = vec![0; RECORDS_AT_ONCE * MAX_SEALED];
-        Self { line, sealer, peer, runtime, buffer, slot: None }
+        Self { line, sealer, peer, runtime, buffer, pace, slot: None }
     }
 
     /// Answers one ask after another until there are no more, or the line breaks.
@@ -156,7 +159,7 @@ impl Sender {
     /// Seals the next records into the buffer. Says how much they are, which is good, and what went wrong after them.
     fn fill(&mut self, encoder: &mut Encoder) -> (Filled, Result<(), Refusal>) {
         let mut filled = Filled::default();
-        for _ in 0..RECORDS_AT_ONCE {
+        for _ in 0..self.pace.records() {
             let room = &mut self.buffer[filled.sealed..filled.sealed + MAX_SEALED];
             let len = match encoder.fill(&mut room[HEAD_BYTES..HEAD_BYTES + MAX_RECORD]) {
                 Ok(0) => break,
@@ -183,7 +186,7 @@ impl Sender {
 
     /// Writes what was filled. All that leaves on this line passes here.
     fn send(&mut self, filled: Filled, patience: &mut Patience) -> Result<(), Over> {
-        let within = patience.for_piece(filled.sealed);
+        let (within, began) = (patience.for_piece(filled.sealed), Instant::now());
         // Only waiting for the peer counts against it, not for this node's own cap.
         let mut waited = Duration::ZERO;
         let mut rest = &self.buffer[..filled.sealed];
@@ -208,6 +211,9 @@ impl Sender {
         self.peer.shared.lines.sent(filled.plain);
         self.peer.shared.uploads.sent(&self.peer.node, filled.plain);
         patience.spend(waited);
+        if self.pace.took(filled.sealed, began.elapsed()) {
+            let _ = SockRef::from(&*self.line).set_tcp_notsent_lowat(self.pace.unsent());
+        }
         Ok(())
     }
 }
