@@ -1,5 +1,6 @@
 //! What to ask of whom next: readers first, then the rarest parts.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::time::Duration;
@@ -138,10 +139,12 @@ impl Plan {
         let most = holder.segment(rivals > 0).min(self.most_capped());
         // What an origin was asked for it sends, also when it turns out that peers are quick enough.
         let most = if id.is_origin() && self.peers_have_any() { most.min(ORIGIN_SEGMENT) } else { most };
-        let Some((file, groups)) = self.go_on(id, most).or_else(|| self.begin(id, most, rivals)) else {
+        let short = Cell::new(false);
+        let next = self.go_on(id, most).or_else(|| self.begin(id, most, rivals, &short));
+        let Some((file, groups)) = next else {
             let changes = self.changes;
             if let Some(holder) = self.holders.get_mut(id) {
-                holder.idle_at = Some(changes);
+                (holder.idle_at, holder.has_short) = (Some(changes), short.get());
                 holder.cursor = None;
             }
             return false;
@@ -162,15 +165,22 @@ impl Plan {
         Some((cursor.file, groups))
     }
 
-    /// Chooses a new stretch: at a random place among the rarest pieces that this holder has.
-    fn begin(&mut self, id: &Source, most: u64, rivals: u64) -> Option<(BlobHash, Range<u64>)> {
+    /// Chooses a new stretch: at a random place among the rarest pieces that this holder has. Where there is none, `short` says
+    /// whether there is what is too short while it has something else to send.
+    fn begin(
+        &mut self,
+        id: &Source,
+        most: u64,
+        rivals: u64,
+        short: &Cell<bool>,
+    ) -> Option<(BlobHash, Range<u64>)> {
         let draw = self.rng.next();
         // Where all ask for as much, all come again at the same moment, and choose without knowing of each other:
         // their first segments differ in length.
         let holder = self.holders.get(id)?;
         let first = !id.is_origin() && (holder.rate().is_none() || rivals > 0 && !holder.asked);
         let most = if first { 1 + self.rng.next() % PIECE_GROUPS } else { most };
-        let Choice { hash, groups, rarity } = self.rarest(id, most, draw, rivals)?;
+        let Choice { hash, groups, rarity } = self.rarest(&Seeks { id, most, draw, rivals, short })?;
         if let Some(holder) = self.holders.get_mut(id) {
             // Where others fetch the same, each part is chosen anew: they may have it by then.
             let next = groups.start;
@@ -195,30 +205,40 @@ impl Plan {
 
     /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
     /// it gave to nobody.
-    fn rarest(&self, id: &Source, most: u64, draw: u64, rivals: u64) -> Option<Choice> {
-        let seeks = Seeks { id, most, draw, rivals };
-        let ranks = if rivals > 0 { &[Of::Fresh, Of::Full, Of::Any][..] } else { &[Of::Fresh, Of::Any] };
-        ranks.iter().find_map(|of| self.seek(&self.open(id, *of), &seeks))
+    fn rarest(&self, seeks: &Seeks<'_>) -> Option<Choice> {
+        let gives = self.holders.get(seeks.id)?.has.values().any(|has| !has.gave.is_empty());
+        let ranks = [(Of::Fresh, gives), (Of::Full, seeks.rivals > 0), (Of::Any, true)];
+        let mut open = self.open(seeks.id);
+        ranks.into_iter().filter(|(_, counts)| *counts).find_map(|(of, _)| {
+            open.iter_mut().for_each(|open| open.of = of);
+            self.seek(&open, seeks)
+        })
     }
 
-    /// The files of which `id` has pieces that count and something is to do.
-    fn open(&self, id: &Source, of: Of) -> Vec<Open<'_>> {
+    /// The files of which `id` has pieces of which something is to do.
+    fn open(&self, id: &Source) -> Vec<Open<'_>> {
         let Some(holder) = self.holders.get(id) else { return Vec::new() };
-        if of == Of::Fresh && holder.has.values().all(|has| has.gave.is_empty()) {
-            return Vec::new();
-        }
         let near = self.lan_alone && !holder.lan;
-        let open = holder.has.iter().filter_map(|(hash, has)| {
-            let open = Open { hash, file: self.files.get(hash)?, has, near, of };
-            let any = open.words(open.file.open()).next().is_some();
-            any.then_some(open)
-        });
-        open.collect()
+        // Both are in the order of their hashes: side by side they are found without a search for each.
+        let mut files = self.files.iter().peekable();
+        let mut open = Vec::new();
+        for (hash, has) in &holder.has {
+            while files.next_if(|(other, _)| *other < hash).is_some() {}
+            let Some((hash, file)) = files.next_if(|(other, _)| *other == hash) else { continue };
+            let of = Open { hash, file, has, near, of: Of::Any };
+            if of.words(file.open()).next().is_some() {
+                open.push(of);
+            }
+        }
+        open
     }
 
     /// Whether `id` has anything to do that it gave to nobody.
     pub(super) fn has_fresh(&self, id: &Source) -> bool {
-        !self.open(id, Of::Fresh).is_empty()
+        let gives =
+            self.holders.get(id).is_some_and(|holder| holder.has.values().any(|h| !h.gave.is_empty()));
+        let fresh = |open: Open<'_>| Open { of: Of::Fresh, ..open }.words(open.file.open()).next().is_some();
+        gives && self.open(id).into_iter().any(fresh)
     }
 
     fn seek(&self, open: &[Open<'_>], seeks: &Seeks<'_>) -> Option<Choice> {
@@ -248,9 +268,10 @@ impl Plan {
                 // The holder is being sent this piece itself: there will be more of it soon.
                 short.get_or_insert(choice);
             }
-            if let Some(short) = short.filter(|_| holder.outstanding < BASE_OUTSTANDING) {
-                return Some(short);
+            if short.is_some() && holder.outstanding < BASE_OUTSTANDING {
+                return short;
             }
+            seeks.short.set(seeks.short.get() || short.is_some());
         }
         None
     }
@@ -337,6 +358,8 @@ struct Seeks<'a> {
     most: u64,
     draw: u64,
     rivals: u64,
+    /// Set where something was found that is too short while the holder has something else to send.
+    short: &'a Cell<bool>,
 }
 
 /// What was found.
@@ -398,7 +421,8 @@ struct Level<'a, 'b> {
 impl<'a, 'b> Level<'a, 'b> {
     fn of(open: &'b [Open<'a>], rarity: usize) -> Self {
         let mut words = Vec::new();
-        for file in open {
+        // Most files have nothing of most rarities, and to look for it there would cost more than all else.
+        for file in open.iter().filter(|file| file.file.rarities() >> rarity & 1 == 1) {
             let level = file.file.level(rarity).into_iter();
             words.extend(level.flat_map(|level| file.words(level)).map(|(i, word)| (file, i, word)));
         }

@@ -66,6 +66,8 @@ pub(super) struct Holder {
     pub(super) queued: u64,
     /// The plan's count of changes when nothing was found to ask of it.
     pub(super) idle_at: Option<u64>,
+    /// Whether there was something then that is too short to be asked for beside others.
+    pub(super) has_short: bool,
     /// When it was heard of, for what is fetched now.
     found: Option<Duration>,
     /// Whether it was there when something else was fetched: it has not to be dialled.
@@ -110,6 +112,7 @@ impl Holder {
             outstanding: 0,
             queued: 0,
             idle_at: None,
+            has_short: false,
             found: Some(now),
             familiar: false,
             asked: false,

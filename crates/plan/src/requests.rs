@@ -172,8 +172,10 @@ impl Plan {
         let request = self.requests.remove(&id)?;
         if let Some(holder) = self.holders.get_mut(&request.holder) {
             holder.ended(self.now, request.left());
-            // It may have refused short runs while it had others in flight.
-            holder.idle_at = None;
+            // What was too short while it had others in flight may not be so now.
+            if holder.has_short {
+                holder.idle_at = None;
+            }
         }
         if let Some(file) = self.files.get_mut(&request.file) {
             file.requests.retain(|other| *other != id);

@@ -12,6 +12,9 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread::{available_parallelism, scope};
 use std::time::Duration;
 
 use hubless_types::{BlobHash, GroupSet, NodeId};
@@ -23,6 +26,9 @@ pub use world::{Links, Outcome, Spec, World};
 
 /// After this a request to a dead node fails.
 const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// From so many nodes on threads are worth their beginning.
+const MANY: usize = 100;
 
 struct Node {
     spec: Spec,
@@ -240,18 +246,37 @@ impl Sim {
         self.hear();
     }
 
-    /// Tells every plan its news, and does what it says.
+    /// Tells every plan its news, and does what they say. Plans know nothing of each other: several are told at once, and what
+    /// they said is done in the nodes' order.
     fn hear(&mut self) {
-        for i in 0..self.nodes.len() {
-            let node = &mut self.nodes[i];
-            if node.inbox.is_empty() || node.spec.is_away(self.now) {
-                continue;
+        let now = self.now;
+        let hear = |node: &mut Node| {
+            if node.inbox.is_empty() || node.spec.is_away(now) {
+                return Vec::new();
             }
             let events = std::mem::take(&mut node.inbox);
             // Who has finished learns nothing more.
-            let Some(plan) = node.plan.as_mut().filter(|_| node.out.finished.is_none()) else { continue };
-            for action in plan.handle_all(self.now, events) {
-                (i, self.now, &action).hash(&mut self.trace);
+            let plan = node.plan.as_mut().filter(|_| node.out.finished.is_none());
+            plan.map(|plan| plan.handle_all(now, events)).unwrap_or_default()
+        };
+        let parts = if self.nodes.len() < MANY { 1 } else { available_parallelism().map_or(1, NonZero::get) };
+        let part = self.nodes.len().div_ceil(parts).max(1);
+        let said: Vec<Vec<Action>> = if parts == 1 {
+            self.nodes.iter_mut().map(hear).collect()
+        } else {
+            scope(|scope| {
+                let hear = |nodes: &mut [Node]| nodes.iter_mut().map(hear).collect::<Vec<_>>();
+                let heard: Vec<_> =
+                    self.nodes.chunks_mut(part).map(|nodes| scope.spawn(move || hear(nodes))).collect();
+                heard
+                    .into_iter()
+                    .flat_map(|heard| heard.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                    .collect()
+            })
+        };
+        for (i, actions) in said.into_iter().enumerate() {
+            for action in actions {
+                (i, now, &action).hash(&mut self.trace);
                 self.act(i, action);
             }
         }
