@@ -115,7 +115,8 @@ async fn one_that_goes_costs_its_own_part_at_most() -> TestResult {
         pulled?;
     }
     eprintln!("{:.3} copies", crowd.copies());
-    assert!(crowd.copies() <= 1.3, "{:.3} copies", crowd.copies());
+    // An eighth of the file is the part of each.
+    assert!(crowd.copies() <= 1.15, "{:.3} copies", crowd.copies());
     for node in others {
         crowd.is_right_at(node).await?;
     }

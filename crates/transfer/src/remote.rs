@@ -73,7 +73,7 @@ impl Remote {
     }
 
     /// Fetches `groups` on a bulk line, where there is one and it is worth it. Returns what is left to be fetched over QUIC.
-    async fn by_line(
+    pub(crate) async fn by_line(
         &self,
         peer: &Provider,
         groups: Range<u64>,
@@ -103,7 +103,7 @@ impl Remote {
     }
 
     /// Fetches `groups` over QUIC, until `enough` at the longest. Returns what is left then.
-    async fn by_quic(
+    pub(crate) async fn by_quic(
         &self,
         peer: &Provider,
         groups: Range<u64>,

@@ -141,6 +141,11 @@ impl Transfer {
         Arc::new(Remote::new(self.shared.clone()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn remote(&self) -> Remote {
+        Remote::new(self.shared.clone())
+    }
+
     /// The UDP addresses that are bound, with the ports that were chosen.
     pub fn listen_addrs(&self) -> Vec<SocketAddr> {
         self.endpoint.bound_sockets()

@@ -70,7 +70,7 @@ def once(hubless, work, line, shares):
         bootstraps = [part for provider in providers for part in ("--bootstrap", provider.hello["bootstrap"])]
         node = stack.enter_context(Node(hubless, fresh(work / "fetching"), host, *bootstraps))
         wait_for_peer(node)
-        meter, before = Meter([*providers, node]), host.received()
+        meter, before = Meter([*providers, node], *(provider.host for provider in providers)), host.received()
         took = together([pull(node, "bench/files", publisher)], LIMIT)[0]
         arrived = line.size if took else host.received() - before
         say(f"the line: {json.dumps(net.counted())}")

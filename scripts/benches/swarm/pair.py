@@ -31,9 +31,9 @@ def measure(hubless, work):
             aria2 = ["aria2c", "-q", "-x4", "-s4", "--file-allocation=none", "--allow-overwrite=true", "-d", work, "-o", "out", url]
             peaks = {}
             contenders = {
-                "hubless": lambda: ours(work, seed, b, peaks),
-                "nginx and curl": lambda: by_http(work, web, ["curl", "-sSf", "-o", work / "out", url], b),
-                "nginx and aria2": lambda: by_http(work, web, aria2, b),
+                "hubless": lambda: ours(work, seed, a, b, peaks),
+                "nginx and curl": lambda: by_http(work, web, a, b, ["curl", "-sSf", "-o", work / "out", url]),
+                "nginx and aria2": lambda: by_http(work, web, a, b, aria2),
                 "libtorrent": lambda: by_torrent(work, torrent, model, a, b),
                 "sendme": lambda: by_sendme(work, sendme, model, a, b),
             }
@@ -41,26 +41,26 @@ def measure(hubless, work):
     return tell(runs, peaks)
 
 
-def ours(work, seed, host, peaks):
-    with Node(seed.hubless, fresh(work / "leech"), host, "--bootstrap", seed.hello["bootstrap"]) as leech:
+def ours(work, seed, a, b, peaks):
+    with Node(seed.hubless, fresh(work / "leech"), b, "--bootstrap", seed.hello["bootstrap"]) as leech:
         wait_for_peer(leech)
-        meter = Meter([seed, leech])
+        meter = Meter([seed, leech], a)
         took = together([pull(leech, "bench/model", seed)], LIMIT)[0]
         for name, node in (("seeding node", seed), ("fetching node", leech)):
             peaks[name] = max(peaks.get(name, 0), node.peak_mib())
         return meter.run(took or LIMIT, SIZE, SIZE, bool(took))
 
 
-def by_http(work, web, command, host):
+def by_http(work, web, a, b, command):
     (work / "out").unlink(missing_ok=True)
     sync()
-    meter = Meter([web])
-    return meter.run(timed(command, host, timeout=LIMIT)[0], SIZE, SIZE)
+    meter = Meter([web], a)
+    return meter.run(timed(command, b, timeout=LIMIT)[0], SIZE, SIZE)
 
 
 def by_torrent(work, torrent, model, a, b):
     def measured(peers):
-        meter = Meter(peers)
+        meter = Meter(peers, a)
         return lambda took: meter.run(took[0] or LIMIT, SIZE, SIZE, bool(took[0]))
 
     return torrents.fetch(work, torrent, model.parent, [a], [b], LIMIT, measured)
@@ -75,7 +75,7 @@ def by_sendme(work, sendme, model, a, b):
         ticket = next((found[1] for line in sender.child.stdout if (found := re.search(r"sendme receive (\S+)", line))), None)
         if not ticket:
             raise SystemExit("bench: sendme gave no ticket")
-        meter = Meter([sender])
+        meter = Meter([sender], a)
         took = timed([sendme, "receive", "--relay", "disabled", "--no-progress", ticket], b, timeout=LIMIT, **options)[0]
         run = meter.run(took, SIZE, SIZE)
     shutil.rmtree(home)

@@ -38,7 +38,7 @@ def once(hubless, work, slow):
         bootstraps = [part for provider in providers for part in ("--bootstrap", provider.hello["bootstrap"])]
         node = stack.enter_context(Node(hubless, fresh(work / "fetching"), host, *bootstraps))
         wait_for_peer(node)
-        meter = Meter([*providers, node])
+        meter = Meter([*providers, node], *(provider.host for provider in providers))
         took = together([pull(node, "bench/files", publisher)], LIMIT)[0]
         return meter.run(took or LIMIT, SIZE, SIZE, bool(took))
 
@@ -48,7 +48,7 @@ def theirs(work, torrent, slow):
         hosts = [net.host(f"provider{n}", up=SLOW if n == 3 else GOOD) for n in range(3 + slow)]
 
         def measured(peers):
-            meter = Meter(peers)
+            meter = Meter(peers, *hosts)
             return lambda took: meter.run(took[0] or LIMIT, SIZE, SIZE, bool(took[0]))
 
         return torrents.fetch(work, torrent, work / "files", hosts, [net.host("fetching", down=LINE)], LIMIT, measured)

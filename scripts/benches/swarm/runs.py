@@ -27,16 +27,20 @@ class Run:
 
 
 class Meter:
-    """Measures one run: CPU of processes that go on, of children that end meanwhile, and what a host sent."""
+    """Measures one run: CPU of processes that go on, of children that end meanwhile, and what the hosts that began with the files
+    sent."""
 
-    def __init__(self, processes, seed=None):
-        self.processes, self.seed = list(processes), seed
+    def __init__(self, processes, *seeds):
+        self.processes, self.seeds = list(processes), seeds
         self.before, self.children = self.cpu(), children_cpu()
-        self.sent = seed.sent() if seed else 0
+        self.sent = self.seeds_sent()
         self.lost = 0.0
 
     def cpu(self):
         return sum(process.cpu() for process in self.processes)
+
+    def seeds_sent(self):
+        return sum(seed.sent() for seed in self.seeds)
 
     def forget(self, process):
         """Before a process is killed: what it used so far counts."""
@@ -46,7 +50,7 @@ class Meter:
     def run(self, wall, arrived, size, done=True):
         """`arrived` bytes came in all, of files of `size` bytes."""
         spent = self.cpu() + self.lost - self.before + children_cpu() - self.children
-        copies = (self.seed.sent() - self.sent) / size if self.seed else None
+        copies = (self.seeds_sent() - self.sent) / size if self.seeds else None
         return Run(wall, spent / (arrived / GB), copies, done)
 
 
@@ -125,7 +129,7 @@ def table(title, runs):
         sent = [run.copies for run in those if run.copies is not None]
         seconds = spread([run.wall for run in those], 1) + ("" if done(those) else ", cut off")
         rows.append([name, seconds, spread([run.cpu for run in those], 1), spread(sent) if sent else ""])
-    return Table(title, ["", "seconds", "CPU seconds a GB", "sent by the seed, copies"], rows)
+    return Table(title, ["", "seconds", "CPU seconds a GB", "sent by those who had it, copies"], rows)
 
 
 def chart(name, title, runs, wall_goal=None, copies_goal=None):

@@ -64,7 +64,7 @@ async fn bytes_keep_to_the_cap_of_either_node() -> Flat {
             tokio::time::sleep(LOOKED_AT).await;
             let part = valve.used() as f64 / added.size as f64;
             assert!(
-                (1.02..1.4).contains(&part),
+                (1.02..1.2).contains(&part),
                 "{what}: {} bytes on the line of {}",
                 valve.used(),
                 added.size
