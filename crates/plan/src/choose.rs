@@ -129,11 +129,9 @@ impl Plan {
         // Who gives to others as well has others that ask.
         let rivals = if id.is_origin() { 0 } else { rivals.max(holder.gives_others.into()) };
         // They begin as this node does: it asks for little before it knows what they have.
-        let most = if rivals > 0 && holder.rate().is_none() { BASE_OUTSTANDING } else { holder.limit() };
-        if holder.idle_at == Some(self.changes)
-            || holder.outstanding >= most.min(holder.limit())
-            || !self.has_room()
-        {
+        let requests = if rivals > 0 && holder.rate().is_none() { BASE_OUTSTANDING } else { usize::MAX };
+        let full = holder.outstanding >= holder.limit().min(requests);
+        if holder.idle_at == Some(self.changes) || full || !self.has_room() {
             return false;
         }
         let most = holder.segment(rivals > 0).min(self.most_capped());

@@ -160,14 +160,15 @@ impl Plan {
         files.into_iter().any(|(hash, file)| self.holders.iter().any(|holder| open(holder, hash, file)))
     }
 
-    /// What another could bring of a request that lacks `missing`: where it moves on, the second half, so that the two meet
-    /// and nothing comes twice.
-    fn what_helps(&self, request: &Request, missing: &GroupSet) -> Option<Range<u64>> {
+    /// What another could bring, at most `most` groups at a time, of a request that lacks `missing`: where it moves on, what is
+    /// last of the second half, so that the two meet and nothing comes twice.
+    fn what_helps(&self, request: &Request, missing: &GroupSet, most: u64) -> Option<Range<u64>> {
         let (start, end) = (missing.runs().first()?.start, missing.runs().last()?.end);
         let holder = self.holders.get(&request.holder)?;
         let moves = request.bytes > 0 && holder.silent_for(self.now) < RESCUE_AFTER;
         let half = (end - start) / 2;
-        Some(if moves && half >= SMALL_PART { start + half..end } else { start..end })
+        let last = (start + half).max(end.saturating_sub(most));
+        Some(if moves && half >= SMALL_PART { last..end } else { start..end })
     }
 
     /// Asks `id` for the latest of what it could bring earlier.
@@ -180,9 +181,10 @@ impl Plan {
             .filter_map(|request| {
                 let file = self.files.get(&request.file)?;
                 let missing = file.held.missing(request.rest());
-                let within = self.what_helps(request, &missing)?;
+                let most = holder.segment(false);
+                let within = self.what_helps(request, &missing, most)?;
                 let has = &holder.has.get(&request.file)?.groups;
-                let groups = first_in_both(&missing, has, within, holder.segment(false))?;
+                let groups = first_in_both(&missing, has, within, most)?;
                 let mine = holder.time_for(file.bytes(groups.clone()), guess);
                 let theirs = self.time_left(request).max(request.time_at_its_pace(self.now));
                 let gains = theirs.as_millis() * 10 > mine.as_millis() * u128::from(ENDGAME_GAIN_TENTHS)

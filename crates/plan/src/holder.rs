@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hubless_types::{BlobHash, GROUP_BYTES, GroupSet};
 
 use super::bits::Bits;
+use super::file::Mark;
 use super::limits::{
     BASE_OUTSTANDING, BEGIN_PER_RTT, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAR, FAR_BEGINS, FAR_SAMPLE,
     FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN,
@@ -46,6 +47,7 @@ pub(super) struct Has {
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) lan: bool,
+    origin: bool,
     pub(super) has: BTreeMap<BlobHash, Has>,
     /// Files that it has in part: it is fetching them, too.
     pub(super) fetching: usize,
@@ -101,6 +103,7 @@ impl Holder {
     pub(super) fn new(now: Duration, lan: bool) -> Self {
         Self {
             lan,
+            origin: false,
             has: BTreeMap::new(),
             fetching: 0,
             runs: 0,
@@ -128,11 +131,21 @@ impl Holder {
     /// An upstream, to which a request costs more than to a peer: it gets few and long ones.
     pub(super) fn origin(now: Duration, streams: usize) -> Self {
         let most = streams.clamp(1, MAX_OUTSTANDING);
-        Self { most, least_segment: ORIGIN_SEGMENT, ..Self::new(now, false) }
+        Self { origin: true, most, least_segment: ORIGIN_SEGMENT, ..Self::new(now, false) }
     }
 
-    const fn is_origin(&self) -> bool {
-        self.least_segment == ORIGIN_SEGMENT
+    /// Whether it is a peer whose lines begin slowly.
+    fn is_far(&self) -> bool {
+        !self.origin && self.round_trip.is_some_and(|round_trip| round_trip >= FAR)
+    }
+
+    /// In which ways it has what it has: what it cannot send now is left to it by nobody.
+    pub(super) const fn marks(&self) -> &'static [Mark] {
+        match (self.away, self.lan) {
+            (true, _) => &[Mark::Away],
+            (false, true) => &[Mark::Here, Mark::Lan],
+            (false, false) => &[Mark::Here],
+        }
     }
 
     /// Whether it may be asked.
@@ -196,7 +209,7 @@ impl Holder {
         let round_trips =
             |each: Duration| (self.round_trip.unwrap_or_default().as_millis() / each.as_millis()) as usize;
         let Some(rate) = self.rate() else {
-            let far = if self.meter.far { round_trips(BEGIN_PER_RTT) } else { 0 };
+            let far = if self.is_far() { round_trips(BEGIN_PER_RTT) } else { 0 };
             return (BASE_OUTSTANDING + far).min(most);
         };
         if rate < SLOW_RATE / 4 {
@@ -239,7 +252,7 @@ impl Holder {
         self.outstanding = self.outstanding.saturating_sub(1);
         self.queued = self.queued.saturating_sub(left);
         if self.outstanding == 0 {
-            self.meter.pause(now);
+            self.meter.sample(now, Duration::from_millis(1), self.is_far());
             self.queued = 0;
         }
     }
@@ -253,7 +266,8 @@ impl Holder {
         self.strikes = 0;
         self.rest = None;
         self.queued = self.queued.saturating_sub(bytes);
-        self.meter.add(now, bytes);
+        self.meter.bytes += bytes;
+        self.meter.sample(now, SAMPLE, self.is_far());
     }
 
     /// What it sent waits for this node's own cap: it is not silent, and no faster for that.
@@ -263,15 +277,13 @@ impl Holder {
     }
 
     pub(super) fn answered(&mut self, after: Duration) {
-        let round_trip = self.round_trip.map_or(after, |known| known.min(after));
-        self.round_trip = Some(round_trip);
-        self.meter.far = round_trip >= FAR && !self.is_origin();
+        self.round_trip = Some(self.round_trip.map_or(after, |known| known.min(after)));
     }
 
     /// Brings the rate up to date; a holder that sends nothing gets slower.
     pub(super) fn measure(&mut self, now: Duration) {
         if self.outstanding > 0 {
-            self.meter.sample(now, SAMPLE);
+            self.meter.sample(now, SAMPLE, self.is_far());
         }
     }
 
@@ -316,8 +328,6 @@ struct Meter {
     bytes: u64,
     /// When there was a first rate.
     first: Duration,
-    /// Whether it is of a peer that is far.
-    far: bool,
 }
 
 impl Meter {
@@ -326,18 +336,11 @@ impl Meter {
         self.bytes = 0;
     }
 
-    fn add(&mut self, now: Duration, bytes: u64) {
-        self.bytes += bytes;
-        self.sample(now, SAMPLE);
-    }
-
-    fn pause(&mut self, now: Duration) {
-        self.sample(now, Duration::from_millis(1));
-    }
-
-    fn sample(&mut self, now: Duration, least: Duration) {
+    /// Takes in what came since the last sample, if that is at least so long ago; of a peer that is `far`, a shorter time does at
+    /// first.
+    fn sample(&mut self, now: Duration, least: Duration, far: bool) {
         let time = now.saturating_sub(self.since);
-        let begins = self.far && now.saturating_sub(self.first) < FAR_BEGINS;
+        let begins = far && now.saturating_sub(self.first) < FAR_BEGINS;
         let least = if begins { least.min(FAR_SAMPLE) } else { least };
         if time < least || (self.rate.is_none() && self.bytes == 0) {
             return;
@@ -350,7 +353,7 @@ impl Meter {
                 seen
             }
             // A line's windows grow by the round trip: what it does at first says less than what it does now.
-            Some(rate) if begins && seen > rate => seen,
+            Some(rate) if begins && seen > rate && time >= FAR_SAMPLE => seen,
             // Each sample weighs by its time: an average over about the last `FADE`.
             Some(rate) => {
                 (u128::from(rate) * u128::from(fade) + u128::from(seen) * u128::from(ms)) as u64 / (fade + ms)

@@ -10,7 +10,7 @@
 //! 2. everything else, rarest first over all files. Among equally rare parts each holder is followed along a
 //!    stretch that begins at a seeded random place: nodes that start together begin at different places, meet what
 //!    others have by then (which is no longer rare), and go elsewhere;
-//! 3. at the end, a second time what another holder is slow with.
+//! 3. at the end, the second half of what another holder is slow with, or all of it where that one does not move.
 //!
 //! **Invariant:** a group is asked of one holder at a time, of at most two at the end or before a reader, and never
 //! after it is verified. The same seed and events give the same actions.
@@ -238,7 +238,7 @@ impl Plan {
         if let Some(holder) = self.holders.get_mut(&id) {
             holder.found(self.now);
             if lan && !std::mem::replace(&mut holder.lan, true) {
-                for (hash, has) in &holder.has {
+                for (hash, has) in holder.has.iter().filter(|_| !holder.away) {
                     let Some(file) = self.files.get_mut(hash) else { continue };
                     has.pieces.iter().for_each(|piece| file.mark(piece, Mark::Lan, true));
                 }
@@ -290,17 +290,16 @@ impl Plan {
         if !groups.is_empty() {
             holder.returned();
         }
+        let marks = holder.marks();
         let entry = holder.has.entry(hash).or_default();
         let pieces = Bits::touched_by(&groups);
-        let mut news = false;
+        let (mut news, mut less) = (false, false);
         for (more, piece) in pieces.differences(&entry.pieces) {
             news |= more;
+            less |= !more;
             // An origin has everything: it makes nothing less rare.
             if !id.is_origin() {
-                file.mark(piece, if holder.away { Mark::Away } else { Mark::Here }, more);
-                if holder.lan {
-                    file.mark(piece, Mark::Lan, more);
-                }
+                marks.iter().for_each(|mark| file.mark(piece, *mark, more));
             }
         }
         let was_part = entry.is_part();
@@ -314,6 +313,9 @@ impl Plan {
             self.wake.some.insert(id);
         }
         self.weigh |= holder.lan || self.has_origin();
+        if less {
+            self.left_to_others();
+        }
     }
 
     fn holder_gave(&mut self, id: &Source, hash: &BlobHash, groups: Arc<GroupSet>) {
@@ -344,27 +346,35 @@ impl Plan {
         for (hash, has) in &holder.has {
             let Some(file) = self.files.get_mut(hash).filter(|_| !id.is_origin()) else { continue };
             has.given.iter().for_each(|piece| file.mark(piece, Mark::Gave, false));
-            let mark = if holder.away { Mark::Away } else { Mark::Here };
             for piece in has.pieces.iter() {
-                file.mark(piece, mark, false);
-                if holder.lan {
-                    file.mark(piece, Mark::Lan, false);
-                }
+                holder.marks().iter().for_each(|mark| file.mark(piece, *mark, false));
             }
         }
         self.weigh = true;
+        self.left_to_others();
     }
 
     /// What a holder has counts for something only while it answers.
     fn set_away(&mut self, id: &Source, away: bool) {
         let Some(holder) = self.holders.get_mut(id).filter(|holder| holder.away != away) else { return };
+        let before = holder.marks();
         holder.away = away;
         for (hash, has) in holder.has.iter().filter(|_| !id.is_origin()) {
             let Some(file) = self.files.get_mut(hash) else { continue };
             for piece in has.pieces.iter() {
-                file.mark(piece, Mark::Here, !away);
-                file.mark(piece, Mark::Away, away);
+                before.iter().for_each(|mark| file.mark(piece, *mark, false));
+                holder.marks().iter().for_each(|mark| file.mark(piece, *mark, true));
             }
+        }
+        if away {
+            self.left_to_others();
+        }
+    }
+
+    /// Somebody has something no more: whoever left it to the local network, or to the peers, may have to bring it now.
+    fn left_to_others(&mut self) {
+        if self.lan_alone || self.peers_alone {
+            self.changed();
         }
     }
 
@@ -401,6 +411,10 @@ impl Plan {
         silent.iter().for_each(|id| self.stalled(id));
         self.weigh = true;
         self.wake.all = true;
+        if self.requests.is_empty() {
+            // Nothing that ends would have anybody looked at again.
+            self.changed();
+        }
         // What waits for this node's own cap comes no sooner from anybody else.
         if !self.is_held_back() {
             self.reclaim_slow();
@@ -428,10 +442,17 @@ impl Plan {
     /// Whether those holders alone would be done within `time`, as far as can be told.
     fn suffice(&self, time: Duration, which: impl Fn(&Source, &Holder) -> bool) -> bool {
         let now = self.now;
+        // Who has nothing of what is lacking brings none of it, however fast it was.
+        let helps = |holder: &Holder| {
+            let lacks = |hash: &BlobHash, has: &GroupSet| {
+                self.files.get(hash).is_some_and(|file| file.lacks_any_of(has))
+            };
+            holder.has.iter().any(|(hash, has)| lacks(hash, &has.groups))
+        };
         let them = self
             .holders
             .iter()
-            .filter(|(id, holder)| which(id, holder) && holder.usable(now) && !holder.has.is_empty());
+            .filter(|(id, holder)| which(id, holder) && holder.usable(now) && helps(holder));
         let mut rate = 0_u64;
         let mut fresh = false;
         for (_, holder) in them {

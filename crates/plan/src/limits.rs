@@ -115,10 +115,10 @@ pub(super) const SAMPLE: Duration = Duration::from_millis(250);
 /// How fast old measurements fade.
 pub(super) const FADE: Duration = Duration::from_millis(1500);
 
-/// A holder whose first byte never came sooner than this is far.
+/// A peer whose first byte never came sooner than this is far: for so long, and more, it does what its lines' windows let it do.
 pub(super) const FAR: Duration = Duration::from_millis(50);
 
-/// For so long after it was first measured, a far holder is taken to be as fast as it was last.
+/// For so long after it was first measured, a far holder is taken to be as fast as its best moment, where that was the last.
 pub(super) const FAR_BEGINS: Duration = Duration::from_secs(5);
 
 /// Shortest time over which it is measured meanwhile.

@@ -69,7 +69,7 @@ struct Usage {
     /// Bytes that may come ahead of what is read.
     window: VarInt,
     /// The shortest round trip that was seen: a full line makes them longer.
-    round_trip: Duration,
+    round_trip: Option<Duration>,
     /// For closing it without waiting for `connection`.
     connection: Option<Connection>,
 }
@@ -89,11 +89,11 @@ impl std::ops::Deref for Lease {
 }
 
 impl Lease {
-    /// How far the peer is: the shortest round trip that was seen since it was dialled.
-    pub(crate) fn round_trip(&self) -> Duration {
+    /// How far the peer is: the shortest round trip that was seen since it was dialled; `None` if it is not reached directly.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
         let mut usage = self.slot.usage();
-        let now = way(&self.connection).map_or(Duration::MAX, |(_, round_trip)| round_trip);
-        usage.round_trip = usage.round_trip.min(now);
+        let now = way(&self.connection).map(|(_, round_trip)| round_trip);
+        usage.round_trip = usage.round_trip.into_iter().chain(now).min();
         usage.round_trip
     }
 }
@@ -106,13 +106,8 @@ impl Drop for Lease {
 
 impl Slot {
     fn new() -> Self {
-        let usage = Usage {
-            users: 0,
-            last: Instant::now(),
-            window: VarInt::MAX,
-            round_trip: Duration::MAX,
-            connection: None,
-        };
+        let usage =
+            Usage { users: 0, last: Instant::now(), window: VarInt::MAX, round_trip: None, connection: None };
         Self { connection: tokio::sync::Mutex::default(), usage: Mutex::new(usage) }
     }
 
@@ -190,7 +185,7 @@ impl Pool {
                 {
                     let mut usage = slot.usage();
                     (usage.connection, usage.window) = (Some(connection.clone()), window);
-                    usage.round_trip = Duration::MAX;
+                    usage.round_trip = None;
                 }
                 drop(attempt);
                 claim.into_lease(connection).ok_or(TransferError::Stopping)

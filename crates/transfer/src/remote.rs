@@ -243,7 +243,8 @@ impl PeerClient for Remote {
     ) -> Result<(), TransferError> {
         check_ask("groups", groups.end.saturating_sub(groups.start), MAX_SEGMENT_GROUPS)?;
         let rest = self.by_line(peer, groups, into, &tick).await?;
-        let rest = self.by_quic(peer, rest, into, &tick, self.shared.lines.far(peer.node)).await?;
+        let line = self.shared.lines.far(&self.shared.limits, peer.node);
+        let rest = self.by_quic(peer, rest, into, &tick, line).await?;
         // A line came about meanwhile.
         let rest = self.by_line(peer, rest, into, &tick).await?;
         self.by_quic(peer, rest, into, &tick, future::pending()).await.map(drop)

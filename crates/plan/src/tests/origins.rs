@@ -1,10 +1,13 @@
 //! Origins beside peers.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hubless_types::GroupSet;
 
-use super::super::sim::{Sim, Spec, World, file_id};
+use super::super::sim::{Sim, Spec, World, file_id, node_id};
 use super::super::{Action, Event, Failure, Source};
-use super::{MBIT, MIB, plan, secs};
+use super::{MBIT, MIB, added, plan, secs};
 
 #[test]
 fn an_origin_and_a_slow_peer_feed_one_file_together() {
@@ -46,6 +49,62 @@ fn when_the_peers_are_gone_the_origin_goes_on() {
     let outcome = sim.outcome(2);
     assert!(outcome.finished.is_some() && !outcome.starved);
     assert!(sim.outcome(0).sent > size / 2);
+}
+
+/// A fast peer has sent all that it has; another says that it has the rest, and is busy each time it is asked for it.
+#[test]
+fn what_a_peer_claims_and_never_sends_comes_from_the_origin() {
+    let (mut plan, file, size) = (plan(), file_id(0), 32 * MIB);
+    let (origin, fast, busy) = (Source::Origin(0), node_id(1), node_id(2));
+    added(&mut plan, size);
+    let all = GroupSet::whole(size);
+    let has = |holder, groups: GroupSet| {
+        [Event::HolderFound { holder, lan: false }, Event::HolderHas { holder, file, groups: groups.into() }]
+    };
+    let most = GroupSet::from(0..all.len() - 64);
+    let mut news = [has(fast, most), has(busy, all.clone())].concat();
+    let (mut now, mut of_origin, mut done) = (secs(0), 0, false);
+    while !done && now < secs(60) {
+        now += Duration::from_millis(100);
+        news.push(Event::Tick);
+        if now == secs(4) {
+            news.extend(has(origin, all.clone()));
+        }
+        for action in plan.handle_all(now, std::mem::take(&mut news)) {
+            match action {
+                Action::Request { request, holder, .. } if holder == busy => {
+                    news.push(Event::SegmentFailed { request, kind: Failure::Refused });
+                }
+                Action::Request { request, holder, groups, .. } => {
+                    of_origin += if holder == origin { groups.end - groups.start } else { 0 };
+                    news.push(Event::SegmentDone { request });
+                }
+                Action::FileDone { .. } => done = true,
+                _ => {}
+            }
+        }
+    }
+    assert!(done && of_origin == 64, "{of_origin} groups of the origin; done: {done}");
+}
+
+/// A far peer has nothing to do beside what the local network has. A neighbour loses what it alone had there.
+#[test]
+fn what_was_left_to_a_neighbour_that_loses_it_is_asked_of_who_is_far() {
+    let (mut plan, file, size) = (plan(), file_id(0), 16 * MIB);
+    let (loses, stays, far) = (node_id(1), node_id(2), node_id(3));
+    added(&mut plan, size);
+    let (of_one, all) = (GroupSet::from(0..512), GroupSet::whole(size).len());
+    let mut asked = Vec::new();
+    for (holder, lan, groups) in
+        [(loses, true, of_one.clone()), (stays, true, GroupSet::from(512..all)), (far, false, of_one)]
+    {
+        asked.extend(plan.handle(secs(0), Event::HolderFound { holder, lan }));
+        asked.extend(plan.handle(secs(0), Event::HolderHas { holder, file, groups: groups.into() }));
+    }
+    let of_far = |action: &Action| matches!(action, Action::Request { holder, .. } if *holder == far);
+    assert!(!asked.iter().any(of_far));
+    let after = plan.handle(secs(0), Event::HolderHas { holder: loses, file, groups: Arc::default() });
+    assert!(after.iter().any(of_far), "{after:?}");
 }
 
 #[test]

@@ -84,6 +84,13 @@ impl Drop for Wanted<'_> {
 }
 
 impl Line {
+    /// A line that leads nowhere, and who is to take what is asked for on it.
+    #[cfg(test)]
+    pub(super) fn idle(node: NodeId) -> (Self, impl Sized) {
+        let (jobs, asked) = mpsc::channel::<Job>(1);
+        (Self { node, jobs, nudge: Arc::default(), queued: Arc::default() }, asked)
+    }
+
     /// Whether nothing more can be asked for on it.
     pub(super) fn is_closed(&self) -> bool {
         self.jobs.is_closed()

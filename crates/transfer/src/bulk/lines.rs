@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hubless_limits::Limits;
 use hubless_types::{NodeId, Provider};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -37,8 +38,6 @@ const NEAR_LINES: usize = 1;
 pub(crate) struct Lines {
     peers: Mutex<HashMap<NodeId, Ways>>,
     places: Arc<Semaphore>,
-    /// Told of each line that was opened.
-    news: Notify,
     /// Bytes that came over all of them.
     received: Arc<AtomicU64>,
     /// Bytes that went over those that others opened.
@@ -53,6 +52,10 @@ struct Ways {
     opening: usize,
     /// How many lines are worth having.
     worth: usize,
+    /// Whether QUIC begins slowly there.
+    far: bool,
+    /// Told once for each line that is opened.
+    news: Arc<Notify>,
     failures: u32,
     rests_until: Option<Instant>,
     used: Instant,
@@ -64,23 +67,29 @@ impl Ways {
             lines: Vec::new(),
             opening: 0,
             worth: NEAR_LINES,
+            far: false,
+            news: Arc::default(),
             failures: 0,
             rests_until: None,
             used: Instant::now(),
         }
     }
 
-    fn may_open(&self) -> bool {
-        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
-        !rests && self.lines.len() + self.opening < self.worth
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// No line came about. Beside lines that are open it is only that the peer gives no more of them.
+    fn may_open(&self) -> bool {
+        !self.rests() && self.lines.len() + self.opening < self.worth
+    }
+
+    /// No line came about. Beside lines that are open it is only that the peer gives no more of them; and so it may be beside
+    /// those that are being opened: one that comes ends the rest.
     fn refused(&mut self) {
-        match self.lines.len() {
-            0 if self.opening == 0 => self.failed(),
-            open => self.worth = open.max(NEAR_LINES),
+        if self.lines.is_empty() && !self.rests() {
+            self.failed();
         }
+        self.worth = (self.lines.len() + self.opening).max(NEAR_LINES);
     }
 
     fn failed(&mut self) {
@@ -95,7 +104,6 @@ impl Lines {
         Self {
             peers: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_LINES)),
-            news: Notify::new(),
             received: Arc::default(),
             sent: AtomicU64::new(0),
         }
@@ -136,11 +144,12 @@ impl Lines {
 
     /// `peer`, with which a first line is being opened, is so far away: if it is far, the others are opened at once. One
     /// after the other would each take two round trips.
-    fn measured(&self, shared: &Arc<Shared>, peer: &Provider, round_trip: Duration) {
+    fn measured(&self, shared: &Arc<Shared>, peer: &Provider, round_trip: Option<Duration>) {
         if let Some(ways) = self.peers().get_mut(&peer.node).filter(|ways| ways.lines.is_empty()) {
-            let before = ways.worth;
-            ways.worth = if round_trip >= FAR { LINES_PER_NODE } else { NEAR_LINES };
-            if ways.worth > before {
+            let was_far = std::mem::replace(&mut ways.far, round_trip.is_some_and(|trip| trip >= FAR));
+            // Once: who closes each connection that it was asked on is not dialled for the others.
+            if ways.far && !was_far && !ways.rests() {
+                ways.worth = LINES_PER_NODE;
                 self.open_to(shared, peer, ways);
             }
         }
@@ -155,17 +164,20 @@ impl Lines {
         }
     }
 
-    /// Comes when there is a line to `node`, and it is far: QUIC begins slowly there, and takes each loss for congestion. To one
-    /// that is near it is no slower.
-    pub(crate) async fn far(&self, node: NodeId) {
-        let open = |ways: &Ways| ways.worth > NEAR_LINES && ways.lines.iter().any(|line| !line.is_closed());
+    /// Comes when there is a line to `node` that nothing is asked for on, and it is far: QUIC begins slowly there, and takes each
+    /// loss for congestion. To one that is near it is no slower. Each line that is opened is one segment's.
+    pub(crate) async fn far(&self, limits: &Limits, node: NodeId) {
         loop {
-            let news = self.news.notified();
-            if self.peers().get(&node).is_some_and(open) {
+            let Some(news) = self.peers().get(&node).map(|ways| ways.news.clone()) else { break };
+            let free = |ways: &Ways| ways.lines.iter().any(|line| !line.is_closed() && line.queued() == 0);
+            let capped = limits.down().rate().bytes().is_some();
+            if self.peers().get(&node).is_some_and(|ways| ways.far && !ways.rests() && free(ways)) && !capped
+            {
                 return;
             }
-            news.await;
+            news.notified().await;
         }
+        std::future::pending().await
     }
 
     /// Lines that are open, for figures.
@@ -189,8 +201,8 @@ impl Lines {
             ways.opening = ways.opening.saturating_sub(1);
             (ways.failures, ways.rests_until) = (0, None);
             ways.lines.push(line);
+            ways.news.notify_one();
         }
-        self.news.notify_waiters();
     }
 
     fn not_opened(&self, node: NodeId, error: &TransferError) {
@@ -285,4 +297,67 @@ async fn open(
 
 fn unreachable(node: NodeId, why: &dyn std::fmt::Display) -> TransferError {
     TransferError::Unreachable { node, why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    const NODE: NodeId = NodeId::from_bytes([1; 32]);
+
+    fn opening(far: bool, opening: usize) -> Lines {
+        let lines = Lines::new();
+        lines.peers().insert(NODE, Ways { far, opening, worth: LINES_PER_NODE, ..Ways::new() });
+        lines
+    }
+
+    /// Of the segments that are on their way over QUIC each line takes one; to a near peer they stay where they are.
+    #[tokio::test]
+    async fn each_line_to_a_far_peer_takes_one_segment() {
+        let (limits, (line, _asked), (other, _asked_too)) =
+            (Limits::default(), Line::idle(NODE), Line::idle(NODE));
+        let lines = opening(true, 8);
+        let (mut first, mut second) =
+            (Box::pin(lines.far(&limits, NODE)), Box::pin(lines.far(&limits, NODE)));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        lines.opened(NODE, line.clone());
+        assert!(poll!(&mut first).is_ready() && poll!(&mut second).is_pending());
+        lines.opened(NODE, other);
+        assert!(poll!(&mut second).is_ready());
+        let near = opening(false, 1);
+        let mut waits = Box::pin(near.far(&limits, NODE));
+        near.opened(NODE, line);
+        assert!(poll!(&mut waits).is_pending());
+    }
+
+    /// A peer that grants two of eight lines has two, whether it refuses the others before those are open or after.
+    #[test]
+    fn who_grants_a_few_lines_has_as_many() {
+        let error = unreachable(NODE, &"it gives no more");
+        for refused_first in [3, 6, 0] {
+            let (lines, lined) = (opening(true, 8), [Line::idle(NODE), Line::idle(NODE)]);
+            (0..refused_first).for_each(|_| lines.not_opened(NODE, &error));
+            lined.iter().for_each(|(line, _)| lines.opened(NODE, line.clone()));
+            (refused_first..6).for_each(|_| lines.not_opened(NODE, &error));
+            let peers = lines.peers();
+            let ways = &peers[&NODE];
+            assert_eq!((ways.lines.len(), ways.opening, ways.worth), (2, 0, 2));
+            assert!(ways.far && !ways.rests() && !ways.may_open());
+        }
+    }
+
+    /// Who refuses the first of eight is asked for no other meanwhile, and rests once for all of them.
+    #[test]
+    fn who_refuses_every_line_rests_once() {
+        let (lines, error) = (opening(true, 8), unreachable(NODE, &"it is closed"));
+        for left in (0..8).rev() {
+            lines.not_opened(NODE, &error);
+            let peers = lines.peers();
+            let ways = &peers[&NODE];
+            assert!(ways.rests() && !ways.may_open());
+            assert_eq!((ways.failures, ways.opening, ways.worth), (1, left, left.max(NEAR_LINES)));
+        }
+    }
 }

@@ -211,7 +211,8 @@ impl Sender {
         self.peer.shared.lines.sent(filled.plain);
         self.peer.shared.uploads.sent(&self.peer.node, filled.plain);
         patience.spend(waited);
-        if self.pace.took(filled.sealed, began.elapsed()) {
+        // A refusal is too short to tell anything.
+        if filled.plain > 0 && self.pace.took(filled.sealed, began.elapsed()) {
             let _ = SockRef::from(&*self.line).set_tcp_notsent_lowat(self.pace.unsent());
         }
         Ok(())
