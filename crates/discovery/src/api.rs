@@ -1,4 +1,4 @@
-//! What the rest of the program asks of discovery: six verbs and a status.
+//! What the rest of the program asks of discovery: six verbs, a status, and what is near.
 
 use std::net::SocketAddr;
 
@@ -116,6 +116,10 @@ pub trait Discovery: Send + Sync + 'static {
     /// Nodes of our network now connected or seen on the local network, the local ones first, each with at
     /// least one address.
     fn peers(&self) -> Vec<Provider>;
+
+    /// Whether whoever is reached at `addr` is on this machine or on a link of ours, as this node's own addresses tell; a
+    /// VPN's and a carrier's private ranges are not.
+    fn is_on_link(&self, addr: &SocketAddr) -> bool;
 
     /// How discovery fares.
     fn status(&self) -> DiscoveryStatus;

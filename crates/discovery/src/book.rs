@@ -171,9 +171,30 @@ impl PeerBook {
 
     /// What a connected peer of ours is a source by, where `own` are our addresses.
     pub(crate) fn source(&self, peer: &PeerId, own: &[SocketAddr]) -> ProviderSource {
-        let mut links = self.peers.get(peer).into_iter().flat_map(|known| known.links.values().flatten());
-        let near = links.any(|addr| addrs::is_on_link(addr, own));
+        let near = self.links(peer).any(|addr| addrs::is_on_link(addr, own));
         if near { ProviderSource::Lan } else { ProviderSource::Connected }
+    }
+
+    /// What a peer that a record names is a source by, where `said` is all that is known of where it is dialled.
+    ///
+    /// Where it is connected, the connection says it. Else it is near if there is no other way to it than a link of ours:
+    /// a private address beside a public one may lead to a host of another home that is numbered alike.
+    pub(crate) fn source_by_record(
+        &self,
+        peer: &PeerId,
+        said: &[SocketAddr],
+        own: &[SocketAddr],
+    ) -> ProviderSource {
+        let near = match self.links(peer).next() {
+            Some(_) => self.source(peer, own) == ProviderSource::Lan,
+            None => !said.is_empty() && said.iter().all(|addr| addrs::is_on_link(addr, own)),
+        };
+        if near { ProviderSource::Lan } else { ProviderSource::Dht }
+    }
+
+    /// Where a peer is connected from or to.
+    fn links(&self, peer: &PeerId) -> impl Iterator<Item = &SocketAddr> {
+        self.peers.get(peer).into_iter().flat_map(|known| known.links.values().flatten())
     }
 
     /// Whether a connected peer of ours is reached at a global address.
@@ -265,6 +286,29 @@ mod tests {
         for (n, at) in ["10.1.2.77:50123", "127.0.0.1:50123"].iter().enumerate() {
             assert_eq!(source(9 + n, at, n % 2 == 0), ProviderSource::Lan, "{at}");
         }
+    }
+
+    /// A record can say anything of where its provider is: only one that leads nowhere but to a link of ours makes it a
+    /// neighbour, and a connection that there is outranks it.
+    #[test]
+    fn a_provider_out_of_a_record_is_a_neighbour_if_there_is_no_way_to_it_but_our_link() {
+        let (mut book, now) = (PeerBook::default(), Instant::now());
+        let own = [addr("192.168.1.3:4001").unwrap()];
+        let said = |text: &str| text.split_whitespace().map(|a| a.parse().unwrap()).collect::<Vec<_>>();
+        let stranger = PeerId::random();
+        let by_record =
+            |book: &PeerBook, peer: &PeerId, at: &str| book.source_by_record(peer, &said(at), &own);
+        for near in ["192.168.1.7:4001", "192.168.1.7:4001 192.168.1.8:4001"] {
+            assert_eq!(by_record(&book, &stranger, near), ProviderSource::Lan, "{near}");
+        }
+        for far in ["9.9.9.9:1 192.168.1.7:1", "192.168.2.7:1", "100.64.3.4:1", "9.9.9.9:1", ""] {
+            assert_eq!(by_record(&book, &stranger, far), ProviderSource::Dht, "{far}");
+        }
+        let [away, here] = [PeerId::random(), PeerId::random()];
+        book.connected(away, link(1), addr("9.9.9.9:4001"), true, now);
+        book.connected(here, link(2), addr("192.168.1.7:50123"), false, now);
+        assert_eq!(by_record(&book, &away, "192.168.1.7:4001"), ProviderSource::Dht);
+        assert_eq!(by_record(&book, &here, "9.9.9.9:1 192.168.1.7:4001"), ProviderSource::Lan);
     }
 
     #[test]

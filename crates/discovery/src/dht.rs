@@ -1,5 +1,6 @@
 //! The handle of a real node: starts its thread, speaks to it over bounded queues, and ends it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::sweep::Tally;
 use crate::walks::{FIND_BUFFER, FindOrder, News, TellOrder};
 use crate::{
     DhtConfig, DhtKey, Discovery, DiscoveryError, DiscoveryStatus, Lifetime, ProviderTable, Told, Trace,
-    node_id_of_secret, port,
+    addrs, node_id_of_secret, port,
 };
 
 /// Announcements and withdrawals that may wait for the node's attention; more make their callers wait.
@@ -155,6 +156,10 @@ impl Discovery for Dht {
 
     fn peers(&self) -> Vec<Provider> {
         self.snapshot.borrow().peers.clone()
+    }
+
+    fn is_on_link(&self, addr: &SocketAddr) -> bool {
+        addrs::is_on_link(addr, &self.snapshot.borrow().listen)
     }
 
     fn status(&self) -> DiscoveryStatus {

@@ -359,6 +359,15 @@ impl Driver {
         routed.iter().filter_map(reached).take(MAX_KNOWN_PEERS).collect()
     }
 
+    /// What a peer is a source by that a record says is to be reached at `said`.
+    pub(crate) fn source_by_record(&self, peer: &PeerId, said: &[SocketAddr]) -> ProviderSource {
+        if !self.lan.addrs(peer).is_empty() {
+            return ProviderSource::Lan;
+        }
+        let own: Vec<SocketAddr> = self.listen.iter().copied().collect();
+        self.book.source_by_record(peer, said, &own)
+    }
+
     /// Peers with their addresses, the near ones first.
     fn peers(&self) -> Vec<Provider> {
         let own: Vec<SocketAddr> = self.listen.iter().copied().collect();

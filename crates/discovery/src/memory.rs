@@ -199,6 +199,11 @@ impl Discovery for MemoryDiscovery {
         online.filter_map(|node| self.provider(&network, *node, ProviderSource::Connected)).collect()
     }
 
+    /// Nobody is: the addresses of this network stand for nothing.
+    fn is_on_link(&self, _addr: &SocketAddr) -> bool {
+        false
+    }
+
     fn status(&self) -> DiscoveryStatus {
         let peers = self.peers().len();
         let network = self.swarm.lock();

@@ -202,6 +202,25 @@ mod tests {
         assert!(rows.iter().any(|row| row.own));
     }
 
+    /// A hundred thousand nodes announce one key: what is kept of them does not grow, and whoever announces amid the flood
+    /// is found, as often as it does so.
+    #[test]
+    fn a_hundred_thousand_false_providers_of_one_key_leave_room_for_whoever_announces_amid_them() {
+        let (table, honest) = (MemoryTable::new(), 1_000_000);
+        for n in 1..=100_000_u32 {
+            add(&table, b"k", row(n, 172_800 + u64::from(n), false));
+            if n % 25_000 == 0 {
+                assert!(add(&table, b"k", row(honest, 172_801 + u64::from(n), false)).is_stored());
+                let rows = table.providers(b"k", Timestamp(0)).unwrap();
+                assert!(rows.iter().any(|row| row.provider == node(honest)), "after {n}");
+                assert_eq!(rows.len(), MAX_RECORDS_PER_KEY);
+            }
+        }
+        let inner = table.lock();
+        assert_eq!((inner.rows.len(), inner.per_peer.len()), (1, MAX_RECORDS_PER_KEY));
+        assert_eq!(inner.counts, TableCounts { own: 0, others: MAX_RECORDS_PER_KEY as u64 });
+    }
+
     #[test]
     fn the_whole_table_is_bounded_and_takes_renewals_when_full() {
         let table = MemoryTable::with_bounds(100, 2_000);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use hubless_types::{NodeId, Provider, ProviderSource};
+use hubless_types::{NodeId, Provider};
 use libp2p::PeerId;
 use libp2p::request_response::{Message, OutboundRequestId};
 use rand::seq::SliceRandom as _;
@@ -333,9 +333,9 @@ impl Driver {
         for Named { node, addrs } in named {
             let Some(peer) = self.may_use(&node) else { continue };
             let addrs = self.addrs_of(&peer, addrs, by);
-            let find = self.walks.finds.get_mut(&id);
-            if !addrs.is_empty() && find.is_some_and(|find| find.is_new(&peer)) {
-                found.push(Provider { node, addrs, source: ProviderSource::Dht });
+            if !addrs.is_empty() {
+                let source = self.source_by_record(&peer, &addrs);
+                found.push(Provider { node, addrs, source });
             }
         }
         if let Some(find) = self.walks.finds.get_mut(&id) {
@@ -359,5 +359,44 @@ impl Driver {
         };
         known.extend(heard.into_iter().filter(|addr| addrs::believable(addr, local, near, &own)));
         addrs::told(known, &own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use hubless_types::{ProviderSource, SystemClock};
+    use libp2p::swarm::ConnectionId;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::book::Speaks;
+    use crate::{DhtConfig, MemoryTable, node_id_of_secret, pick_port};
+
+    /// A lookup finds two by records; the one that is said to be on this node's own link is near, the other is not.
+    #[tokio::test]
+    async fn a_provider_that_a_record_puts_on_our_link_is_handed_on_as_near() {
+        let (ip, now) = ([127, 0, 0, 1].into(), Instant::now());
+        let config = DhtConfig::new([1; 32], vec![SocketAddr::new(ip, pick_port(ip).unwrap())]);
+        let ((_tell, tells), (_find, finds)) = (mpsc::channel(1), mpsc::channel(1));
+        let (table, clock) = (Arc::new(MemoryTable::new()), Arc::new(SystemClock));
+        let mut seeker = Driver::start(config, table, clock, tells, finds).await.unwrap().0;
+        seeker.listen.insert("192.168.7.2:4001".parse().unwrap());
+        let by = peer_of(&node_id_of_secret(&[2; 32])).unwrap();
+        seeker.book.connected(by, ConnectionId::new_unchecked(1), "9.9.9.9:4001".parse().ok(), true, now);
+        seeker.book.identified(&by, Speaks::OursServer, Vec::new(), now);
+        let (to, mut found) = mpsc::channel(8);
+        let order = FindOrder { key: vec![1], to, trace: None };
+        let id = seeker.walks.add_find(order, now, Duration::from_secs(4));
+
+        let named =
+            |n: u8, at: &str| Named { node: node_id_of_secret(&[n; 32]), addrs: vec![at.parse().unwrap()] };
+        let named = vec![named(3, "192.168.7.9:4001"), named(4, "1.1.1.1:4001")];
+        seeker.hand(id, named, Some(&by), now);
+
+        let sources = [found.recv().await, found.recv().await].map(|p| p.map(|p| p.source));
+        assert_eq!(sources, [Some(ProviderSource::Lan), Some(ProviderSource::Dht)]);
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use hubless_types::Provider;
+use hubless_types::{NodeId, Provider};
 use libp2p::PeerId;
 use libp2p::request_response::OutboundRequestId;
 use tokio::sync::{mpsc, oneshot};
@@ -89,28 +89,34 @@ pub(crate) struct Finding {
     join_by: Instant,
     until: Instant,
     began: Instant,
-    seen: HashSet<PeerId>,
+    /// Whom it handed on, each once.
+    handed: HashSet<NodeId>,
     held: VecDeque<Provider>,
     named: Vec<Provider>,
     first: Option<Duration>,
 }
 
 impl Finding {
-    /// Whether a provider was not named before in this lookup; it counts as named from now on.
-    pub(crate) fn is_new(&mut self, peer: &PeerId) -> bool {
-        self.seen.len() < FIND_BUFFER && self.seen.insert(*peer)
-    }
-
-    /// What one node named, already filtered.
+    /// What one node named, already filtered. Only what is handed on counts against the bound of the lookup: else a few
+    /// liars that each name many would have used it up before an honest node was heard.
     pub(crate) fn hand(&mut self, mut found: Vec<Provider>, now: Instant) {
+        found.retain(|provider| !self.handed.contains(&provider.node));
         if !found.is_empty() {
             self.first.get_or_insert(now.duration_since(self.began));
         }
-        self.held.extend(found.split_off(found.len().min(AT_ONCE_PER_ANSWER)));
+        for provider in found.split_off(found.len().min(AT_ONCE_PER_ANSWER)) {
+            let waits = self.held.iter().any(|held| held.node == provider.node);
+            if !waits && self.held.len() < FIND_BUFFER {
+                self.held.push_back(provider);
+            }
+        }
         found.into_iter().for_each(|provider| self.send(provider));
     }
 
     fn send(&mut self, provider: Provider) {
+        if self.handed.len() >= FIND_BUFFER || !self.handed.insert(provider.node) {
+            return;
+        }
         if self.order.trace.is_some() {
             self.named.push(provider.clone());
         }
@@ -193,7 +199,7 @@ impl Walks {
             join_by: now + JOIN_WAIT.min(limit),
             until: now + limit,
             began: now,
-            seen: HashSet::new(),
+            handed: HashSet::new(),
             held: VecDeque::new(),
             named: Vec::new(),
             first: None,
@@ -269,7 +275,8 @@ impl Walks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hubless_types::{NodeId, ProviderSource};
+    use crate::wire::MAX_PROVIDERS;
+    use hubless_types::ProviderSource;
 
     fn find(walks: &mut Walks, now: Instant) -> (WalkId, mpsc::Receiver<Provider>) {
         let (to, found) = mpsc::channel(FIND_BUFFER);
@@ -285,9 +292,42 @@ mod tests {
     #[test]
     fn a_provider_is_named_once() {
         let (mut walks, now) = (Walks::within(50), Instant::now());
-        let (id, _found) = find(&mut walks, now);
-        let (peer, find) = (PeerId::random(), walks.finds.get_mut(&id).unwrap());
-        assert!(find.is_new(&peer) && !find.is_new(&peer));
+        let (id, mut found) = find(&mut walks, now);
+        let mut find = walks.finds.remove(&id).unwrap();
+        // The sixth waits at first, and does no more so once a second node names it.
+        for named in [1..=6, 6..=6, 1..=6] {
+            find.hand(named.map(provider).collect(), now);
+        }
+        find.finish(1, now);
+        let order: Vec<u8> =
+            std::iter::from_fn(|| found.try_recv().ok()).map(|p| p.node.as_bytes()[0]).collect();
+        assert_eq!(order, [1, 2, 3, 4, 6, 5]);
+    }
+
+    /// A hundred thousand providers that are nowhere, named by nodes that each name as many as a message holds. Of each
+    /// answer four are handed on, so that an honest node is heard behind sixty liars; what is kept does not grow.
+    #[test]
+    fn a_hundred_thousand_false_providers_do_not_use_a_lookup_up_before_an_honest_node_is_heard() {
+        const LIARS: usize = FIND_BUFFER / AT_ONCE_PER_ANSWER - 1;
+        let (mut walks, now) = (Walks::within(50), Instant::now());
+        let (id, mut found) = find(&mut walks, now);
+        let mut lookup = walks.finds.remove(&id).unwrap();
+        let lie = |n: usize| {
+            let mut node = [0xee; 32];
+            node[..8].copy_from_slice(&n.to_be_bytes());
+            Provider { node: NodeId::from_bytes(node), ..provider(0) }
+        };
+        for answer in 0..100_000 / MAX_PROVIDERS {
+            if answer == LIARS {
+                lookup.hand(vec![provider(99)], now);
+            }
+            lookup.hand((0..MAX_PROVIDERS).map(|n| lie(answer * MAX_PROVIDERS + n)).collect(), now);
+            assert!(lookup.handed.len() <= FIND_BUFFER && lookup.held.len() <= FIND_BUFFER);
+        }
+        lookup.finish(1, now);
+        let handed: Vec<Provider> = std::iter::from_fn(|| found.try_recv().ok()).collect();
+        assert_eq!(handed.len(), FIND_BUFFER);
+        assert_eq!(handed.iter().position(|p| *p == provider(99)), Some(LIARS * AT_ONCE_PER_ANSWER));
     }
 
     /// A node that names twenty cannot keep the one that another node names from being heard early.

@@ -49,6 +49,11 @@ impl Valve {
         self.bucket.rate()
     }
 
+    /// Whether a month's bytes are bounded: they cost something.
+    pub fn is_metered(&self) -> bool {
+        self.cap.load(Ordering::Relaxed) < u64::MAX
+    }
+
     /// Bytes that went through this month.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)

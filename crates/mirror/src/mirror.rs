@@ -17,7 +17,7 @@ use crate::announce::Announcer;
 use crate::config::{MirrorConfig, MirrorParts};
 use crate::counted::Counted;
 use crate::crowd::Crowds;
-use crate::fetch::{FetchConfig, Fetcher};
+use crate::fetch::{FetchConfig, Fetcher, OnLink};
 use crate::keeper::Keeper;
 use crate::limits::Steward;
 use crate::links::{Signed, Struck, Tables};
@@ -106,6 +106,10 @@ impl Mirror {
             seed: seed(node),
             origin_streams: config.origin_streams,
             limits: limits.clone(),
+            on_link: OnLink::by({
+                let discovery = discovery.clone();
+                move |addr| discovery.is_on_link(addr)
+            }),
             ..FetchConfig::default()
         };
         let peers = Arc::new(Counted::new(peers));

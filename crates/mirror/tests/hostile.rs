@@ -5,17 +5,23 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_trait::async_trait;
 use common::*;
-use hubless_discovery::{DhtKey, Discovery as _, Lifetime};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use hubless_discovery::{
+    DhtKey, Discovery, DiscoveryError, DiscoveryStatus, Lifetime, MAX_RECORDS_PER_KEY, MemoryDiscovery, Told,
+    Trace,
+};
 use hubless_limits::Limits;
 use hubless_mirror::{ErrorKind, Mirror, MirrorConfig, MirrorError, MirrorParts};
 use hubless_proof::{
     Bundle, NewCommit, NodeKey, TreeEntry, blob_id, commit_id, tree_id, write_commit, write_tree,
 };
-use hubless_store::{DigestKind, ImportMode, Store};
+use hubless_store::{DhtRow, DigestKind, ImportMode, Store};
 use hubless_transfer::Faults;
 use hubless_types::*;
 
@@ -221,6 +227,143 @@ async fn a_pointer_is_given_as_it_stands_in_the_commit() -> TestResult {
         assert_eq!(scene.victim.mirror.pointer(&tiny(), id, entry)?, Some(content));
     }
     Ok(())
+}
+
+/// What a lookup gives where a hundred thousand providers were made up for every key: the true one is the fortieth.
+struct Flooded {
+    network: MemoryDiscovery,
+    honest: Provider,
+    /// How many were taken off the stream.
+    read: Arc<AtomicUsize>,
+}
+
+/// Places of a lookup before the true provider.
+const BEFORE: usize = 40;
+
+fn nowhere(n: usize) -> Provider {
+    let mut id = [0xee; 32];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    let [.., high, middle, low] = n.to_be_bytes();
+    let addrs = vec![SocketAddr::from(([9, high, middle, low], 4001))];
+    Provider { node: NodeId::from_bytes(id), addrs, source: ProviderSource::Dht }
+}
+
+#[async_trait]
+impl Discovery for Flooded {
+    async fn announce(&self, keys: &[DhtKey], lifetime: Lifetime) -> Result<Told, DiscoveryError> {
+        self.network.announce(keys, lifetime).await
+    }
+    async fn withdraw(&self, keys: &[DhtKey]) -> Result<(), DiscoveryError> {
+        self.network.withdraw(keys).await
+    }
+    async fn trace(&self, key: &DhtKey) -> Result<Trace, DiscoveryError> {
+        self.network.trace(key).await
+    }
+    fn find(&self, _key: &DhtKey) -> BoxStream<'static, Provider> {
+        let all = (0..BEFORE).map(nowhere).chain([self.honest.clone()]).chain((BEFORE..100_000).map(nowhere));
+        let read = self.read.clone();
+        stream::iter(all).inspect(move |_| _ = read.fetch_add(1, Ordering::Relaxed)).boxed()
+    }
+    fn peers(&self) -> Vec<Provider> {
+        Vec::new()
+    }
+    fn is_on_link(&self, _addr: &SocketAddr) -> bool {
+        false
+    }
+    fn status(&self) -> DiscoveryStatus {
+        self.network.status()
+    }
+    async fn shutdown(&self) {
+        self.network.shutdown().await;
+    }
+}
+
+/// A lookup gives a hundred thousand false providers: no more are taken off it in a round than are asked, the true one
+/// among the first 64 is asked, and the file is here within seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lookup_of_a_hundred_thousand_false_providers_costs_a_bounded_number_of_dials() -> TestResult {
+    const MOST: usize = 64;
+    // One round for the commit, one for links, and two or three for the file.
+    const ROUNDS: usize = 8;
+    let Scene { swarm, liar: honest, commit, weights, .. } = Scene::new().await?;
+    let key = NodeKey::from_bytes([99; 32]);
+    let (id, clock) = (key.id(), swarm.clock.clone());
+    let store = Store::open(&swarm.dir.path().join("asker"), id, clock.clone())?;
+    let read = Arc::new(AtomicUsize::new(0));
+    let at = SocketAddr::from(([127, 0, 0, 1], 4001));
+    let discovery = Flooded {
+        network: swarm.discovery.node(id, at),
+        honest: Provider { node: honest.id, addrs: vec![at], source: ProviderSource::Dht },
+        read: read.clone(),
+    };
+    let mirror = Mirror::start(MirrorParts {
+        store: store.clone(),
+        key: key.clone(),
+        clock,
+        config: MirrorConfig { lookup_timeout: Duration::from_secs(2), ..MirrorConfig::default() },
+        discovery: Arc::new(discovery),
+        peers: swarm.net.join(id, store.clone()),
+        origins: Vec::new(),
+        limits: Limits::default(),
+    });
+    let asker = Node { mirror, store, key, id };
+    let begun = Instant::now();
+    asker.pull_commit(commit).await?;
+    assert_eq!(asker.read(commit, "data/w.bin", 0).await?, weights);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+
+    let dials: Vec<_> = swarm.net.dials().into_iter().filter(|dial| dial.from == id).collect();
+    let who: BTreeSet<NodeId> = dials.iter().map(|dial| dial.to).collect();
+    let read = read.load(Ordering::Relaxed);
+    println!("{} dials of {} nodes, {read} providers read", dials.len(), who.len());
+    assert!(who.contains(&honest.id) && who.len() <= MOST, "{}", who.len());
+    // Each node is asked for a few things; whoever is not reached is tried again, at growing pauses.
+    assert!(dials.len() <= 16 * MOST && read <= ROUNDS * (MOST + 1), "{} dials, {read} read", dials.len());
+    Ok(())
+}
+
+/// Twenty thousand providers announce one key to one keeper. It keeps no more of them than it keeps of any key; the
+/// true one that comes when half of them have, from five subnets, gets its place, and keeps it when the other half come
+/// from all over the internet.
+#[test]
+fn a_flood_of_false_records_of_a_key_neither_fills_the_keeper_nor_hides_who_announces_amid_it() -> TestResult
+{
+    // Each is looked at on disk: five times as many take half a minute.
+    const FLOOD: usize = 20_000;
+    let dir = tempfile::tempdir()?;
+    let clock = Arc::new(ManualClock::at(START));
+    let store = Store::open(dir.path(), NodeKey::from_bytes([1; 32]).id(), clock)?;
+    let (keeper, key) = (store.catalogue(), DhtKey::Commit(CommitId::from_bytes([7; 20])).to_bytes());
+    // A thousand come each second, and each record lasts two days from when it came.
+    let row = |provider: NodeId, at: [u8; 4], n: usize| DhtRow {
+        provider,
+        addrs: vec![SocketAddr::from((at, 4001))],
+        expires: START.plus(172_800 + n as u64 / 1_000),
+        own: false,
+    };
+    let honest = NodeKey::from_bytes([2; 32]).id();
+    let before = resident_bytes()?;
+    for n in 0..FLOOD {
+        if n == FLOOD / 2 {
+            let verdict = keeper.dht_add(&key, row(honest, [81, 2, 3, 4], n))?;
+            assert!(verdict.is_kept(), "{verdict:?}");
+        }
+        let [.., high, middle, low] = n.to_be_bytes();
+        let at = if n < FLOOD / 2 { [80, 1, low % 5, middle] } else { [9, high, middle, low] };
+        keeper.dht_add(&key, row(nowhere(n).node, at, n))?;
+    }
+    let kept = keeper.dht_providers(&key, START)?;
+    assert!(kept.len() <= MAX_RECORDS_PER_KEY && keeper.dht_count()? == kept.len() as u64, "{}", kept.len());
+    assert!(kept.iter().any(|row| row.provider == honest), "the true one is gone");
+    let grown = resident_bytes()?.saturating_sub(before);
+    assert!(grown < 128 << 20, "memory grew by {grown} bytes");
+    Ok(())
+}
+
+fn resident_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("it is told")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
 /// Three hundred records of a commit, and as many of its file, name nodes that are nowhere, many of them before the true

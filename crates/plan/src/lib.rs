@@ -42,7 +42,10 @@ pub use words::{Action, Dropped, Event, Failure, ReaderId, RequestId, Source};
 use bits::Bits;
 use file::{File, Mark};
 use holder::Holder;
-use limits::{CHECK_STARVING, LAN_ALONE, LAN_GRACE, MAX_BANNED, MAX_RUNS, PEERS_ALONE, RECLAIM_AFTER};
+use limits::{
+    CHECK_STARVING, LAN_ALONE, LAN_GRACE, MAX_BANNED, MAX_RUNS, PEERS_ALONE, PEERS_ALONE_METERED,
+    RECLAIM_AFTER,
+};
 use requests::Request;
 use rng::Rng;
 
@@ -78,6 +81,8 @@ pub struct Plan {
     peers_alone: bool,
     /// What this node's own cap lets all holders together send, in bytes a second.
     cap: Option<u64>,
+    /// Whether what origins send costs something.
+    metered: bool,
     /// When that cap last held bytes back.
     held_at: Option<Duration>,
     /// Whether those two are to be weighed anew.
@@ -122,6 +127,7 @@ impl Plan {
             lan_alone: false,
             peers_alone: false,
             cap: None,
+            metered: false,
             held_at: None,
             weigh: false,
             wake: Wake::default(),
@@ -176,6 +182,7 @@ impl Plan {
             Event::SegmentProgress { request, bytes } => self.progressed(request, bytes),
             Event::SegmentHeld { request } => self.held_back(request),
             Event::Capped { rate } => self.cap = rate,
+            Event::Metered { origins } => (self.metered, self.weigh) = (origins, true),
             Event::SegmentDone { request } => self.finished(request),
             Event::SegmentFailed { request, kind } => self.failed(request, kind),
             Event::Verified { file, groups } => {
@@ -428,7 +435,8 @@ impl Plan {
     fn weigh_alone(&mut self) {
         let lan = self.holders.values().any(|holder| holder.lan);
         let lan = lan && self.suffice(LAN_ALONE, |_, holder| holder.lan);
-        let peers = self.has_origin() && self.suffice(PEERS_ALONE, |id, _| !id.is_origin());
+        let time = if self.metered { PEERS_ALONE_METERED } else { PEERS_ALONE };
+        let peers = self.has_origin() && self.suffice(time, |id, _| !id.is_origin());
         if (lan, peers) != (self.lan_alone, self.peers_alone) {
             (self.lan_alone, self.peers_alone) = (lan, peers);
             self.changed();

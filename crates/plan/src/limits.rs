@@ -103,6 +103,9 @@ pub(super) const LAN_ALONE: Duration = Duration::from_secs(10);
 /// Where peers alone would be done within this time, no origin is asked for what they have.
 pub(super) const PEERS_ALONE: Duration = Duration::from_secs(3);
 
+/// The same where the origins' bytes of a month are bounded: they are worth a long wait.
+pub(super) const PEERS_ALONE_METERED: Duration = Duration::from_secs(15 * 60);
+
 /// A holder on the local network whose rate is not known yet is given this long to show it.
 pub(super) const LAN_GRACE: Duration = Duration::from_secs(1);
 

@@ -128,6 +128,11 @@ pub enum Event {
         /// Bytes a second; `None` without a cap.
         rate: Option<u64>,
     },
+    /// From now on bytes from origins cost something, or no longer do.
+    Metered {
+        /// Whether they do.
+        origins: bool,
+    },
     /// Every group of a request is verified and written.
     SegmentDone {
         /// Which request.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, SelectAll};
-use hubless_limits::{Spent, Use};
+use hubless_limits::{Direction, Spent, Use};
 use hubless_store::StoreError;
 use hubless_transfer::{Gathering, Holding, PeerClient};
 use hubless_types::{BlobHash, GroupSet, NodeId, Provider, ProviderSource};
@@ -63,6 +63,8 @@ pub(super) struct Driver {
     trees: Trees,
     /// The cap that the plan was told of last, in bytes a second.
     cap: Option<u64>,
+    /// Whether it was told that origins' bytes cost something.
+    metered: bool,
 }
 
 impl Driver {
@@ -95,6 +97,7 @@ impl Driver {
             segments: Segments::default(),
             trees: Trees::default(),
             cap: None,
+            metered: false,
         }
     }
 
@@ -211,9 +214,11 @@ impl Driver {
             if known >= MAX_SOURCES || !self.sources.believes(&teller, &node) {
                 continue;
             }
-            // Nearness is for mDNS to say.
-            let provider = Provider { node, addrs: vec![addr], source: ProviderSource::Dht };
-            self.hears_of(file, provider);
+            // One who is known is as near as it was: it may be reached elsewhere than this stranger says. For a new one
+            // there is no other way than this address, so that a lie about it wins no more than a dial that fails.
+            let near = self.sources.provider(&node).is_none() && self.config.on_link.is(&addr);
+            let source = if near { ProviderSource::Lan } else { ProviderSource::Dht };
+            self.hears_of(file, Provider { node, addrs: vec![addr], source });
         }
         Some(Event::HolderGave { holder: teller.into(), file, groups: Arc::new(gave) })
     }
@@ -335,12 +340,17 @@ impl Driver {
         self.end_starved();
     }
 
-    /// Tells the plan of the cap on what comes in, if it is another.
+    /// Tells the plan of the cap on what comes in, and of what is paid for, if that is another.
     fn tell_cap(&mut self) {
         let rate = self.config.limits.down().rate().bytes();
         if rate != self.cap {
             self.cap = rate;
             self.tell(Event::Capped { rate });
+        }
+        let origins = self.config.limits.valve(Direction::Origin).is_metered();
+        if origins != self.metered {
+            self.metered = origins;
+            self.tell(Event::Metered { origins });
         }
     }
 

@@ -19,6 +19,8 @@ mod tests;
 mod trees;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +56,34 @@ pub struct Want {
     pub size: u64,
 }
 
+/// Says of an address whether it is on this machine or on a link of its own. Discovery has the rule.
+#[derive(Clone)]
+pub struct OnLink(Arc<dyn Fn(&SocketAddr) -> bool + Send + Sync>);
+
+impl OnLink {
+    /// By a rule that is asked anew each time, as a node's own addresses change. It must answer at once.
+    pub fn by(rule: impl Fn(&SocketAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    fn is(&self, addr: &SocketAddr) -> bool {
+        (self.0)(addr)
+    }
+}
+
+impl Default for OnLink {
+    /// Nothing is.
+    fn default() -> Self {
+        Self::by(|_| false)
+    }
+}
+
+impl fmt::Debug for OnLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnLink")
+    }
+}
+
 /// How a [`Fetcher`] behaves.
 #[derive(Debug, Clone)]
 pub struct FetchConfig {
@@ -68,6 +98,8 @@ pub struct FetchConfig {
     pub linger: Duration,
     /// Caps on what comes in; the peers and origins that are asked keep to them.
     pub limits: Limits,
+    /// Which addresses are on a link of this node's own: whoever is told of there is a near provider.
+    pub on_link: OnLink,
 }
 
 impl Default for FetchConfig {
@@ -78,6 +110,7 @@ impl Default for FetchConfig {
             origin_streams: 4,
             linger: Duration::from_secs(2),
             limits: Limits::default(),
+            on_link: OnLink::default(),
         }
     }
 }

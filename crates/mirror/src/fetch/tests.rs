@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::{FetchConfig, FetchError, FetchHandle, Fetcher, Want};
 
 mod full_disk;
+mod nearness;
 
 const MIB: u64 = 1024 * 1024;
 /// Longest that any story may take, in virtual time.

@@ -1,9 +1,10 @@
 //! Origins beside peers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubless_types::GroupSet;
+use hubless_types::{GROUP_BYTES, GroupSet};
 
 use super::super::sim::{Sim, Spec, World, file_id, node_id};
 use super::super::{Action, Event, Failure, Source};
@@ -49,6 +50,51 @@ fn when_the_peers_are_gone_the_origin_goes_on() {
     let outcome = sim.outcome(2);
     assert!(outcome.finished.is_some() && !outcome.starved);
     assert!(sim.outcome(0).sent > size / 2);
+}
+
+/// Where a month's bytes of the origin are bounded, peers are left alone with what they have for as long as a quarter of an hour.
+#[test]
+fn a_metered_origin_sends_only_what_peers_would_take_very_long_for() {
+    let size = 1024 * MIB;
+    let asks_origin = |metered: bool, peer_rate: u64| {
+        let (mut plan, file, origin, peer) = (plan(), file_id(0), Source::Origin(0), node_id(1));
+        plan.handle(secs(0), Event::Metered { origins: metered });
+        added(&mut plan, size);
+        let mut asked = Vec::new();
+        for holder in [peer, origin] {
+            asked.extend(plan.handle(secs(0), Event::HolderFound { holder, lan: false }));
+            let groups = GroupSet::whole(size).into();
+            asked.extend(plan.handle(secs(0), Event::HolderHas { holder, file, groups }));
+        }
+        let (mut of_peer, mut of_origin, mut before) = (VecDeque::new(), 0, 0);
+        for tenth in 1..40 {
+            let mut news = vec![Event::Tick];
+            for action in std::mem::take(&mut asked) {
+                let Action::Request { request, holder, groups, .. } = action else { continue };
+                if holder == peer {
+                    of_peer.push_back((request, (groups.end - groups.start) * GROUP_BYTES));
+                } else {
+                    // After two seconds it is known how fast the peer is.
+                    of_origin += u32::from(tenth > 20);
+                    news.push(Event::SegmentDone { request });
+                }
+            }
+            let came = peer_rate * tenth / 10 - before;
+            if let Some((request, total)) = of_peer.front().copied() {
+                news.push(Event::SegmentProgress { request, bytes: came });
+                if came >= total {
+                    before += total;
+                    of_peer.pop_front();
+                    news.push(Event::SegmentDone { request });
+                }
+            }
+            asked = plan.handle_all(Duration::from_millis(100 * tenth), news);
+        }
+        of_origin > 0
+    };
+    // 1 GiB at half a MiB a second takes over half an hour, at 2 MiB under ten minutes.
+    assert_eq!([false, true].map(|metered| asks_origin(metered, MIB / 2)), [true, true]);
+    assert_eq!([false, true].map(|metered| asks_origin(metered, 2 * MIB)), [true, false]);
 }
 
 /// A fast peer has sent all that it has; another says that it has the rest, and is busy each time it is asked for it.
