@@ -105,7 +105,11 @@ impl LimitsSection {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::Config;
+    use crate::config::keys::KEYS;
 
     #[test]
     fn the_connections_are_divided_and_none_is_given_twice() {
@@ -120,7 +124,21 @@ mod tests {
                 "{max_connections}: {all}"
             );
         }
-        assert_eq!(LimitsSection::default().shares(), Shares { dht: 16, bytes_each_way: 17 });
+    }
+
+    /// What a node has whose config says nothing: fifty, as the shipped configs tell people, and all fifty are
+    /// given to somebody.
+    #[test]
+    fn without_a_word_of_it_there_are_fifty_in_all_and_each_part_has_its_own() {
+        let shipped = Config::parse("", Path::new("x.toml")).unwrap().limits;
+        assert_eq!(shipped.max_connections, 50);
+        let Shares { dht, bytes_each_way } = shipped.shares();
+        assert_eq!((dht, bytes_each_way), (16, 17), "the search for providers, and bytes each way");
+        assert_eq!(dht as usize + 2 * bytes_each_way, 50);
+        let told = KEYS.iter().find(|key| key.path == "limits.max_connections").unwrap();
+        assert_eq!(told.default, shipped.max_connections.to_string());
+        let more = Config::parse("[limits]\nmax_connections = 200", Path::new("x.toml")).unwrap().limits;
+        assert_eq!(more.shares(), Shares { dht: 66, bytes_each_way: 67 }, "unless configured");
     }
 
     #[test]

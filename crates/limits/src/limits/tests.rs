@@ -53,6 +53,74 @@ fn hours_come_and_go_and_what_is_set_stands_above_them() {
     assert_eq!(up(&limits), Some(2 * MB));
 }
 
+/// Takers that want more than any rate brings, at the valve by which bytes leave, and the clock by which it is turned each
+/// second. Both go by the test's own time, which runs only while everybody waits.
+struct Flow {
+    limits: Limits,
+    /// Seconds after noon at which it began.
+    from: u64,
+    begun: tokio::time::Instant,
+    _takers: tokio::task::JoinSet<()>,
+}
+
+impl Flow {
+    fn begin(limits: &Limits, takers: usize, from: u64) -> Self {
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..takers {
+            let limits = limits.clone();
+            tasks.spawn(async move {
+                loop {
+                    limits.up().take(65_536).await;
+                }
+            });
+        }
+        Self { limits: limits.clone(), from, begun: tokio::time::Instant::now(), _takers: tasks }
+    }
+
+    /// Seconds since noon.
+    fn now(&self) -> u64 {
+        self.from + self.begun.elapsed().as_secs()
+    }
+
+    /// Bytes that leave until so many seconds after noon.
+    async fn until(&self, seconds: u64) -> f64 {
+        let before = self.limits.up().used();
+        while self.now() < seconds {
+            self.limits.turn(NOON.plus(self.now()));
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        (self.limits.up().used() - before) as f64
+    }
+}
+
+/// An hour of the schedule begins while bytes flow: the last ten seconds before it have the usual rate's worth, the first ten
+/// within it the other's, as has every minute of it, and with its end the usual rate is there again. Nobody who waits has to
+/// begin anew, and what is not named for that hour stays as it is.
+#[tokio::test(start_paused = true)]
+async fn an_hour_begins_while_bytes_flow_and_its_rate_holds_until_it_ends() {
+    let limits = limits("2 MB/s", "unlimited");
+    let flow = Flow::begin(&limits, 5, HOUR - 20);
+    let holds = async |until: u64, rate: f64| {
+        let (from, got) = (flow.now(), flow.until(until).await);
+        let due = rate * (until - from) as f64;
+        assert!(
+            (got - due).abs() <= 0.03 * due,
+            "{got} bytes from {from} s to {until} s, where {due} are due"
+        );
+    };
+    flow.until(HOUR - 10).await;
+    holds(HOUR, 2e6).await;
+    holds(HOUR + 10, 5e4).await;
+    for minute in 1..60 {
+        holds(HOUR + minute * 60, 5e4).await;
+    }
+    assert_eq!(limits.down().rate(), Rate::UNLIMITED, "the hour speaks of what goes up alone");
+    flow.until(2 * HOUR - 10).await;
+    holds(2 * HOUR, 5e4).await;
+    holds(2 * HOUR + 10, 2e6).await;
+    holds(2 * HOUR + 20, 2e6).await;
+}
+
 #[test]
 fn what_is_set_stays_when_the_config_is_read_again_and_goes_when_it_is_taken_back() {
     let limits = limits("2 MB/s", "unlimited");
