@@ -200,6 +200,10 @@ impl Lines {
         if let Some(ways) = self.peers().get_mut(&node) {
             ways.opening = ways.opening.saturating_sub(1);
             (ways.failures, ways.rests_until) = (0, None);
+            if ways.far && ways.lines.is_empty() && ways.opening == 0 {
+                // After a rest it may grant more than it did.
+                ways.worth = LINES_PER_NODE;
+            }
             ways.lines.push(line);
             ways.news.notify_one();
         }
@@ -348,7 +352,8 @@ mod tests {
         }
     }
 
-    /// Who refuses the first of eight is asked for no other meanwhile, and rests once for all of them.
+    /// Who refuses the first of eight is asked for no other meanwhile, and rests once for all of them; who grants one later may
+    /// grant them all.
     #[test]
     fn who_refuses_every_line_rests_once() {
         let (lines, error) = (opening(true, 8), unreachable(NODE, &"it is closed"));
@@ -359,5 +364,8 @@ mod tests {
             assert!(ways.rests() && !ways.may_open());
             assert_eq!((ways.failures, ways.opening, ways.worth), (1, left, left.max(NEAR_LINES)));
         }
+        lines.peers().get_mut(&NODE).unwrap().opening = 1;
+        lines.opened(NODE, Line::idle(NODE).0);
+        assert!(lines.peers()[&NODE].may_open());
     }
 }

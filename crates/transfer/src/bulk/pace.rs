@@ -1,6 +1,6 @@
 //! How much of an answer is handed to the system at once.
 //!
-//! What was handed over is sent, whether it is still wanted or not: on a slow line in a crowd that would be a tenth of
+//! What was handed over is sent, whether it is still wanted or not: on a slow line in a crowd that was a twentieth of
 //! all. A fast line is fed in large pieces, which cost the core less.
 //!
 //! **Invariant:** pure.
