@@ -23,6 +23,9 @@ use crate::wire::{FRAME_HEAD, frame_len};
 /// Chunks (a packet's payload each) that are taken from the stream at once.
 const CHUNKS_AT_ONCE: usize = 256;
 
+/// Bytes of a chunk, about: so many chunks are taken as bring what is wanted.
+const CHUNK_BYTES: u64 = 1024;
+
 /// What has been gathered.
 #[derive(Default)]
 struct Batch {
@@ -135,9 +138,11 @@ async fn next_batch(recv: &mut RecvStream, left: u64, node: NodeId) -> Result<Ba
     let stalled = Instant::now() + STALL_TIMEOUT;
     let mut batch = Batch::default();
     let mut bufs: [Bytes; CHUNKS_AT_ONCE] = std::array::from_fn(|_| Bytes::new());
+    // Under a low cap a few: all that is read is written before it is paid for.
+    let at_once = usize::try_from(left / CHUNK_BYTES).unwrap_or(CHUNKS_AT_ONCE).clamp(1, CHUNKS_AT_ONCE);
     let mut deadline = stalled;
     while batch.bytes < BATCH_BYTES && (batch.bytes as u64) < left {
-        match timeout_at(deadline, recv.read_many_chunks(&mut bufs)).await {
+        match timeout_at(deadline, recv.read_many_chunks(&mut bufs[..at_once])).await {
             Ok(Ok(Some(count))) => {
                 for chunk in &mut bufs[..count] {
                     batch.bytes += chunk.len();

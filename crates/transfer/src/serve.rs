@@ -1,7 +1,7 @@
 //! Takes connections from outside and hands their streams on.
 //!
 //! **Invariant:** a stranger can hold at most one of `max_connections` places a connection, for as long as it
-//! asks for something now and then; a node has at most four, and in each at most 64 streams. Of slots it has its own
+//! asks for something now and then, and while others want it, for as long as it asks for something; a node has at most four, and in each at most 64 streams. Of slots it has its own
 //! share over all its connections, so that one node alone keeps nobody else from being served.
 
 mod blobs;
@@ -41,7 +41,11 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             Ok(place) => {
                 shared.tasks.spawn(serve(incoming, shared.clone(), place));
             }
-            Err(_) => incoming.refuse(),
+            Err(_) => {
+                // Whoever comes again finds a place, if any connection has nothing to do.
+                shared.crowded.notify_one();
+                incoming.refuse();
+            }
         }
     }
 }
@@ -99,7 +103,8 @@ impl Peer {
     }
 }
 
-/// Serves streams until the connection ends or is idle. Dropping this aborts all of them.
+/// Serves streams until the connection ends, or is idle for long, or its place is wanted while it is idle: the one that has been
+/// so for longest is the first to go. Dropping this aborts all of them.
 async fn streams(connection: &Connection, peer: Arc<Peer>) {
     let is_blobs = connection.alpn() == get::ALPN;
     let mut running = JoinSet::new();
@@ -108,6 +113,7 @@ async fn streams(connection: &Connection, peer: Arc<Peer>) {
             next = connection.accept_bi(), if running.len() < MAX_STREAMS as usize => next,
             Some(_) = running.join_next() => continue,
             () = tokio::time::sleep(IDLE_INBOUND), if running.is_empty() => return,
+            () = peer.shared.crowded.notified(), if running.is_empty() => return,
         };
         let Ok((send, recv)) = next else { return };
         running.spawn(one(is_blobs, send, recv, peer.clone()));

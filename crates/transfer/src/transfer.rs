@@ -10,7 +10,7 @@ use hubless_store::Store;
 use hubless_types::NodeId;
 use iroh::Endpoint;
 use iroh::endpoint::VarInt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     /// Places for blobs that are watched for others.
     pub(crate) watched: Semaphore,
     pub(crate) inbound: Arc<Semaphore>,
+    /// Told of each connection that was refused for want of a place.
+    pub(crate) crowded: Notify,
     /// The bulk port; `None` where bytes go over QUIC alone.
     pub(crate) desk: Option<Arc<Desk>>,
     /// Places for lines that others open.
@@ -111,6 +113,7 @@ impl Transfer {
             manifests: Semaphore::new(MANIFEST_SLOTS),
             watched: Semaphore::new(MAX_WATCHED),
             inbound: Arc::new(Semaphore::new(config.max_connections)),
+            crowded: Notify::new(),
             desk: desk.clone(),
             lines_served: Arc::new(Semaphore::new(
                 (LINES_PER_SLOT * config.upload_slots).min(MAX_LINES_SERVED),

@@ -292,19 +292,29 @@ async fn open_streams_that_say_nothing_are_cut_off() -> Flat {
     Ok(())
 }
 
-/// Connections beyond the bound are turned away; one that is over gives its place back.
+/// Connections beyond the bound are turned away; one that has nothing to do gives its place back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_from_outside_are_bounded() -> Flat {
     let node = Node::start_with(70, |c| c.max_connections = 2).await?;
-    let strangers = [endpoint(71).await?, endpoint(72).await?, endpoint(73).await?];
-    let first = dial(&strangers[0], &node, BLOBS).await?;
-    let _second = dial(&strangers[1], &node, HUBLESS).await?;
-    let before = Instant::now();
-    assert!(dial(&strangers[2], &node, BLOBS).await.is_err());
-    assert!(before.elapsed() < Duration::from_secs(2), "it is refused, not left waiting");
-    first.close(0_u32.into(), b"");
+    let strangers = [endpoint(71).await?, endpoint(72).await?, endpoint(73).await?, endpoint(74).await?];
+    // One has nothing to ask; the other has begun to.
+    let idle = dial(&strangers[0], &node, BLOBS).await?;
+    let busy = dial(&strangers[1], &node, HUBLESS).await?;
+    let (mut question, _answer) = busy.open_bi().await?;
+    question.write_all(&[1]).await?;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    dial(&strangers[2], &node, BLOBS).await?;
+    let mut stay = Vec::new();
+    for stranger in &strangers[2..] {
+        let before = Instant::now();
+        assert!(dial(stranger, &node, BLOBS).await.is_err());
+        assert!(before.elapsed() < Duration::from_secs(2), "it is refused, not left waiting");
+        // Whoever comes again has the place of the one that has been idle for longest.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        stay.push(dial(stranger, &node, BLOBS).await?);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(idle.close_reason().is_some() && busy.close_reason().is_none());
+    assert!(stay[0].close_reason().is_some() && stay[1].close_reason().is_none());
     Ok(())
 }
 
