@@ -204,7 +204,7 @@ impl Plan {
     /// The first segment at the `draw`th of the rarest pieces: of a source that says what it gave, first of what
     /// it gave to nobody.
     fn rarest(&self, seeks: &Seeks<'_>) -> Option<Choice> {
-        let gives = self.holders.get(seeks.id)?.has.values().any(|has| !has.gave.is_empty());
+        let gives = self.holders.get(seeks.id)?.says_what_it_gave();
         let ranks = [(Of::Fresh, gives), (Of::Full, seeks.rivals > 0), (Of::Any, true)];
         let mut open = self.open(seeks.id);
         ranks.into_iter().filter(|(_, counts)| *counts).find_map(|(of, _)| {
@@ -223,9 +223,9 @@ impl Plan {
         for (hash, has) in &holder.has {
             while files.next_if(|(other, _)| *other < hash).is_some() {}
             let Some((hash, file)) = files.next_if(|(other, _)| *other == hash) else { continue };
-            let of = Open { hash, file, has, near, of: Of::Any };
-            if of.words(file.open()).next().is_some() {
-                open.push(of);
+            let one = Open { hash, file, has, near, of: Of::Any };
+            if one.words(file.open()).next().is_some() {
+                open.push(one);
             }
         }
         open
@@ -233,8 +233,7 @@ impl Plan {
 
     /// Whether `id` has anything to do that it gave to nobody.
     pub(super) fn has_fresh(&self, id: &Source) -> bool {
-        let gives =
-            self.holders.get(id).is_some_and(|holder| holder.has.values().any(|h| !h.gave.is_empty()));
+        let gives = self.holders.get(id).is_some_and(Holder::says_what_it_gave);
         let fresh = |open: Open<'_>| Open { of: Of::Fresh, ..open }.words(open.file.open()).next().is_some();
         gives && self.open(id).into_iter().any(fresh)
     }

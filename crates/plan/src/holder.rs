@@ -139,6 +139,11 @@ impl Holder {
         !self.origin && self.round_trip.is_some_and(|round_trip| round_trip >= FAR)
     }
 
+    /// Whether it said of anything that it gave it to others.
+    pub(super) fn says_what_it_gave(&self) -> bool {
+        self.has.values().any(|has| !has.gave.is_empty())
+    }
+
     /// In which ways it has what it has: what it cannot send now is left to it by nobody.
     pub(super) const fn marks(&self) -> &'static [Mark] {
         match (self.away, self.lan) {

@@ -143,7 +143,7 @@ impl Driver {
             self.running.entry(hash).or_insert_with(|| Run::new(job));
             return self.finish(&hash, State::Failed(FetchError::Spent { hash, spent }));
         }
-        self.tell_cap();
+        self.tell_limits();
         let begins = !self.running.contains_key(&hash);
         let run = self.running.entry(hash).or_insert_with(|| Run::new(job.clone()));
         if run.feeds < MAX_FEEDS {
@@ -328,7 +328,7 @@ impl Driver {
         if let Some(spent) = limits.down().spent(Use::Content) {
             return self.stop_all(spent);
         }
-        self.tell_cap();
+        self.tell_limits();
         for step in self.segments.steps() {
             self.step(&step);
         }
@@ -341,7 +341,7 @@ impl Driver {
     }
 
     /// Tells the plan of the cap on what comes in, and of what is paid for, if that is another.
-    fn tell_cap(&mut self) {
+    fn tell_limits(&mut self) {
         let rate = self.config.limits.down().rate().bytes();
         if rate != self.cap {
             self.cap = rate;

@@ -79,6 +79,12 @@ impl Ways {
         self.rests_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Whether a segment that is on its way over QUIC would be here sooner by a line.
+    fn is_free(&self) -> bool {
+        let idle = |line: &Line| !line.is_closed() && line.queued() == 0;
+        self.far && !self.rests() && self.lines.iter().any(idle)
+    }
+
     fn may_open(&self) -> bool {
         !self.rests() && self.lines.len() + self.opening < self.worth
     }
@@ -168,11 +174,11 @@ impl Lines {
     /// loss for congestion. To one that is near it is no slower. Each line that is opened is one segment's.
     pub(crate) async fn far(&self, limits: &Limits, node: NodeId) {
         loop {
-            let Some(news) = self.peers().get(&node).map(|ways| ways.news.clone()) else { break };
-            let free = |ways: &Ways| ways.lines.iter().any(|line| !line.is_closed() && line.queued() == 0);
-            let capped = limits.down().rate().bytes().is_some();
-            if self.peers().get(&node).is_some_and(|ways| ways.far && !ways.rests() && free(ways)) && !capped
-            {
+            let Some((news, free)) = self.peers().get(&node).map(|ways| (ways.news.clone(), ways.is_free()))
+            else {
+                break;
+            };
+            if free && limits.down().rate().bytes().is_none() {
                 return;
             }
             news.notified().await;
