@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..hosts import Net, Wire
 from ..report import Found, Table
-from ..tools import Node, Process, fresh, install_debian, median, output, random_file, say, wait_for_peer
+from ..tools import Node, Process, fresh, install_debian, median, nginx, output, random_file, say, wait_for_peer
 from .providers import providers_of
 from .runs import MIB, Meter, chart, in_turn, pull, table, together
 
@@ -42,7 +42,8 @@ def measure(hubless, work):
     for n, line in enumerate(LINES, 1):
         random_file(work / "files" / "model.safetensors", line.size)
         shares = []
-        runs = in_turn({"hubless": lambda line=line, shares=shares: once(hubless, work, line, shares)})
+        runs = in_turn({"hubless": lambda line=line, shares=shares: once(hubless, work, line, shares),
+                        "nginx and curl, one host": lambda line=line: by_curl(work, line)})
         tell(found, f"far-{n}", line, runs, shares)
     return found
 
@@ -78,8 +79,23 @@ def once(hubless, work, line, shares):
         return meter.run(took or LIMIT, arrived, line.size, bool(took))
 
 
+def by_curl(work, line):
+    """The same from one host by a single TCP connection, as the kernel comes."""
+    with Net() as net:
+        near, far = net.host("near"), net.host("far", wire=line.wire)
+        out = work / "out"
+        with nginx(work, work / "files", 8081, near) as web:
+            meter, before = Meter([web], near), far.received()
+            took = together([(far, ["curl", "-sSf", "-o", out, f"http://{near.address}:8081/model.safetensors"])], LIMIT)[0]
+            arrived = line.size if took else far.received() - before
+            run = meter.run(took or LIMIT, arrived, line.size, bool(took))
+        out.unlink(missing_ok=True)
+        return run
+
+
 def tell(found, name, line, runs, shares):
-    found.at_least(f"{line.what}: share of the line", median(shares) * 100, line.goal * 100, " %", 0)
+    if shares:
+        found.at_least(f"{line.what}: share of the line", median(shares) * 100, line.goal * 100, " %", 0)
     title = f"{line.size // MIB} MiB over a long line: {line.what}"
     found.tables.append(table(title, runs))
     found.charts.append(chart(name, title, runs, line.size * 8 / line.wire.rate / line.goal))

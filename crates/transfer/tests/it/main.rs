@@ -4,6 +4,7 @@ mod bulk;
 mod caps;
 mod drafts;
 mod fair;
+mod far;
 mod hostile;
 mod interop;
 mod memory;
