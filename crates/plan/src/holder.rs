@@ -11,9 +11,9 @@ use super::bits::Bits;
 use super::file::Mark;
 use super::limits::{
     BASE_OUTSTANDING, BEGIN_PER_RTT, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAR, FAR_BEGINS, FAR_SAMPLE,
-    FAST_RATE, FIRST_CONTACT, FIRST_REST, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN,
-    MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE, SLOW_SEGMENT, STALL_AFTER,
-    STREAM_PER_RTT, URGENT_EXTRA,
+    FAST_RATE, FIRST_CONTACT, FIRST_REST, KEPT_STRIKES, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
+    MAX_SHORT_REST, MAY_BEGIN, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE,
+    SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -156,6 +156,12 @@ impl Holder {
     /// Whether it may be asked.
     pub(super) fn usable(&self, now: Duration) -> bool {
         self.rest.is_none_or(|rest| rest.until <= now)
+    }
+
+    /// Whether it keeps its place while it rests. One that was busy for a moment, or whose connection broke, would else give
+    /// way to whoever is named meanwhile.
+    pub(super) fn keeps_place(&self) -> bool {
+        self.ever_sent && self.strikes <= KEPT_STRIKES
     }
 
     /// Measured bytes a second, if it has sent enough to tell.

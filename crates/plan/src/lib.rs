@@ -268,14 +268,15 @@ impl Plan {
     /// Drops a holder that is of no use, if there is one.
     fn make_room(&mut self) -> bool {
         let (now, files) = (self.now, &self.files);
+        let lacking = |holder: &Holder| {
+            let mut all = holder.has.iter();
+            all.any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(&has.groups)))
+        };
         let useful = |holder: &Holder| {
+            let usable = holder.usable(now);
             holder.outstanding > 0
-                || holder.usable(now) && holder.known_for(now) < RECLAIM_AFTER
-                || holder.usable(now)
-                    && holder
-                        .has
-                        .iter()
-                        .any(|(hash, has)| files.get(hash).is_some_and(|file| file.lacks_any_of(&has.groups)))
+                || usable && holder.known_for(now) < RECLAIM_AFTER
+                || (usable || holder.keeps_place()) && lacking(holder)
         };
         let mut idle = self.holders.iter().filter(|(id, holder)| !id.is_origin() && !useful(holder));
         let Some(id) = idle.next().map(|(id, _)| *id) else {

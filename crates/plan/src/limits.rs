@@ -85,6 +85,10 @@ pub(super) const RESCUE_AFTER: Duration = Duration::from_millis(800);
 /// A request that would take longer than this is taken from its holder if another is four times as fast.
 pub(super) const RECLAIM_AFTER: Duration = Duration::from_secs(10);
 
+/// A holder that has sent something keeps its place until it has failed so often one after the other: four minutes if it cannot
+/// be reached.
+pub(super) const KEPT_STRIKES: u32 = 8;
+
 /// First rest of a holder that failed; doubled with each further failure.
 pub(super) const FIRST_REST: Duration = Duration::from_secs(2);
 

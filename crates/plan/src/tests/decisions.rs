@@ -9,7 +9,7 @@ use hubless_types::{GROUP_BYTES, GroupSet};
 use super::super::limits::{MAX_RUNS, SMALL_PART};
 use super::super::sim::{file_id, node_id};
 use super::super::{
-    Action, Dropped, Event, Failure, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId,
+    Action, Dropped, Event, Failure, MAX_HOLDERS, MAX_OUTSTANDING, Plan, PlanConfig, RequestId, TICK,
 };
 use super::{MIB, added, plan, secs};
 
@@ -151,6 +151,41 @@ fn a_plan_keeps_no_more_holders_than_it_may_and_makes_room_for_useful_ones() {
     // Those who have said nothing in a while make room.
     let dropped = plan.handle(secs(20), late);
     assert_eq!(dropped, [Action::DropHolder { holder: node_id(0), why: Dropped::NoRoom }]);
+}
+
+/// One who has sent something and then says so many times that it is busy. While it rests strangers are named, who said nothing
+/// yet, one more than there are places: what comes of the last.
+fn named_while_another_is_busy(times: usize) -> Vec<Action> {
+    let mut plan = plan();
+    added(&mut plan, 64 * MIB);
+    let (busy, file, groups) = (node_id(2000), file_id(0), GroupSet::whole(64 * MIB).into());
+    plan.handle(secs(0), Event::HolderFound { holder: busy, lan: false });
+    let mut actions = plan.handle(secs(0), Event::HolderHas { holder: busy, file, groups });
+    let request = asked(&actions).0[0].0;
+    actions.extend(plan.handle(secs(1), Event::SegmentDone { request }));
+    let (mut said, mut now) = (0, secs(1));
+    while said < times {
+        now += TICK;
+        actions.extend(plan.handle(now, Event::Tick));
+        let (requests, _) = asked(&std::mem::take(&mut actions));
+        said += usize::from(!requests.is_empty());
+        for (request, _) in requests {
+            plan.handle(now, Event::SegmentFailed { request, kind: Failure::Refused });
+        }
+    }
+    for stranger in 1..MAX_HOLDERS {
+        assert_eq!(plan.handle(now, Event::HolderFound { holder: node_id(stranger), lan: false }), []);
+    }
+    plan.handle(now, Event::HolderFound { holder: node_id(1000), lan: false })
+}
+
+#[test]
+fn a_holder_that_is_busy_does_not_give_way_to_a_stranger_unless_it_always_is() {
+    let drops = |holder| Action::DropHolder { holder, why: Dropped::NoRoom };
+    for times in [1, 8] {
+        assert_eq!(named_while_another_is_busy(times), [drops(node_id(1000))]);
+    }
+    assert_eq!(named_while_another_is_busy(9), [drops(node_id(2000))]);
 }
 
 #[test]
