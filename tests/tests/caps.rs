@@ -297,10 +297,12 @@ async fn more_nodes_come_than_may_be_connected_and_the_last_are_served() -> Stor
         same_files(tree.path(), &home.beside("arrived"))?;
     }
     ensure!(a.file(REPO, "main", "config.json").await?.status == 200);
-    // Half of them are kept for as long as nobody else comes. That they are seen shows that the rest would have been.
+    // Half of them are kept for as long as nobody else comes. That they are seen shows that the rest would have been, also
+    // those that came last.
     let kept = tokio::time::timeout(APPEARS, most.wait_for(|most| *most >= KEEPS))
         .await
         .map(|seen| seen.map(|_| ()));
+    tokio::time::sleep(STAYS).await;
     let most = *most.borrow();
     kept.with_context(|| format!("{most} connections stay where {KEEPS} are kept, and {COME} came"))??;
     ensure!(most <= MAY, "{most} connections where {MAY} may be, and {COME} came");

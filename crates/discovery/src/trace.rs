@@ -1,6 +1,7 @@
 //! What a lookup did, step by step, for people who look for a fault.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use hubless_types::{NodeId, Provider};
 use serde::Serialize;
@@ -65,15 +66,19 @@ pub struct Trace {
     pub millis: u64,
 }
 
-/// The nodes that a walk asked.
-pub(crate) fn hops(seek: &Seek) -> Vec<Hop> {
+/// The nodes that a walk asked until `now`, when it ends.
+pub(crate) fn hops(seek: &Seek, now: Instant) -> Vec<Hop> {
+    let failed = |why: &str| HopOutcome::Failed { why: why.to_owned() };
     let hop = |c: &crate::seek::Candidate| {
         let (millis, outcome) = match &c.fate {
-            Fate::New | Fate::Asked { .. } => return None,
-            Fate::Answered { took, closer, providers } => {
-                (took, HopOutcome::Answered { providers: *providers, closer: *closer })
+            Fate::New => return None,
+            Fate::Asked { at } => {
+                (now.duration_since(*at), failed("it had not answered when the time was up"))
             }
-            Fate::Failed { took, why } => (took, HopOutcome::Failed { why: (*why).to_owned() }),
+            Fate::Answered { took, closer, providers } => {
+                (*took, HopOutcome::Answered { providers: *providers, closer: *closer })
+            }
+            Fate::Failed { took, why } => (*took, failed(why)),
         };
         Some(Hop {
             node: node_of(&c.contact.peer)?,
@@ -86,4 +91,30 @@ pub(crate) fn hops(seek: &Seek) -> Vec<Hop> {
         })
     };
     seek.candidates().filter_map(hop).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libp2p::PeerId;
+
+    use super::*;
+    use crate::place::Place;
+    use crate::seek::Contact;
+
+    #[test]
+    fn whoever_has_not_answered_when_it_ends_is_told_of() {
+        let (peer, now) =
+            (libp2p::identity::Keypair::generate_ed25519().public().to_peer_id(), Instant::now());
+        let start =
+            [(Contact::new(peer, Vec::new()), true), (Contact::new(PeerId::random(), Vec::new()), true)];
+        let mut seek = Seek::new(Place::of_key(b"a key"), 0, start);
+        let asked = [seek.next(now), seek.next(now)].into_iter().flatten();
+        assert_eq!(asked.filter(|contact| contact.peer == peer).count(), 1);
+        let hops = hops(&seek, now + Duration::from_secs(2));
+        let hop = hops.iter().find(|hop| hop.node == node_of(&peer).unwrap()).unwrap();
+        assert_eq!(hop.millis, 2000);
+        assert!(matches!(&hop.outcome, HopOutcome::Failed { why } if why.contains("time was up")), "{hop:?}");
+    }
 }

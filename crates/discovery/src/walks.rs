@@ -136,7 +136,7 @@ impl Finding {
             place: format!("{:016x}", place.lead()),
             bits: self.walk.as_ref().map_or(0, Seek::bits),
             network,
-            hops: self.walk.as_ref().map(trace::hops).unwrap_or_default(),
+            hops: self.walk.as_ref().map(|walk| trace::hops(walk, now)).unwrap_or_default(),
             providers: self.named,
             first_millis: self.first.map(millis),
             millis: millis(now.duration_since(self.began)),

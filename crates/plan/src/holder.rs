@@ -11,9 +11,9 @@ use super::bits::Bits;
 use super::file::Mark;
 use super::limits::{
     BASE_OUTSTANDING, BEGIN_PER_RTT, CROWD_SPAN, FADE, FAMILIAR_BEGINS, FAR, FAR_BEGINS, FAR_SAMPLE,
-    FAST_RATE, FIRST_CONTACT, FIRST_REST, KEPT_STRIKES, MAX_OUTSTANDING, MAX_REST, MAX_SEGMENT,
-    MAX_SHORT_REST, MAY_BEGIN, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST, SLOW_RATE,
-    SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
+    FAST_RATE, FIRST_CONTACT, FIRST_REST, KEPT_STRIKES, KEPT_STRIKES_AWAY, MAX_OUTSTANDING, MAX_REST,
+    MAX_SEGMENT, MAX_SHORT_REST, MAY_BEGIN, MIN_SEGMENT, ORIGIN_SEGMENT, PIECE_GROUPS, SAMPLE, SHORT_REST,
+    SLOW_RATE, SLOW_SEGMENT, STALL_AFTER, STREAM_PER_RTT, URGENT_EXTRA,
 };
 use super::words::Failure;
 
@@ -161,7 +161,8 @@ impl Holder {
     /// Whether it keeps its place while it rests. One that was busy for a moment, or whose connection broke, would else give
     /// way to whoever is named meanwhile.
     pub(super) fn keeps_place(&self) -> bool {
-        self.ever_sent && self.strikes <= KEPT_STRIKES
+        let polite = self.rest.is_some_and(|rest| rest.why.is_polite());
+        self.ever_sent && self.strikes <= if polite { KEPT_STRIKES } else { KEPT_STRIKES_AWAY }
     }
 
     /// Measured bytes a second, if it has sent enough to tell.
@@ -311,7 +312,7 @@ impl Holder {
 
     /// It failed: it rests, longer each time. Several requests that fail at once count once.
     pub(super) fn fail(&mut self, now: Duration, why: Failure) {
-        let polite = matches!(why, Failure::Refused | Failure::NotHeld);
+        let polite = why.is_polite();
         if polite {
             // It answers.
             self.heard = now;

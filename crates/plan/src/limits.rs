@@ -85,9 +85,11 @@ pub(super) const RESCUE_AFTER: Duration = Duration::from_millis(800);
 /// A request that would take longer than this is taken from its holder if another is four times as fast.
 pub(super) const RECLAIM_AFTER: Duration = Duration::from_secs(10);
 
-/// A holder that has sent something keeps its place until it has failed so often one after the other: four minutes if it cannot
-/// be reached.
+/// A holder that has sent something keeps its place while it says so many times, one after the other, that it is busy.
 pub(super) const KEPT_STRIKES: u32 = 8;
+
+/// The same for one that cannot be reached or sends nothing: for six seconds.
+pub(super) const KEPT_STRIKES_AWAY: u32 = 2;
 
 /// First rest of a holder that failed; doubled with each further failure.
 pub(super) const FIRST_REST: Duration = Duration::from_secs(2);

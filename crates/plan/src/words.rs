@@ -187,6 +187,13 @@ pub enum Failure {
     NotHeld,
 }
 
+impl Failure {
+    /// Whether it is an answer, of somebody who is there.
+    pub(super) const fn is_polite(self) -> bool {
+        matches!(self, Self::Refused | Self::NotHeld)
+    }
+}
+
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {

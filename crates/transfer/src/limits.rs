@@ -168,6 +168,10 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection of ours that nobody has used for this long is closed.
 pub(crate) const IDLE_CONNECTION: Duration = Duration::from_secs(40);
 
+/// A connection on which a peer is only listened to is kept so long after it was last of use, though others are to be listened to
+/// and there is no place: long enough to say what the peer has.
+pub(crate) const LISTENS_FOR: Duration = Duration::from_secs(2);
+
 /// A connection of others on which nothing was asked for this long is closed. It is so much longer than
 /// [`IDLE_CONNECTION`] that the asker closes first: no question is lost on a connection that is being closed.
 pub(crate) const IDLE_INBOUND: Duration = Duration::from_secs(90);

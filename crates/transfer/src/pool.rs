@@ -1,7 +1,8 @@
 //! Connections that this node opened: at most so many, shared by all requests, closed when nobody needs them.
 //!
-//! **Invariant:** a connection that is in use is never closed to make room; of the idle ones, the one used
-//! longest ago is.
+//! **Invariant:** a connection on which something is asked is never closed to make room. Of the others the one that was of use
+//! longest ago is: those that nobody uses first, then those on which a peer is only listened to. A node knows more who may
+//! have something than it may have connections with, and most of them have nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use iroh::endpoint::{ConnectOptions, Connection, VarInt};
 use tokio::time::{Instant, timeout};
 
 use crate::endpoint::{dial_addr, transport, way, window_under};
-use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION};
+use crate::limits::{DIAL_TIMEOUT, IDLE_CONNECTION, LISTENS_FOR};
 use crate::overhead::Ledger;
 use crate::{TransferError, get, wire};
 
@@ -34,6 +35,15 @@ impl Protocol {
             Self::Hubless => wire::ALPN,
         }
     }
+}
+
+/// What a connection is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// A question that is answered, or bytes.
+    Answer,
+    /// To listen to what the peer says from time to time, for as long as it has a place.
+    News,
 }
 
 type Key = (NodeId, Protocol);
@@ -65,6 +75,9 @@ struct Attempt {
 #[derive(Debug)]
 struct Usage {
     users: usize,
+    /// Those of `users` who only listen.
+    listeners: usize,
+    /// When it was of use last: a question or bytes, or that the peer has something.
     last: Instant,
     /// Bytes that may come ahead of what is read.
     window: VarInt,
@@ -79,6 +92,7 @@ struct Usage {
 pub(crate) struct Lease {
     slot: Arc<Slot>,
     connection: Connection,
+    listens: bool,
 }
 
 impl std::ops::Deref for Lease {
@@ -96,18 +110,40 @@ impl Lease {
         usage.round_trip = usage.round_trip.into_iter().chain(now).min();
         usage.round_trip
     }
+
+    /// From now on its holder only listens: the connection makes room where others need it more.
+    pub(crate) fn listen(&mut self) {
+        if !std::mem::replace(&mut self.listens, true) {
+            self.slot.usage().listeners += 1;
+        }
+    }
+
+    /// The peer said that it has something.
+    pub(crate) fn was_of_use(&self) {
+        self.slot.usage().last = Instant::now();
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.slot.release();
+        if self.listens {
+            self.slot.stop_listening();
+        } else {
+            self.slot.release();
+        }
     }
 }
 
 impl Slot {
     fn new() -> Self {
-        let usage =
-            Usage { users: 0, last: Instant::now(), window: VarInt::MAX, round_trip: None, connection: None };
+        let usage = Usage {
+            users: 0,
+            listeners: 0,
+            last: Instant::now(),
+            window: VarInt::MAX,
+            round_trip: None,
+            connection: None,
+        };
         Self { connection: tokio::sync::Mutex::default(), usage: Mutex::new(usage) }
     }
 
@@ -121,8 +157,20 @@ impl Slot {
         usage.last = Instant::now();
     }
 
-    fn is_idle(&self) -> bool {
-        self.usage().users == 0
+    fn stop_listening(&self) {
+        let mut usage = self.usage();
+        usage.users -= 1;
+        usage.listeners -= 1;
+    }
+}
+
+impl Usage {
+    /// Whether its connection may be closed for another that is wanted for `want`: the lower, the sooner. What nobody uses goes
+    /// before what is listened to, and that only once it had time to say something, unless there is something to be asked.
+    fn may_go(&self, want: Want) -> Option<(bool, Instant)> {
+        let only_listened = self.users == self.listeners;
+        let had_time = want == Want::Answer || self.last.elapsed() >= LISTENS_FOR;
+        (self.users == 0 || only_listened && had_time).then_some((self.users > 0, self.last))
     }
 }
 
@@ -131,7 +179,7 @@ struct Claim(Option<Arc<Slot>>);
 
 impl Claim {
     fn into_lease(mut self, connection: Connection) -> Option<Lease> {
-        let lease = self.0.take().map(|slot| Lease { slot, connection })?;
+        let lease = self.0.take().map(|slot| Lease { slot, connection, listens: false })?;
         // Often, so that one of them falls into a moment at which the line is not full.
         lease.round_trip();
         Some(lease)
@@ -162,9 +210,14 @@ impl Pool {
     }
 
     /// A connection with `peer`: one that is open, or a new one.
-    pub(crate) async fn connect(&self, peer: &Provider, protocol: Protocol) -> Result<Lease, TransferError> {
+    pub(crate) async fn connect(
+        &self,
+        peer: &Provider,
+        protocol: Protocol,
+        want: Want,
+    ) -> Result<Lease, TransferError> {
         let asked = Instant::now();
-        let slot = self.claim((peer.node, protocol))?;
+        let slot = self.claim((peer.node, protocol), want)?;
         let claim = Claim(Some(slot.clone()));
         let mut attempt = slot.connection.lock().await;
         if let Some(open) = attempt.connection.as_ref().filter(|c| c.close_reason().is_none()) {
@@ -234,13 +287,15 @@ impl Pool {
     }
 
     /// The slot of `key`, with one more user; makes room for it if need be.
-    fn claim(&self, key: Key) -> Result<Arc<Slot>, TransferError> {
+    fn claim(&self, key: Key, want: Want) -> Result<Arc<Slot>, TransferError> {
         let mut slots = self.slots();
         if !slots.contains_key(&key) && slots.len() >= self.limit {
-            let idle = slots.iter().filter(|(_, slot)| slot.is_idle());
-            let oldest = idle.min_by_key(|(_, slot)| slot.usage().last).map(|(key, _)| *key);
-            let oldest = oldest.ok_or(TransferError::TooManyConnections { limit: self.limit })?;
-            close(slots.remove(&oldest));
+            // What the peer itself says is why it is wanted.
+            let others = slots.iter().filter(|((node, _), slot)| *node != key.0 || slot.usage().users == 0);
+            let may_go = others.filter_map(|(key, slot)| Some((slot.usage().may_go(want)?, *key)));
+            let first = may_go.min_by_key(|(order, _)| *order).map(|(_, key)| key);
+            let first = first.ok_or(TransferError::TooManyConnections { limit: self.limit })?;
+            close(slots.remove(&first));
         }
         let slot = slots.entry(key).or_insert_with(|| Arc::new(Slot::new())).clone();
         slot.usage().users += 1;

@@ -25,7 +25,7 @@ use crate::limits::{
     STALL_TIMEOUT, STREAM_WAIT,
 };
 use crate::part::Part;
-use crate::pool::{Lease, Protocol};
+use crate::pool::{Lease, Protocol, Want};
 use crate::receive::{Account, connection_error, read_frame, receive_segment, write_error};
 use crate::transfer::Shared;
 use crate::wire::{self, Question, WireError};
@@ -49,6 +49,17 @@ impl Remote {
         request: Vec<u8>,
         what: Use,
     ) -> Result<(Lease, RecvStream), TransferError> {
+        self.open_for(peer, protocol, request, what, Want::Answer).await
+    }
+
+    async fn open_for(
+        &self,
+        peer: &Provider,
+        protocol: Protocol,
+        request: Vec<u8>,
+        what: Use,
+        want: Want,
+    ) -> Result<(Lease, RecvStream), TransferError> {
         let node = peer.node;
         if self.shared.is_stopping() {
             return Err(TransferError::Stopping);
@@ -60,7 +71,7 @@ impl Remote {
         if let Some(spent) = limits.down().spent(what) {
             return Err(spent.into());
         }
-        let lease = self.shared.pool.connect(peer, protocol).await?;
+        let lease = self.shared.pool.connect(peer, protocol, want).await?;
         self.shared.pool.hold_to_cap(&lease);
         let opened = async {
             let (mut send, recv) = lease.open_bi().await.map_err(|e| connection_error(e, node))?;
@@ -164,7 +175,9 @@ impl Remote {
     ) -> Result<Subscription, TransferError> {
         let node = peer.node;
         let request = question.encode().map_err(|e| garbled(node, &e))?;
-        let (lease, recv) = self.open(peer, Protocol::Hubless, request, Use::Words).await?;
+        let (mut lease, recv) =
+            self.open_for(peer, Protocol::Hubless, request, Use::Words, Want::News).await?;
+        lease.listen();
         Ok(Subscription { lease, recv, wanted: wanted.to_vec(), node, limits: self.shared.limits.clone() })
     }
 }
@@ -332,7 +345,7 @@ impl PeerClient for Remote {
     }
 }
 
-/// A stream of pushes; the lease keeps its connection from being closed as idle.
+/// A stream of pushes; the lease keeps its connection for as long as no other needs the place.
 struct Subscription {
     lease: Lease,
     recv: RecvStream,
@@ -348,6 +361,9 @@ impl Subscription {
         let frame = read_frame(&mut self.recv, MAX_HOLDING_FRAME, None, self.node, valve).await?;
         let Some(frame) = frame else { return Ok(None) };
         let holding = wire::holding(&frame, &self.wanted).map_err(|e| garbled(self.node, &e))?;
+        if !holding.have.is_empty() {
+            self.lease.was_of_use();
+        }
         Ok(Some((holding, self)))
     }
 

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use hubless_types::NodeId;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream};
@@ -39,6 +40,8 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     while let Some(Some(incoming)) = shared.cancel.run_until_cancelled(endpoint.accept()).await {
         match shared.inbound.clone().try_acquire_owned() {
             Ok(place) => {
+                // One that was wanted to go and had something to do may have gone by itself: nobody is wanted to any more.
+                let _ = shared.crowded.notified().now_or_never();
                 shared.tasks.spawn(serve(incoming, shared.clone(), place));
             }
             Err(_) => {

@@ -210,7 +210,8 @@ impl Driver {
     fn gathers(&mut self, teller: NodeId, gathering: Gathering) -> Option<Event> {
         let Gathering { hash: file, gave, peers } = gathering;
         for (node, addr) in peers {
-            let known = self.running.get(&file)?.providers.len();
+            let known = self.running.get(&file)?.providers.iter();
+            let known = known.filter(|node| !self.sources.is_dead(node)).count();
             if known >= MAX_SOURCES || !self.sources.believes(&teller, &node) {
                 continue;
             }

@@ -76,6 +76,8 @@ struct Source {
     retry_at: Option<Instant>,
     /// Whether it has answered or failed since it became known.
     heard: bool,
+    /// Whether it has ever answered.
+    answered: bool,
 }
 
 /// The providers that fetches know.
@@ -130,6 +132,11 @@ impl Sources {
         self.known.get(node).is_some_and(|source| !source.heard)
     }
 
+    /// Whether `node` has failed and never answered.
+    pub(super) fn is_dead(&self, node: &NodeId) -> bool {
+        self.known.get(node).is_some_and(|source| source.heard && !source.answered)
+    }
+
     pub(super) fn remove(&mut self, node: &NodeId) {
         self.known.remove(node);
     }
@@ -168,7 +175,7 @@ impl Sources {
             if let News::Has(node, _) | News::Listens(node) = news
                 && let Some(source) = self.known.get_mut(node)
             {
-                source.heard = true;
+                (source.heard, source.answered) = (true, true);
                 // One whose subscriptions open and break at once is not asked without pause.
                 if matches!(news, News::Has(..)) {
                     source.retries = 0;
@@ -252,6 +259,7 @@ impl Source {
             retries: 0,
             retry_at: None,
             heard: false,
+            answered: false,
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{FetchConfig, FetchError, FetchHandle, Fetcher, Want};
 
+mod crowded_out;
 mod full_disk;
 mod nearness;
 

@@ -153,14 +153,14 @@ fn a_plan_keeps_no_more_holders_than_it_may_and_makes_room_for_useful_ones() {
     assert_eq!(dropped, [Action::DropHolder { holder: node_id(0), why: Dropped::NoRoom }]);
 }
 
-/// One who has sent something and then says so many times that it is busy. While it rests strangers are named, who said nothing
-/// yet, one more than there are places: what comes of the last.
-fn named_while_another_is_busy(times: usize) -> Vec<Action> {
+/// One who has sent something then fails so many times. While it rests strangers are named, who said nothing yet, one more
+/// than there are places: what comes of the last.
+fn named_while_another_rests(kind: Failure, times: usize) -> Vec<Action> {
     let mut plan = plan();
     added(&mut plan, 64 * MIB);
-    let (busy, file, groups) = (node_id(2000), file_id(0), GroupSet::whole(64 * MIB).into());
-    plan.handle(secs(0), Event::HolderFound { holder: busy, lan: false });
-    let mut actions = plan.handle(secs(0), Event::HolderHas { holder: busy, file, groups });
+    let (resting, file, groups) = (node_id(2000), file_id(0), GroupSet::whole(64 * MIB).into());
+    plan.handle(secs(0), Event::HolderFound { holder: resting, lan: false });
+    let mut actions = plan.handle(secs(0), Event::HolderHas { holder: resting, file, groups });
     let request = asked(&actions).0[0].0;
     actions.extend(plan.handle(secs(1), Event::SegmentDone { request }));
     let (mut said, mut now) = (0, secs(1));
@@ -170,7 +170,7 @@ fn named_while_another_is_busy(times: usize) -> Vec<Action> {
         let (requests, _) = asked(&std::mem::take(&mut actions));
         said += usize::from(!requests.is_empty());
         for (request, _) in requests {
-            plan.handle(now, Event::SegmentFailed { request, kind: Failure::Refused });
+            plan.handle(now, Event::SegmentFailed { request, kind });
         }
     }
     for stranger in 1..MAX_HOLDERS {
@@ -180,12 +180,14 @@ fn named_while_another_is_busy(times: usize) -> Vec<Action> {
 }
 
 #[test]
-fn a_holder_that_is_busy_does_not_give_way_to_a_stranger_unless_it_always_is() {
+fn a_holder_that_rests_does_not_give_way_to_a_stranger_unless_it_always_does() {
     let drops = |holder| Action::DropHolder { holder, why: Dropped::NoRoom };
-    for times in [1, 8] {
-        assert_eq!(named_while_another_is_busy(times), [drops(node_id(1000))]);
+    for (kind, most) in [(Failure::Refused, 8), (Failure::Lost, 2)] {
+        for times in [1, most] {
+            assert_eq!(named_while_another_rests(kind, times), [drops(node_id(1000))], "{kind:?} {times}");
+        }
+        assert_eq!(named_while_another_rests(kind, most + 1), [drops(node_id(2000))], "{kind:?}");
     }
-    assert_eq!(named_while_another_is_busy(9), [drops(node_id(2000))]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::limits::{
     FAR, FIRST_LINE_REST, LINE_DIAL_TIMEOUT, LINES_PER_NODE, MAX_LINE_PEERS, MAX_LINE_REST, MAX_LINES,
     STALL_TIMEOUT, STREAM_WAIT,
 };
-use crate::pool::Protocol;
+use crate::pool::{Protocol, Want};
 use crate::receive::{connection_error, read_frame, write_error};
 use crate::stats::PeerBytes;
 use crate::transfer::Shared;
@@ -261,7 +261,7 @@ async fn open(
     place: OwnedSemaphorePermit,
 ) -> Result<Parts, TransferError> {
     let node = peer.node;
-    let lease = shared.pool.connect(peer, Protocol::Hubless).await?;
+    let lease = shared.pool.connect(peer, Protocol::Hubless, Want::Answer).await?;
     shared.lines.measured(shared, peer, lease.round_trip());
     let question = Question::Bulk(Ciphers::here()).encode().map_err(|e| garbled(node, &e))?;
     let asked = async {

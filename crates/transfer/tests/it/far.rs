@@ -18,7 +18,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::support::{MIB, Node, groups_of, random_bytes};
 
-/// Half a round trip: with three times of it a node is far.
+/// Half a round trip: the whole is three times what makes a node far.
 const DELAY: Duration = Duration::from_millis(30);
 /// Bytes a second each way: the file would take more than a minute by this way alone.
 const RATE: f64 = 250_000.0;
@@ -64,7 +64,7 @@ async fn pass(from: Arc<UdpSocket>, to: Arc<UdpSocket>, end: Option<SocketAddr>)
     }
 }
 
-/// A socket whose queue holds what goes to `node`, where it is reached, and the one by which that goes on.
+/// Where the first of two sockets is reached, whose queue holds what goes to `node`; it, and the one by which that goes on.
 async fn pair(node: SocketAddr) -> Result<(SocketAddr, Arc<UdpSocket>, Arc<UdpSocket>)> {
     let out = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let into = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await?;

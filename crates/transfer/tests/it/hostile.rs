@@ -318,6 +318,31 @@ async fn connections_from_outside_are_bounded() -> Flat {
     Ok(())
 }
 
+/// All places are taken by one that asks, so that nobody is turned out for a newcomer. Then it leaves by itself: whoever comes next
+/// is not turned out in its stead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_a_place_that_became_free_keeps_it() -> Flat {
+    let node = Node::start_with(76, |c| c.max_connections = 1).await?;
+    let strangers = [endpoint(77).await?, endpoint(78).await?];
+    let busy = dial(&strangers[0], &node, HUBLESS).await?;
+    let (mut question, _answer) = busy.open_bi().await?;
+    question.write_all(&[1]).await?;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(dial(&strangers[1], &node, BLOBS).await.is_err());
+    busy.close(0_u32.into(), b"");
+    let begun = Instant::now();
+    let next = loop {
+        if let Ok(next) = dial(&strangers[1], &node, BLOBS).await {
+            break next;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "its place became free");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(next.close_reason().is_none(), "{:?}", next.close_reason());
+    Ok(())
+}
+
 /// One connection may not watch without bound, nor name more blobs than a subscription may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_are_bounded() -> Flat {

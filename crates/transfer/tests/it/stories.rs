@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use hubless_store::DigestKind;
-use hubless_transfer::{SMALL_FILE_MAX, TransferError};
+use hubless_transfer::{Holding, SMALL_FILE_MAX, TransferError};
 use hubless_types::{
     ByteRange, CommitId, CommitInfo, FileDigest, GROUP_BYTES, GroupSet, Link, LinkTrust, Manifest,
     PublicSignature, RepoId, Revision, Sha256, Statement, StatementBody, Timestamp, TreeId,
@@ -255,9 +256,23 @@ async fn without_a_slot_the_asker_hears_busy() -> Flat {
     Ok(())
 }
 
-/// With all places taken by idle connections, the one used longest ago makes room.
+/// Whether what is listened to breaks off within a second.
+async fn breaks_off(pushes: &mut BoxStream<'static, Result<Holding, TransferError>>) -> bool {
+    let broke = async {
+        while let Some(push) = pushes.next().await {
+            if push.is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(Duration::from_secs(1), broke).await.unwrap_or(false)
+}
+
+/// With all places taken, the idle connection that was used longest ago makes room. What is only listened to does so next, for
+/// a question at once; for others to listen to, once it had time to say that it has something.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_make_room() -> Flat {
+async fn idle_connections_make_room_and_then_those_that_are_listened_to() -> Flat {
     let a = Node::start_with(24, |c| c.max_connections = 2).await?;
     let peers = [Node::start(25).await?, Node::start(26).await?, Node::start(27).await?];
     let digests = [FileDigest::Sha256(Sha256::from_bytes([1; 32]))];
@@ -265,14 +280,40 @@ async fn idle_connections_make_room() -> Flat {
         assert!(a.client.links(&peer.provider(), &digests).await?.is_empty());
         assert!(a.transfer.stats().connections_out <= 2);
     }
-    let held = [
-        a.client.holdings(&peers[0].provider(), &[hubless_types::BlobHash::from_bytes([1; 32])]).await?,
-        a.client.holdings(&peers[1].provider(), &[hubless_types::BlobHash::from_bytes([1; 32])]).await?,
-    ];
-    let full = a.client.links(&peers[2].provider(), &digests).await;
+    let wanted = [hubless_types::BlobHash::from_bytes([1; 32])];
+    let mut first = a.client.holdings(&peers[0].provider(), &wanted).await?;
+    let mut second = a.client.holdings(&peers[1].provider(), &wanted).await?;
+    let full = a.client.holdings(&peers[2].provider(), &wanted).await.map(|_| ());
     assert!(matches!(full, Err(TransferError::TooManyConnections { limit: 2 })), "{full:?}");
-    drop(held);
+
     assert!(a.client.links(&peers[2].provider(), &digests).await?.is_empty());
+    assert!(breaks_off(&mut first).await, "the first to be listened to made room");
+    // The idle one goes for it, and the second is still listened to.
+    let _first = a.client.holdings(&peers[0].provider(), &wanted).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let _third = a.client.holdings(&peers[2].provider(), &wanted).await?;
+    assert!(breaks_off(&mut second).await, "it said nothing for two seconds");
+    Ok(())
+}
+
+/// More peers are listened to than there are places, and most have nothing. Whoever has the file is among those that keep
+/// their places, and its bytes come on a connection of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_have_nothing_make_room_for_bytes_of_one_who_has() -> Flat {
+    let a = Node::start_with(100, |c| (c.max_connections, c.bulk_port) = (4, None)).await?;
+    let source = Node::start(101).await?;
+    let file = source.disk.add(&random_bytes(3 * MIB))?;
+    let (mut others, mut told) = (Vec::new(), Vec::new());
+    let mut holds = a.client.holdings(&source.provider(), &[file.hash]).await?;
+    assert!(!holds.next().await.context("it says what it has")??.have.is_empty());
+    for seed in 102..105 {
+        let other = Node::start(seed).await?;
+        told.push(a.client.holdings(&other.provider(), &[file.hash]).await?);
+        others.push(other);
+    }
+    a.fetch(&source.provider(), &file, groups_of(file.size)).await?;
+    assert!(a.disk.is_whole(&file)?);
+    assert!(a.transfer.stats().connections_out <= 4);
     Ok(())
 }
 
