@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hubless_limits::Use;
-use iroh::endpoint::SendStream;
+use iroh::endpoint::{SendStream, WriteError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -27,9 +27,8 @@ pub(super) async fn pump(
             let part = allowed(peer, what, &mut piece).await;
             let len = part.len();
             let (within, before) = (patience.for_piece(len), Instant::now());
-            match timeout(within, send.write_chunk(part)).await {
+            match timeout(within, write(send, peer, part)).await {
                 Ok(Ok(())) => {
-                    peer.counter.sent(len);
                     if what == Use::Content {
                         peer.shared.uploads.sent(&peer.node, len);
                     }
@@ -42,6 +41,16 @@ pub(super) async fn pump(
         }
     }
     reader.await.unwrap_or(Err(Refusal::Failed))
+}
+
+/// Writes `part`. Each bit counts as the stream takes it: packets with the first of it go while the rest waits for the peer's
+/// window, and would be taken for what packets cost beside the bytes that they carry ([`crate::overhead`]).
+async fn write(send: &mut SendStream, peer: &Peer, part: Bytes) -> Result<(), WriteError> {
+    let mut rest = &mut [part][..];
+    while !rest.is_empty() {
+        peer.counter.sent(send.write_many_chunks(&mut rest).await?);
+    }
+    Ok(())
 }
 
 /// The front of `piece`, once the cap lets it go.

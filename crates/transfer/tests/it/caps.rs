@@ -57,14 +57,15 @@ async fn bytes_keep_to_the_cap_of_either_node() -> Flat {
         let took = fetched(&a, &b, &added, requests).await?;
         // No sooner than the burst allows, and not much later on a machine that has other work.
         assert!((expected - 0.25..expected * 1.3).contains(&took), "{took} s (up {up}, {requests} requests)");
-        for (what, valve) in [("up", out.up()), ("down", into.down())] {
+        // What the receiver has not read yet has come already: up to a quarter of a second's worth.
+        for (what, valve, most) in [("up", out.up(), 1.1), ("down", into.down(), 1.2)] {
             let part = valve.passed() as f64 / added.size as f64;
             assert!((1.0..1.02).contains(&part), "{what}: {} bytes of {}", valve.passed(), added.size);
             // Once packets were looked at, they count too, and so does what was sent twice.
             tokio::time::sleep(LOOKED_AT).await;
             let part = valve.used() as f64 / added.size as f64;
             assert!(
-                (1.02..1.2).contains(&part),
+                (1.02..most).contains(&part),
                 "{what}: {} bytes on the line of {}",
                 valve.used(),
                 added.size
