@@ -74,10 +74,18 @@ struct Source {
     opened: Option<Instant>,
     retries: u32,
     retry_at: Option<Instant>,
-    /// Whether it has answered or failed since it became known.
-    heard: bool,
-    /// Whether it has ever answered.
-    answered: bool,
+    contact: Contact,
+}
+
+/// What came of asking a provider, since it became known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contact {
+    /// Nothing yet.
+    Pending,
+    /// It failed, and has never answered.
+    Failed,
+    /// It has answered.
+    Made,
 }
 
 /// The providers that fetches know.
@@ -129,12 +137,12 @@ impl Sources {
 
     /// Whether `node` has neither answered nor failed yet.
     pub(super) fn is_pending(&self, node: &NodeId) -> bool {
-        self.known.get(node).is_some_and(|source| !source.heard)
+        self.known.get(node).is_some_and(|source| source.contact == Contact::Pending)
     }
 
     /// Whether `node` has failed and never answered.
     pub(super) fn is_dead(&self, node: &NodeId) -> bool {
-        self.known.get(node).is_some_and(|source| source.heard && !source.answered)
+        self.known.get(node).is_some_and(|source| source.contact == Contact::Failed)
     }
 
     pub(super) fn remove(&mut self, node: &NodeId) {
@@ -175,7 +183,7 @@ impl Sources {
             if let News::Has(node, _) | News::Listens(node) = news
                 && let Some(source) = self.known.get_mut(node)
             {
-                (source.heard, source.answered) = (true, true);
+                source.contact = Contact::Made;
                 // One whose subscriptions open and break at once is not asked without pause.
                 if matches!(news, News::Has(..)) {
                     source.retries = 0;
@@ -191,7 +199,9 @@ impl Sources {
         let Some(at) = source.watches.iter().position(|w| w.id == watch) else { return Vec::new() };
         let watch = source.watches.swap_remove(at);
         let about: Vec<BlobHash> = watch.hashes.intersection(&source.wanted).copied().collect();
-        source.heard = true;
+        if source.contact == Contact::Pending {
+            source.contact = if broke { Contact::Failed } else { Contact::Made };
+        }
         if broke {
             source.fresh.extend(&about);
             source.put_off();
@@ -258,8 +268,7 @@ impl Source {
             opened: None,
             retries: 0,
             retry_at: None,
-            heard: false,
-            answered: false,
+            contact: Contact::Pending,
         }
     }
 

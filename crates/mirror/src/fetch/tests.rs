@@ -15,9 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{FetchConfig, FetchError, FetchHandle, Fetcher, Want};
 
-mod crowded_out;
 mod full_disk;
-mod nearness;
+mod told;
 
 const MIB: u64 = 1024 * 1024;
 /// Longest that any story may take, in virtual time.
